@@ -1,0 +1,114 @@
+//! What the files of [`history`](super) share.
+
+use crate::router::Status;
+use std::sync::Arc;
+
+/// The schema file, checked.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    pub tables: Vec<Arc<Table>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// A valid SQL identifier; also the suffix of `query_T`, `delete_T`, `upsert_T`.
+    pub name: String,
+    /// Segments of the topic pattern; see [`TopicSegment`].
+    pub topic: Vec<TopicSegment>,
+    /// In file order, then `recv_ts`, then `slot` (see [`ColumnSource`]). Rows have one cell for each.
+    pub columns: Vec<Column>,
+    /// Indexes into `columns`; empty: rows are appended, else upserted.
+    pub keys: Vec<usize>,
+    pub delete_topic: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicSegment {
+    Literal(String),
+    /// `:name`
+    Variable(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: String,
+    pub kind: ColumnKind,
+    pub nullable: bool,
+    pub default: Option<Cell>,
+    pub source: ColumnSource,
+}
+
+/// Where a column's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnSource {
+    /// `columns` of the schema: the payload, a topic variable, or the default.
+    Payload,
+    /// `extras.recv_ts`: receive time, ns since 1970 (`UBIGINT NOT NULL`).
+    ReceiveTime,
+    /// `extras.slot`: the Rembus slot (`UINTEGER`).
+    Slot,
+}
+
+/// SQL column types that tables may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ColumnKind {
+    Boolean,
+    TinyInt,
+    SmallInt,
+    Integer,
+    BigInt,
+    HugeInt,
+    UTinyInt,
+    USmallInt,
+    UInteger,
+    UBigInt,
+    UHugeInt,
+    Float,
+    Double,
+    Text,
+    Blob,
+    Date,
+    /// Microseconds, UTC, without zone.
+    Timestamp,
+}
+
+/// One value, already of its column's kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    Null,
+    Boolean(bool),
+    /// Every integer kind; in range of its column. `UHUGEINT` above `i128::MAX` is refused.
+    Integer(i128),
+    /// `FLOAT` (already rounded to `f32`) and `DOUBLE`.
+    Float(f64),
+    Text(String),
+    Blob(Vec<u8>),
+    /// Days since 1970.
+    Date(i32),
+    /// Microseconds since 1970.
+    Timestamp(i64),
+}
+
+/// One row, one cell for each of [`Table::columns`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub cells: Vec<Cell>,
+    /// For keyed tables: whether the row says something about the column. A map updates only the columns it names; a column not
+    /// named holds its default (or null), used only if the key is new.
+    pub named: Vec<bool>,
+}
+
+/// Why a call failed; goes to the caller as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct CallError {
+    pub status: Status,
+    pub text: String,
+}
+
+impl CallError {
+    /// Status 40, what a Rembus client shows as an exception of the method.
+    pub fn exception(text: impl Into<String>) -> Self {
+        Self { status: Status::METHOD_EXCEPTION, text: text.into() }
+    }
+}

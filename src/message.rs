@@ -1,0 +1,183 @@
+//! What travels: one message, whatever door it came through.
+
+mod record;
+
+use crate::clock::Wall;
+use crate::mapping;
+use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
+
+pub use record::{RecordError, decode, encode, kind};
+
+/// Position in the durable log; the first message is 1. Also the order in which the router saw messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl std::fmt::Display for Seq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How often a message may arrive; the numbers are those of MQTT, and Rembus has the same three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Qos {
+    #[default]
+    AtMostOnce = 0,
+    AtLeastOnce = 1,
+    ExactlyOnce = 2,
+}
+
+impl Qos {
+    #[must_use]
+    pub fn from_level(level: u8) -> Option<Self> {
+        match level {
+            0 => Some(Self::AtMostOnce),
+            1 => Some(Self::AtLeastOnce),
+            2 => Some(Self::ExactlyOnce),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn level(self) -> u8 {
+        self as u8
+    }
+}
+
+/// The dialect a peer speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Dialect {
+    Mqtt = 1,
+    Rembus = 2,
+    /// The gateway itself.
+    Internal = 3,
+}
+
+impl Dialect {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Rembus => "rembus",
+            Self::Internal => "gateway",
+        }
+    }
+}
+
+/// Content in the form in which it arrived. The other form is made when somebody needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// An MQTT application message.
+    Mqtt(Bytes),
+    /// The CBOR encoding of a Rembus `data` value, usually an array of positional arguments.
+    Rembus(Bytes),
+}
+
+impl Payload {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Mqtt(bytes) | Self::Rembus(bytes) => bytes.len(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// MQTT 5 properties that travel with a message to MQTT 5 subscribers (\[MQTT-3.3.2-4\] and following).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Properties {
+    pub payload_is_text: bool,
+    pub content_type: Option<String>,
+    pub response_topic: Option<String>,
+    pub correlation_data: Option<Bytes>,
+    pub user: Vec<(String, String)>,
+    /// Seconds from reception, as the publisher asked; `None` keeps for ever.
+    pub expiry_s: Option<u32>,
+}
+
+/// One publication. Shared between queues by `Arc`; never changed after the router has seen it.
+#[derive(Debug)]
+pub struct Message {
+    pub topic: String,
+    pub payload: Payload,
+    /// As published. A delivery may be lower.
+    pub qos: Qos,
+    /// Rembus time slot.
+    pub slot: Option<u32>,
+    /// MQTT retain flag as published.
+    pub retain: bool,
+    /// When the gateway received it.
+    pub received: Wall,
+    pub dialect: Dialect,
+    /// Client id or component name of the publisher.
+    pub publisher: Arc<str>,
+    pub properties: Option<Box<Properties>>,
+    converted: OnceLock<Converted>,
+}
+
+#[derive(Debug)]
+enum Converted {
+    Rembus(Bytes),
+    Mqtt(mapping::MqttBody),
+}
+
+impl Message {
+    #[must_use]
+    pub fn new(topic: String, payload: Payload, qos: Qos, received: Wall, dialect: Dialect, publisher: Arc<str>) -> Self {
+        Self {
+            topic,
+            payload,
+            qos,
+            slot: None,
+            retain: false,
+            received,
+            dialect,
+            publisher,
+            properties: None,
+            converted: OnceLock::new(),
+        }
+    }
+
+    /// The Rembus `data` value in CBOR; converted once, however many subscribers ask.
+    pub fn rembus_data(&self) -> &Bytes {
+        match &self.payload {
+            Payload::Rembus(data) => data,
+            Payload::Mqtt(body) => match self.converted.get_or_init(|| Converted::Rembus(mapping::mqtt_to_rembus(body))) {
+                Converted::Rembus(data) => data,
+                Converted::Mqtt(_) => unreachable!("an MQTT payload is only ever converted to Rembus"),
+            },
+        }
+    }
+
+    /// The MQTT application message; converted once, however many subscribers ask. The second value is the content type that
+    /// the conversion knows, if there was one.
+    pub fn mqtt_body(&self) -> (&Bytes, Option<&'static str>) {
+        match &self.payload {
+            Payload::Mqtt(body) => (body, None),
+            Payload::Rembus(data) => match self.converted.get_or_init(|| Converted::Mqtt(mapping::rembus_to_mqtt(data))) {
+                Converted::Mqtt(body) => (&body.bytes, body.content_type),
+                Converted::Rembus(_) => unreachable!("a Rembus payload is only ever converted to MQTT"),
+            },
+        }
+    }
+
+    /// Bytes that a queue accounts for when it holds this message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.topic.len() + self.payload.len() + size_of::<Self>()
+    }
+}

@@ -1,0 +1,242 @@
+//! What the doors tell the router, and what it tells them.
+
+use crate::message::{Dialect, Message, Qos};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One connection. Numbers are never used twice while the process runs, so a late event cannot hit a successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// The peer's own number for a request; the answer carries it back. An MQTT packet id or a Rembus message id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// The router's number for a delivery that the peer must acknowledge: 1 to 65535 for MQTT, 1 to 2^32-1 for Rembus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(pub u32);
+
+/// The router's number for a call on its way to an exposer. Never used twice while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What a door knows when a connection arrives.
+#[derive(Debug, Clone)]
+pub struct LinkInfo {
+    pub dialect: Dialect,
+    pub peer: SocketAddr,
+}
+
+/// From a door: what happened on a link.
+#[derive(Debug)]
+pub enum Inbound {
+    /// The peer names itself (MQTT CONNECT, Rembus IDENTITY). Until then a Rembus link is an anonymous session of its own and
+    /// an MQTT link may do nothing. Answered by [`Outbound::Attached`] or [`Outbound::Refused`].
+    Attach(Attach),
+    /// A publication. With QoS 1 or 2 answered by [`Outbound::Accepted`] once durable; with QoS 0 never.
+    Publish { message: Message, token: Token },
+    /// The publisher of a QoS 2 message is done with it (MQTT PUBREL, Rembus ACK2). Answered by [`Outbound::Completed`].
+    Release { token: Token },
+    /// The peer has the delivery (MQTT PUBACK; PUBREC when `Received`, PUBCOMP; Rembus ACK).
+    Delivered { id: DeliveryId, stage: Stage },
+    /// Answered by [`Outbound::Subscribed`], one outcome a filter, in order.
+    Subscribe { token: Token, filters: Vec<Subscription> },
+    /// Answered by [`Outbound::Unsubscribed`], one outcome a filter, in order.
+    Unsubscribe { token: Token, filters: Vec<Filter> },
+    /// Rembus: publications may be delivered from now on, or no more. Answered by [`Outbound::Response`].
+    Reactive { token: Token, on: bool },
+    /// Rembus: offers a method. Answered by [`Outbound::Response`].
+    Expose { token: Token, method: String },
+    /// Rembus: takes it back. Answered by [`Outbound::Response`].
+    Unexpose { token: Token, method: String },
+    /// Rembus: registration in bulk after a reconnect, then reactive. Answered by [`Outbound::Response`].
+    Setup { token: Token, exposers: Vec<String>, subscribers: Vec<String> },
+    /// Calls a method; `target` is a component's name for a direct call. `data` is CBOR. Answered by [`Outbound::Response`].
+    Call { token: Token, method: String, target: Option<String>, data: Bytes },
+    /// Answer of an exposer to [`Outbound::Request`].
+    Return { call: CallId, status: Status, data: Bytes },
+    /// So many `Deliver` and `Request` were written to the socket; room for more.
+    Written { count: u32 },
+    /// The connection is over. Nothing follows.
+    Closed { reason: Closed },
+}
+
+#[derive(Debug, Clone)]
+pub struct Attach {
+    /// Client id or component name; empty asks the router to assign one.
+    pub name: String,
+    /// What happens to a live session of the same name.
+    pub on_conflict: OnConflict,
+    /// MQTT clean session / clean start: forget what an earlier session left behind.
+    pub clean: bool,
+    /// How many unacknowledged QoS 1 and 2 deliveries the peer takes (MQTT 5 receive maximum).
+    pub receive_max: u16,
+    /// Resend an unacknowledged delivery after this time (Rembus). MQTT never resends on a living connection.
+    pub resend_after: Option<Duration>,
+    // The next issue adds here: session expiry, will, user.
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The newcomer wins and the older link is closed with [`CloseReason::TakenOver`].
+    TakeOver,
+    /// The newcomer is refused with [`Refusal::NameInUse`].
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// PUBACK, PUBCOMP, Rembus ACK for QoS 1: finished.
+    Done,
+    /// PUBREC or Rembus ACK for QoS 2: the peer has it; answered by [`Outbound::Release`].
+    Received,
+    /// MQTT 5 PUBACK or PUBREC with an error code: finished, not delivered.
+    Refused,
+}
+
+/// A filter in its own dialect; each keeps its exact rules.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Filter {
+    /// MQTT topic filter with `+` and `#`, already checked for syntax by the door.
+    Mqtt(String),
+    /// Rembus topic; a pattern if it contains `*`.
+    Rembus(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    pub filter: Filter,
+    /// Highest QoS wanted. Rembus asks for [`Qos::ExactlyOnce`]: as published.
+    pub qos: Qos,
+    /// MQTT 5: not to the one who published it. Always so for Rembus.
+    pub no_local: bool,
+    /// MQTT 5: keep the retain flag as published.
+    pub retain_as_published: bool,
+    /// MQTT 5 subscription identifier, sent along with each delivery.
+    pub identifier: Option<u32>,
+}
+
+/// To a door: what to send to the peer.
+#[derive(Debug, Clone)]
+pub enum Outbound {
+    Attached {
+        session_present: bool,
+        name: Arc<str>,
+    },
+    Refused(Refusal),
+    /// The message of `token` is durable (PUBACK, PUBREC, Rembus ACK) or was refused.
+    Accepted {
+        token: Token,
+        qos: Qos,
+        outcome: Result<(), Refusal>,
+    },
+    /// MQTT PUBCOMP. `known` is false if the router had no such message.
+    Completed {
+        token: Token,
+        known: bool,
+    },
+    Subscribed {
+        token: Token,
+        outcomes: Vec<Result<Qos, Refusal>>,
+    },
+    /// `true` if the filter had been subscribed.
+    Unsubscribed {
+        token: Token,
+        outcomes: Vec<bool>,
+    },
+    /// Boxed because control answers are far more frequent in a queue than their size suggests.
+    Deliver(Delivery),
+    /// MQTT PUBREL, Rembus ACK2.
+    Release {
+        id: DeliveryId,
+    },
+    /// A call to serve; answer with [`Inbound::Return`].
+    Request {
+        call: CallId,
+        method: Arc<str>,
+        data: Bytes,
+    },
+    Response {
+        token: Token,
+        status: Status,
+        data: Bytes,
+    },
+    /// Send what the dialect says for this reason, then close. Nothing follows.
+    Close(CloseReason),
+}
+
+/// One copy of a message for one subscriber.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub message: Arc<Message>,
+    pub qos: Qos,
+    /// Present for QoS 1 and 2.
+    pub id: Option<DeliveryId>,
+    /// Sent before, on an earlier connection or unanswered.
+    pub dup: bool,
+    pub retain: bool,
+    /// The Rembus pattern that matched; its delivery form differs (`protocol/rembus.md` section 7.1).
+    pub pattern: Option<Arc<str>>,
+    /// MQTT 5 subscription identifiers of every filter that matched.
+    pub identifiers: Vec<u32>,
+}
+
+/// Why the router says no. Each dialect has its own code for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// MQTT 0x85 / 3.1.1 code 2; Rembus 10 `empty cid`.
+    NameInvalid,
+    /// Rembus 10 `already connected`.
+    NameInUse,
+    /// A second identity on a named link.
+    AlreadyNamed,
+    /// The disk has no room beyond the reserve: MQTT 5 0x97, Rembus 10.
+    DiskFull,
+    /// The log takes no more writes; the gateway is about to restart.
+    LogFailed,
+    /// A configured limit (subscriptions, sessions, in-flight) is reached.
+    LimitReached,
+    /// Not allowed by the access policy (next issue).
+    NotAuthorized,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// A newer link has the session: MQTT 5 0x8E, Rembus close code 4000.
+    TakenOver,
+    /// The gateway stops: MQTT 5 0x8B, WebSocket 1001.
+    ShuttingDown,
+    /// The link let its queue overflow beyond its limits.
+    TooSlow,
+    /// The peer broke the protocol in a way only the router can see.
+    ProtocolError,
+    /// An MQTT 3.1.1 publisher cannot be told that a message was refused; its link is closed instead \[MQTT-3.3.5-2\].
+    PublishRefused,
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer said goodbye (MQTT DISCONNECT, WebSocket close).
+    Orderly,
+    /// The connection broke, timed out or misbehaved.
+    Lost,
+}
+
+/// Rembus status of an answer. The client raises `KeyError` on a number it does not know: never invent one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status(pub u8);
+
+impl Status {
+    pub const OK: Self = Self(0);
+    pub const GENERIC_ERROR: Self = Self(10);
+    pub const METHOD_EXCEPTION: Self = Self(40);
+    pub const METHOD_NOT_FOUND: Self = Self(42);
+    pub const METHOD_UNAVAILABLE: Self = Self(43);
+    pub const METHOD_LOOPBACK: Self = Self(44);
+    pub const TARGET_NOT_FOUND: Self = Self(45);
+    pub const TARGET_DOWN: Self = Self(46);
+    pub const UNKNOWN_ADMIN_COMMAND: Self = Self(47);
+}
