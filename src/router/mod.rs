@@ -5,5 +5,9 @@
 //! simulated week, and the simulation runs the very code that ships.
 
 mod event;
+mod hub;
+mod report;
 
 pub use event::*;
+pub use hub::{HubHandle, HubStopped, Link, LinkReceiver, LinkSender};
+pub use report::Report;
