@@ -1,6 +1,8 @@
 //! What the doors tell the router, and what it tells them.
 
-use crate::message::{Dialect, Message, Qos};
+use crate::clock::Mono;
+use crate::message::{Dialect, Message, Qos, Seq};
+use crate::wal::LogState;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -239,4 +241,83 @@ impl Status {
     pub const TARGET_NOT_FOUND: Self = Self(45);
     pub const TARGET_DOWN: Self = Self(46);
     pub const UNKNOWN_ADMIN_COMMAND: Self = Self(47);
+}
+
+/// What happens to the router.
+#[derive(Debug)]
+pub enum Event {
+    Opened {
+        link: LinkId,
+        info: LinkInfo,
+    },
+    Link {
+        link: LinkId,
+        inbound: Inbound,
+    },
+    /// The log moved, filled up or failed.
+    Log(LogState),
+    /// The log has more to write than it should; QoS 0 messages are not logged while it lasts.
+    LogBehind(bool),
+    /// A service of the gateway answered [`Effect::Invoke`].
+    Answered {
+        call: CallId,
+        status: Status,
+        data: Bytes,
+    },
+    /// A part of the gateway wants a record in the log; answered by [`Effect::CommandDone`].
+    Command {
+        id: CommandId,
+        body: Vec<u8>,
+    },
+    /// Time has passed; see [`Router::next_due`](super::Router::next_due).
+    Tick,
+}
+
+/// The caller's number for a [`Event::Command`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// What the router wants done. The caller owns sockets, disk and clock.
+#[derive(Debug)]
+pub enum Effect {
+    /// `ack_waits`: somebody waits for it to become durable.
+    Append {
+        seq: Seq,
+        entry: Entry,
+        ack_waits: bool,
+    },
+    Send {
+        link: LinkId,
+        out: Outbound,
+    },
+    /// Forget the link once everything sent to it has been handed over.
+    Drop {
+        link: LinkId,
+    },
+    /// Run a service of the gateway; it sees everything up to `upto`.
+    Invoke {
+        call: CallId,
+        method: Arc<str>,
+        data: Bytes,
+        upto: Seq,
+    },
+    /// The command's record is durable, or was refused.
+    CommandDone {
+        id: CommandId,
+        outcome: Result<Seq, Refusal>,
+    },
+}
+
+/// What goes into the log.
+#[derive(Debug)]
+pub enum Entry {
+    Message(Arc<Message>),
+    /// The body of a [`kind::TABLE_COMMAND`](crate::message::kind::TABLE_COMMAND) record.
+    Command(Vec<u8>),
+}
+
+/// The time of an event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now {
+    pub mono: Mono,
 }

@@ -1,76 +1,292 @@
-//! Runs the router: carries events in, effects out, between doors, log and history.
+//! Runs the router: carries events in and effects out, between doors, log and history.
+//!
+//! One task. It takes what lies in the inbox, up to a bound, lets the router decide, and then acts once: one batch to the log,
+//! one batch to each link. It never waits for a link: what a door may still have to take is bounded by the router's windows.
+//! It does wait for the log, by not taking more from the inbox; then the doors stop reading their sockets.
 
-use super::{Inbound, LinkId, LinkInfo, Outbound, Refusal};
-use crate::message::Seq;
-use tokio::sync::mpsc;
+use super::event::{CallId, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Refusal, Status};
+use super::link::{Gone, Link, LinkReceiver, LinkSender};
+use super::{Options, Report, Router};
+use crate::clock::SharedClock;
+use crate::message::{self, Seq, kind};
+use crate::wal::{Batch, Health, LogHandle};
+use ahash::AHashMap;
+use bytes::Bytes;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot};
 
-/// How doors and services reach the router.
-#[derive(Debug, Clone)]
-pub struct HubHandle {}
+/// Batches that may wait for the router. A door's batch is bounded by what it reads at once.
+const INBOX: usize = 256;
+/// Batches taken in one turn, so that answers and deliveries leave while more comes in.
+const TURN: usize = 64;
+/// Batches that may wait for a door. Windows keep it far below; reaching it means that the door does not keep its side.
+const OUTBOX: usize = 8_192;
+/// Log bytes not yet written at which QoS 0 messages are no longer logged, and at which nothing more is taken in.
+const LOG_BEHIND: usize = 1 << 20;
+const LOG_FULL: usize = 3 << 20;
 
-impl HubHandle {
-    /// Announces a connection. Fails only when the gateway stops.
-    pub async fn open(&self, _info: LinkInfo) -> Result<Link, HubStopped> {
-        todo!()
+/// Services that the gateway itself offers as RPC methods; in the product that is history.
+pub trait Services: Send + Sync + 'static {
+    /// Answers a call. It sees every record up to `upto`. Runs beside the router, which forgets about it if it never ends.
+    fn call(&self, method: Arc<str>, data: Bytes, upto: Seq) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>>;
+}
+
+/// A gateway without services of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoServices;
+
+impl Services for NoServices {
+    fn call(&self, _method: Arc<str>, _data: Bytes, _upto: Seq) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
+        Box::pin(std::future::ready((Status::METHOD_UNAVAILABLE, super::core::NULL)))
     }
+}
 
-    /// Writes a record that is not a message into the log, in order with everything else; returns once it is durable.
-    pub async fn append_command(&self, _body: Vec<u8>) -> Result<Seq, Refusal> {
-        todo!()
-    }
-
-    /// A consistent copy of counters and gauges, for `/metrics` and `status`.
-    pub async fn report(&self) -> Result<super::Report, HubStopped> {
-        todo!()
-    }
+/// What lies in the router's inbox.
+#[derive(Debug)]
+pub(super) enum Letter {
+    Open { link: LinkId, info: LinkInfo, out: mpsc::Sender<Vec<Outbound>> },
+    Batch { link: LinkId, batch: Vec<Inbound> },
+    Answered { call: CallId, status: Status, data: Bytes },
+    Command { body: Vec<u8>, done: oneshot::Sender<Result<Seq, Refusal>> },
+    Report(oneshot::Sender<Report>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the gateway is stopping")]
 pub struct HubStopped;
 
-/// A door's end of one connection. Dropping the sender closes the link as [`super::Closed::Lost`], whatever happened to its task.
-#[derive(Debug)]
-pub struct Link {
-    pub sender: LinkSender,
-    pub receiver: LinkReceiver,
+/// How doors and services reach the router.
+#[derive(Debug, Clone)]
+pub struct HubHandle {
+    inbox: mpsc::Sender<Letter>,
+    gone: Arc<Gone>,
+    last_link: Arc<AtomicU64>,
 }
 
-#[derive(Debug)]
-pub struct LinkSender {
-    id: LinkId,
+impl HubHandle {
+    /// Announces a connection. Fails only when the gateway stops.
+    pub async fn open(&self, info: LinkInfo) -> Result<Link, HubStopped> {
+        let id = LinkId(self.last_link.fetch_add(1, Ordering::Relaxed) + 1);
+        let (tx, out) = mpsc::channel(OUTBOX);
+        self.inbox.send(Letter::Open { link: id, info, out: tx }).await.map_err(|_| HubStopped)?;
+        let sender = LinkSender { id, inbox: self.inbox.clone(), gone: Arc::clone(&self.gone) };
+        Ok(Link { sender, receiver: LinkReceiver { out } })
+    }
+
+    /// Writes a record that is not a message into the log, in order with everything else; returns once it is durable.
+    pub async fn append_command(&self, body: Vec<u8>) -> Result<Seq, Refusal> {
+        let (done, wait) = oneshot::channel();
+        self.inbox.send(Letter::Command { body, done }).await.map_err(|_| Refusal::LogFailed)?;
+        wait.await.unwrap_or(Err(Refusal::LogFailed))
+    }
+
+    /// A consistent copy of counters and gauges, for `/metrics` and `status`.
+    pub async fn report(&self) -> Result<Report, HubStopped> {
+        let (tx, wait) = oneshot::channel();
+        self.inbox.send(Letter::Report(tx)).await.map_err(|_| HubStopped)?;
+        wait.await.map_err(|_| HubStopped)
+    }
 }
 
-impl LinkSender {
+/// The router at work.
+pub struct Hub {
+    router: Router,
+    inbox: mpsc::Receiver<Letter>,
+    /// For services that answer later. Weak, so that the hub ends when nobody else can reach it.
+    answers: mpsc::WeakSender<Letter>,
+    gone: Arc<Gone>,
+    log: LogHandle,
+    clock: SharedClock,
+    services: Arc<dyn Services>,
+    links: AHashMap<LinkId, Outlet>,
+    /// Links that have something to hand over at the end of this turn.
+    touched: Vec<LinkId>,
+    commands: AHashMap<CommandId, oneshot::Sender<Result<Seq, Refusal>>>,
+    last_command: u64,
+}
+
+/// The way to one door.
+#[derive(Debug)]
+struct Outlet {
+    out: mpsc::Sender<Vec<Outbound>>,
+    pending: Vec<Outbound>,
+    ending: bool,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("links", &self.links.len()).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A router on an opened log.
     #[must_use]
-    pub fn id(&self) -> LinkId {
-        self.id
+    pub fn new(options: Options, log: LogHandle, clock: SharedClock, services: Arc<dyn Services>) -> (Self, HubHandle) {
+        let (tx, inbox) = mpsc::channel(INBOX);
+        let gone = Arc::new(Gone::default());
+        let state = *log.state().borrow();
+        let hub = Self {
+            router: Router::new(options, state),
+            inbox,
+            answers: tx.downgrade(),
+            gone: Arc::clone(&gone),
+            log,
+            clock,
+            services,
+            links: AHashMap::new(),
+            touched: Vec::new(),
+            commands: AHashMap::new(),
+            last_command: 0,
+        };
+        (hub, HubHandle { inbox: tx, gone, last_link: Arc::default() })
     }
 
-    /// Hands over what was decoded from the socket, in order. Waits while the router's inbox is full: the caller stops reading
-    /// its socket meanwhile, and so the peer is slowed down.
-    pub async fn send(&mut self, _batch: Vec<Inbound>) -> Result<(), HubStopped> {
-        todo!()
+    /// Works until every [`HubHandle`] and every link is gone, or the log has ended.
+    pub async fn run(mut self) {
+        let mut state = self.log.state();
+        let mut letters = Vec::with_capacity(TURN);
+        let mut effects = Vec::new();
+        let mut behind = false;
+        loop {
+            let pending = self.log.pending_bytes();
+            let log_fine = state.borrow().health == Health::Fine;
+            // With a full disk nothing is appended, so there is nothing to wait for.
+            let takes = pending < LOG_FULL || !log_fine;
+            tokio::select! {
+                biased;
+                moved = state.changed() => {
+                    if moved.is_err() {
+                        break;
+                    }
+                    let now = *state.borrow_and_update();
+                    self.handle(Event::Log(now), &mut effects);
+                }
+                () = self.gone.noted.notified() => {}
+                count = self.inbox.recv_many(&mut letters, TURN), if takes => {
+                    if count == 0 {
+                        break;
+                    }
+                }
+                () = sleep_until(self.router.next_due(), &self.clock) => self.handle(Event::Tick, &mut effects),
+            }
+            if behind != (self.log.pending_bytes() > LOG_BEHIND) {
+                behind = !behind;
+                self.handle(Event::LogBehind(behind), &mut effects);
+            }
+            for letter in letters.drain(..) {
+                self.open_letter(letter, &mut effects);
+            }
+            // After the letters: what a link sent before it went must count.
+            for link in self.gone.take() {
+                self.handle(Event::Link { link, inbound: Inbound::LOST }, &mut effects);
+            }
+            if self.act(&mut effects).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        self.router.handle(Now { mono: self.clock.mono() }, event, effects);
+    }
+
+    fn open_letter(&mut self, letter: Letter, effects: &mut Vec<Effect>) {
+        match letter {
+            Letter::Open { link, info, out } => {
+                self.links.insert(link, Outlet { out, pending: Vec::new(), ending: false });
+                self.handle(Event::Opened { link, info }, effects);
+            }
+            Letter::Batch { link, batch } => {
+                let now = Now { mono: self.clock.mono() };
+                for inbound in batch {
+                    self.router.handle(now, Event::Link { link, inbound }, effects);
+                }
+            }
+            Letter::Answered { call, status, data } => self.handle(Event::Answered { call, status, data }, effects),
+            Letter::Command { body, done } => {
+                self.last_command += 1;
+                let id = CommandId(self.last_command);
+                self.commands.insert(id, done);
+                self.handle(Event::Command { id, body }, effects);
+            }
+            // The asker may have given up.
+            Letter::Report(to) => drop(to.send(self.router.report())),
+        }
+    }
+
+    /// Carries out what the router wants: first the log, then the links.
+    async fn act(&mut self, effects: &mut Vec<Effect>) -> Result<(), HubStopped> {
+        let mut batch = Batch::default();
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Append { seq, entry: Entry::Message(message), ack_waits } => {
+                    batch.push(seq, kind::MESSAGE, ack_waits, |out| message::encode(&message, out));
+                }
+                Effect::Append { seq, entry: Entry::Command(body), ack_waits } => {
+                    batch.push(seq, kind::TABLE_COMMAND, ack_waits, |out| out.extend_from_slice(&body));
+                }
+                Effect::Send { link, out } => {
+                    if let Some(outlet) = self.links.get_mut(&link) {
+                        if outlet.pending.is_empty() {
+                            self.touched.push(link);
+                        }
+                        outlet.pending.push(out);
+                    }
+                }
+                Effect::Drop { link } => {
+                    if let Some(outlet) = self.links.get_mut(&link) {
+                        outlet.ending = true;
+                        self.touched.push(link);
+                    }
+                }
+                Effect::Invoke { call, method, data, upto } => self.invoke(call, method, data, upto),
+                Effect::CommandDone { id, outcome } => {
+                    if let Some(done) = self.commands.remove(&id) {
+                        // Whoever asked may have given up waiting; the record is in the log all the same.
+                        drop(done.send(outcome));
+                    }
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.log.append(batch).await.map_err(|_| HubStopped)?;
+        }
+        for link in std::mem::take(&mut self.touched) {
+            self.hand_over(link);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, link: LinkId) {
+        let Some(outlet) = self.links.get_mut(&link) else { return };
+        let pending = std::mem::take(&mut outlet.pending);
+        // A closed channel: the door is gone and its note is on the way.
+        let overflow = !pending.is_empty() && matches!(outlet.out.try_send(pending), Err(mpsc::error::TrySendError::Full(_)));
+        if overflow {
+            log::warn!(link = link.0; "a door let its link overflow; the link is dropped");
+        }
+        if outlet.ending || overflow {
+            self.links.remove(&link);
+        }
+    }
+
+    fn invoke(&self, call: CallId, method: Arc<str>, data: Bytes, upto: Seq) {
+        let answer = self.services.call(method, data, upto);
+        let Some(answers) = self.answers.upgrade() else { return };
+        tokio::spawn(async move {
+            let (status, data) = answer.await;
+            // Fails only when the hub is gone, and the caller with it.
+            drop(answers.send(Letter::Answered { call, status, data }).await);
+        });
     }
 }
 
-/// What the router wants sent. At most `window` deliveries and requests are under way at once (the door reports each as
-/// [`Inbound::Written`] once it is in the socket); answers are as many as the door's own unanswered requests, which the door
-/// must bound by not reading on.
-#[derive(Debug)]
-pub struct LinkReceiver {
-    out: mpsc::Receiver<Vec<Outbound>>,
-}
-
-impl LinkReceiver {
-    /// The next batch in order; `None` when the router has dropped the link (after an [`Outbound::Close`], or when it stops).
-    /// Cancel safe.
-    pub async fn recv(&mut self) -> Option<Vec<Outbound>> {
-        self.out.recv().await
-    }
-
-    /// Like [`recv`](Self::recv), without waiting.
-    pub fn try_recv(&mut self) -> Option<Vec<Outbound>> {
-        self.out.try_recv().ok()
+async fn sleep_until(due: Option<crate::clock::Mono>, clock: &SharedClock) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(clock.mono())).await,
+        None => std::future::pending().await,
     }
 }

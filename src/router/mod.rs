@@ -3,11 +3,39 @@
 //! It owns sessions, the subscription tree, the service table, delivery queues, QoS state and the ack gate, and never touches
 //! a socket, a file, a clock or a thread: [`Hub`] does that, and hands it the time with every event. So a unit test can run a
 //! simulated week, and the simulation runs the very code that ships.
+//!
+//! | file | what |
+//! |---|---|
+//! | `event.rs` | what goes in and out |
+//! | `core.rs` | the state; links, sessions, registrations |
+//! | `publish.rs` | log, acknowledgement, copies, delivery state |
+//! | `calls.rs`, `services.rs` | RPC |
+//! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
+//! | `outgoing.rs` | a session's bounded queue and what is under way |
+//! | `gate.rs` | acknowledgements wait for the disk |
+//! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
+mod calls;
+mod core;
 mod event;
+mod gate;
 mod hub;
+mod link;
+mod outgoing;
+mod pattern;
+mod publish;
 mod report;
+mod services;
+mod session;
+mod timers;
+mod tree;
 
+#[cfg(test)]
+mod tests;
+
+pub use self::core::{Options, Router};
 pub use event::*;
-pub use hub::{HubHandle, HubStopped, Link, LinkReceiver, LinkSender};
+pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
+pub use link::{Link, LinkReceiver, LinkSender};
+pub use outgoing::QueueLimits;
 pub use report::Report;

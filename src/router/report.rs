@@ -5,6 +5,8 @@
 //! * `copies = delivered + queued + in_flight + expired + Σ dropped` for the copies made for subscribers;
 //! * `received = logged + not_logged` for messages.
 
+use super::core::Router;
+use super::outgoing::Leftover;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,4 +39,62 @@ pub struct Report {
     pub calls_pending: u64,
     /// Acknowledgements waiting for the disk.
     pub acks_waiting: u64,
+}
+
+/// The router's own counters; [`Report`] adds what is read off its state.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) received: BTreeMap<&'static str, u64>,
+    pub(super) refused: BTreeMap<&'static str, u64>,
+    pub(super) logged: u64,
+    pub(super) not_logged: u64,
+    pub(super) unmatched: u64,
+    pub(super) copies: u64,
+    pub(super) delivered: u64,
+    pub(super) queued: u64,
+    pub(super) in_flight: u64,
+    pub(super) expired: u64,
+    pub(super) dropped: BTreeMap<&'static str, u64>,
+    pub(super) connections: BTreeMap<&'static str, u64>,
+    pub(super) calls: u64,
+}
+
+impl Counters {
+    /// Copies that ended with their session.
+    pub(super) fn left_over(&mut self, left: Leftover) {
+        self.queued -= left.queued;
+        self.in_flight -= left.in_flight;
+        let lost = left.queued + left.in_flight;
+        if lost > 0 {
+            *self.dropped.entry("disconnected").or_default() += lost;
+        }
+    }
+}
+
+impl Router {
+    /// A consistent copy of everything counted.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let c = &self.counters;
+        Report {
+            received: c.received.clone(),
+            refused: c.refused.clone(),
+            logged: c.logged,
+            not_logged: c.not_logged,
+            unmatched: c.unmatched,
+            copies: c.copies,
+            delivered: c.delivered,
+            queued: c.queued,
+            in_flight: c.in_flight,
+            expired: c.expired,
+            dropped: c.dropped.clone(),
+            connections: c.connections.clone(),
+            sessions: self.sessions.len() as u64,
+            subscriptions: self.tree.len() as u64,
+            services: self.services.len() as u64,
+            calls: c.calls,
+            calls_pending: self.calls.len() as u64,
+            acks_waiting: self.gate.len() as u64,
+        }
+    }
 }

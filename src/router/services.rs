@@ -1,0 +1,137 @@
+//! The service table: who offers which method, and the calls under way.
+
+use super::event::{CallId, LinkId, Token};
+use super::session::SessionKey;
+use crate::config::Policy;
+use ahash::AHashMap;
+use std::sync::Arc;
+
+/// A method and its providers in the order in which they exposed it.
+#[derive(Debug, Default)]
+pub(super) struct Service {
+    providers: Vec<SessionKey>,
+    /// Where round robin goes on.
+    cursor: usize,
+}
+
+/// Who answers a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callee {
+    Session(SessionKey),
+    /// A service of the gateway itself.
+    Builtin,
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) caller: LinkId,
+    pub(super) token: Token,
+    pub(super) callee: Callee,
+    pub(super) method: Arc<str>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    table: AHashMap<Arc<str>, Service>,
+}
+
+/// Whom a call goes to, or why to nobody (`protocol/rembus.md` section 9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Resolved {
+    Provider(SessionKey, Arc<str>),
+    /// Nobody offers it (42).
+    Unknown,
+    /// Somebody does, but not now (43).
+    Unavailable,
+    /// Only the caller itself does (44).
+    Loopback,
+}
+
+impl Services {
+    /// Exposing again keeps the place in the order.
+    pub(super) fn expose(&mut self, method: &str, session: SessionKey) {
+        let service = self.table.entry(method.into()).or_default();
+        if !service.providers.contains(&session) {
+            service.providers.push(session);
+        }
+    }
+
+    pub(super) fn unexpose(&mut self, method: &str, session: SessionKey) {
+        if let Some(service) = self.table.get_mut(method) {
+            service.providers.retain(|known| *known != session);
+            if service.providers.is_empty() {
+                self.table.remove(method);
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Chooses among the providers that are online; `load` tells how many calls one is serving, or `None` if it is offline.
+    pub(super) fn resolve(
+        &mut self,
+        method: &str,
+        caller: SessionKey,
+        policy: Policy,
+        load: impl Fn(SessionKey) -> Option<usize>,
+    ) -> Resolved {
+        let Some((name, _)) = self.table.get_key_value(method) else { return Resolved::Unknown };
+        let name = Arc::clone(name);
+        let service = self.table.get_mut(method).expect("the method was just found");
+        let others = service.providers.iter().filter(|known| **known != caller).count();
+        if others == 0 {
+            return Resolved::Loopback;
+        }
+        let online = |at: usize| {
+            let session = *service.providers.get(at)?;
+            load(session).filter(|_| session != caller).map(|load| (at, session, load))
+        };
+        let count = service.providers.len();
+        let chosen = match policy {
+            Policy::FirstUp => (0..count).find_map(online),
+            Policy::RoundRobin => (0..count).map(|step| (service.cursor + step) % count).find_map(online),
+            Policy::LessBusy => (0..count).filter_map(online).min_by_key(|(at, _, load)| (*load, *at)),
+        };
+        match chosen {
+            Some((at, session, _)) => {
+                service.cursor = at + 1;
+                Resolved::Provider(session, name)
+            }
+            None => Resolved::Unavailable,
+        }
+    }
+}
+
+/// Calls that wait for an answer.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    pending: AHashMap<CallId, Call>,
+    last: u64,
+}
+
+impl Calls {
+    pub(super) fn start(&mut self, call: Call) -> CallId {
+        self.last += 1;
+        let id = CallId(self.last);
+        self.pending.insert(id, call);
+        id
+    }
+
+    /// Ends a call if `callee` is the one who was asked: an answer from anybody else changes nothing.
+    pub(super) fn finish(&mut self, id: CallId, callee: Callee) -> Option<Call> {
+        if self.pending.get(&id)?.callee != callee {
+            return None;
+        }
+        self.pending.remove(&id)
+    }
+
+    pub(super) fn get(&self, id: CallId) -> Option<&Call> {
+        self.pending.get(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+}

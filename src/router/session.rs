@@ -1,0 +1,90 @@
+//! A session: what the gateway remembers of a peer, whatever it speaks. An MQTT client's session and a Rembus twin are one.
+
+use super::event::{CallId, Filter, LinkId, Token};
+use super::outgoing::Outgoing;
+use crate::clock::Mono;
+use crate::message::Dialect;
+use ahash::{AHashMap, AHashSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a session is kept. The generation makes a key that outlived its session miss instead of hitting the slot's next user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SessionKey {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) dialect: Dialect,
+    pub(super) name: Arc<str>,
+    /// An anonymous session ends with its link and cannot be addressed.
+    pub(super) named: bool,
+    pub(super) link: Option<LinkId>,
+    /// Takes publications now. MQTT always does; a Rembus component says when (`reactive`).
+    pub(super) reactive: bool,
+    pub(super) filters: BTreeSet<Filter>,
+    pub(super) exposed: BTreeSet<String>,
+    pub(super) out: Outgoing,
+    /// QoS 2 publications that were accepted and not released yet; a repetition of one is answered and not routed again.
+    /// The next issue persists it.
+    pub(super) unreleased: AHashMap<Token, Mono>,
+    /// Calls this session is serving.
+    pub(super) serving: AHashSet<CallId>,
+    pub(super) resend_after: Option<Duration>,
+}
+
+/// Sessions by key and by name.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slots: slab::Slab<(u32, Session)>,
+    /// Generation for the next session; never repeats within four billion sessions.
+    generation: u32,
+    names: AHashMap<(Dialect, Arc<str>), SessionKey>,
+}
+
+impl Sessions {
+    pub(super) fn insert(&mut self, session: Session) -> SessionKey {
+        self.generation = self.generation.wrapping_add(1);
+        let name = session.named.then(|| (session.dialect, Arc::clone(&session.name)));
+        let slot = self.slots.insert((self.generation, session));
+        let slot = u32::try_from(slot).expect("sessions are bounded far below 2^32");
+        let key = SessionKey { slot, generation: self.generation };
+        if let Some(name) = name {
+            let twin = self.names.insert(name, key);
+            assert!(twin.is_none(), "a name has one session");
+        }
+        key
+    }
+
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.slots.get(key.slot as usize).filter(|(generation, _)| *generation == key.generation).map(|(_, session)| session)
+    }
+
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.slots
+            .get_mut(key.slot as usize)
+            .filter(|(generation, _)| *generation == key.generation)
+            .map(|(_, session)| session)
+    }
+
+    pub(super) fn by_name(&self, dialect: Dialect, name: &str) -> Option<SessionKey> {
+        // A borrowed pair cannot be looked up without an allocation; attaching is rare.
+        self.names.get(&(dialect, Arc::from(name))).copied()
+    }
+
+    pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        self.get(key)?;
+        let (_, session) = self.slots.remove(key.slot as usize);
+        if session.named {
+            self.names.remove(&(session.dialect, Arc::clone(&session.name)));
+        }
+        Some(session)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}

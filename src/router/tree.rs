@@ -1,0 +1,332 @@
+//! One tree for MQTT filters and Rembus patterns, each with its own exact rules.
+//!
+//! A filter is a path of levels; subscriptions hang where it ends. A topic is matched level by level with the set of nodes
+//! that are still possible (an automaton, not a search), so the time is bounded by levels times nodes reached.
+//!
+//! ```text
+//! MQTT:   literal, `+` (any level, even empty), `#` (the rest, parent included); neither matches a leading `$`  [MQTT-4.7.2-1]
+//! Rembus: literal, `*` within a level (never empty), `**` (any number of levels, also none)                     rembus.md 7.1
+//! ```
+//!
+//! The answers for recent topics are remembered until a subscription changes: sensors publish to the same few topics.
+
+use super::event::Filter;
+use super::pattern::{self, Segment};
+use super::session::SessionKey;
+use crate::message::Qos;
+use ahash::AHashMap;
+use std::sync::Arc;
+
+/// One subscription, or several of one MQTT session merged into one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) session: SessionKey,
+    pub(super) qos: Qos,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    /// MQTT 5 subscription identifiers.
+    pub(super) identifiers: Vec<u32>,
+    /// The Rembus pattern, for its delivery form.
+    pub(super) pattern: Option<Arc<str>>,
+}
+
+/// Most targets the memory of recent topics may hold, over all topics.
+const REMEMBERED_MAX: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    root: Node,
+    /// Patterns in which `**` touches other text; rare, tried one by one.
+    irregular: Vec<(Arc<str>, Vec<Target>)>,
+    count: usize,
+    recent: AHashMap<Box<str>, Arc<[Target]>>,
+    remembered: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literal: AHashMap<Box<str>, Node>,
+    /// MQTT `+`.
+    plus: Option<Box<Node>>,
+    /// Rembus levels with `*`.
+    globs: Vec<(Box<str>, Node)>,
+    /// Rembus `**`: reached without taking a level, and stays while it takes any.
+    any: Option<Box<Node>>,
+    is_any: bool,
+    /// Filters that end here.
+    targets: Vec<Target>,
+    /// MQTT filters that end here with `#`.
+    hash: Vec<Target>,
+}
+
+/// A level of a filter, as an edge of the tree.
+#[derive(Debug, Clone, Copy)]
+enum Edge<'a> {
+    Literal(&'a str),
+    Plus,
+    Glob(&'a str),
+    Any,
+    Hash,
+}
+
+fn edges(filter: &Filter) -> Option<Vec<Edge<'_>>> {
+    match filter {
+        Filter::Mqtt(filter) => Some(
+            filter
+                .split('/')
+                .map(|level| match level {
+                    "+" => Edge::Plus,
+                    "#" => Edge::Hash,
+                    literal => Edge::Literal(literal),
+                })
+                .collect(),
+        ),
+        Filter::Rembus(pattern) => pattern::segments(pattern).map(|segments| {
+            segments
+                .into_iter()
+                .map(|segment| match segment {
+                    Segment::Literal(text) => Edge::Literal(text),
+                    Segment::Glob(glob) => Edge::Glob(glob),
+                    Segment::AnySegments => Edge::Any,
+                })
+                .collect()
+        }),
+    }
+}
+
+impl Tree {
+    /// Adds a subscription, or replaces what the session had for the same filter. Returns whether it is new.
+    pub(super) fn insert(&mut self, filter: &Filter, target: Target) -> bool {
+        self.forget_recent();
+        let new = match (edges(filter), filter) {
+            (Some(edges), _) => put(self.root.ends_of(&edges), target),
+            (None, Filter::Mqtt(pattern) | Filter::Rembus(pattern)) => {
+                match self.irregular.iter_mut().find(|(known, _)| **known == **pattern) {
+                    Some((_, targets)) => put(targets, target),
+                    None => {
+                        self.irregular.push((pattern.as_str().into(), vec![target]));
+                        true
+                    }
+                }
+            }
+        };
+        self.count += usize::from(new);
+        new
+    }
+
+    /// Removes a subscription and every node that is not needed any more. Returns whether there was one.
+    pub(super) fn remove(&mut self, filter: &Filter, session: SessionKey) -> bool {
+        self.forget_recent();
+        let removed = match (edges(filter), filter) {
+            (Some(edges), _) => self.root.remove(&edges, session),
+            (None, Filter::Mqtt(pattern) | Filter::Rembus(pattern)) => {
+                let mut removed = false;
+                self.irregular.retain_mut(|(known, targets)| {
+                    if **known == **pattern {
+                        removed = take(targets, session);
+                    }
+                    !targets.is_empty()
+                });
+                removed
+            }
+        };
+        self.count -= usize::from(removed);
+        removed
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Everybody who subscribed to `topic`: an MQTT session once, a Rembus session once for each of its patterns.
+    pub(super) fn matches(&mut self, topic: &str) -> Arc<[Target]> {
+        if let Some(known) = self.recent.get(topic) {
+            return Arc::clone(known);
+        }
+        let found: Arc<[Target]> = self.search(topic).into();
+        // A topic nobody wants costs a slot as well, or a flood of such topics would be searched each time.
+        if self.remembered + found.len() + 1 > REMEMBERED_MAX {
+            self.forget_recent();
+        }
+        self.remembered += found.len() + 1;
+        self.recent.insert(topic.into(), Arc::clone(&found));
+        found
+    }
+
+    fn forget_recent(&mut self) {
+        self.recent = AHashMap::new();
+        self.remembered = 0;
+    }
+
+    fn search(&self, topic: &str) -> Vec<Target> {
+        let mut found = Vec::new();
+        let mut now = Vec::new();
+        self.root.activate(&mut now);
+        for (depth, level) in topic.split('/').enumerate() {
+            let system = depth == 0 && level.starts_with('$');
+            let mut next = Vec::with_capacity(now.len() + 2);
+            for node in now {
+                if !system {
+                    collect(&node.hash, &mut found);
+                }
+                node.step(level, system, &mut next);
+            }
+            now = next;
+        }
+        for node in now {
+            // `a/#` matches `a` as well [MQTT 4.7.1.2].
+            collect(&node.hash, &mut found);
+            collect(&node.targets, &mut found);
+        }
+        for (pattern, targets) in &self.irregular {
+            if pattern::matches_irregular(pattern, topic) {
+                collect(targets, &mut found);
+            }
+        }
+        found
+    }
+}
+
+impl Node {
+    /// Puts this node among the possible ones, with all that is reached from it without taking a level.
+    fn activate<'a>(&'a self, active: &mut Vec<&'a Self>) {
+        // Only `**` can be reached on two ways.
+        if self.is_any && active.iter().any(|known| std::ptr::eq(*known, self)) {
+            return;
+        }
+        active.push(self);
+        if let Some(any) = &self.any {
+            any.activate(active);
+        }
+    }
+
+    fn step<'a>(&'a self, level: &str, system: bool, next: &mut Vec<&'a Self>) {
+        if let Some(child) = self.literal.get(level) {
+            child.activate(next);
+        }
+        if let (Some(child), false) = (&self.plus, system) {
+            child.activate(next);
+        }
+        for (_, child) in self.globs.iter().filter(|(glob, _)| pattern::glob_matches(glob, level)) {
+            child.activate(next);
+        }
+        if self.is_any && !level.contains('@') {
+            self.activate(next);
+        }
+    }
+
+    /// The list in which a filter with these edges ends; makes the nodes on the way.
+    fn ends_of(&mut self, edges: &[Edge<'_>]) -> &mut Vec<Target> {
+        match edges.split_first() {
+            None => &mut self.targets,
+            Some((Edge::Hash, _)) => &mut self.hash,
+            Some((Edge::Literal(level), rest)) => self.literal.entry((*level).into()).or_default().ends_of(rest),
+            Some((Edge::Plus, rest)) => self.plus.get_or_insert_default().ends_of(rest),
+            Some((Edge::Any, rest)) => {
+                self.any.get_or_insert_with(|| Box::new(Self { is_any: true, ..Self::default() })).ends_of(rest)
+            }
+            Some((Edge::Glob(glob), rest)) => {
+                let at = self.globs.iter().position(|(known, _)| **known == **glob).unwrap_or_else(|| {
+                    self.globs.push(((*glob).into(), Self::default()));
+                    self.globs.len() - 1
+                });
+                self.globs.get_mut(at).expect("the position was just found or made").1.ends_of(rest)
+            }
+        }
+    }
+
+    fn remove(&mut self, edges: &[Edge<'_>], session: SessionKey) -> bool {
+        match edges.split_first() {
+            None => take(&mut self.targets, session),
+            Some((Edge::Hash, _)) => take(&mut self.hash, session),
+            Some((Edge::Literal(level), rest)) => {
+                let Some(child) = self.literal.get_mut(*level) else { return false };
+                let removed = child.remove(rest, session);
+                if child.is_bare() {
+                    self.literal.remove(*level);
+                    // A folder of a million short-lived topics must not keep its table.
+                    if self.literal.len() * 4 < self.literal.capacity() {
+                        self.literal.shrink_to_fit();
+                    }
+                }
+                removed
+            }
+            Some((Edge::Plus, rest)) => remove_boxed(&mut self.plus, rest, session),
+            Some((Edge::Any, rest)) => remove_boxed(&mut self.any, rest, session),
+            Some((Edge::Glob(glob), rest)) => {
+                let Some(at) = self.globs.iter().position(|(known, _)| **known == **glob) else { return false };
+                let Some((_, child)) = self.globs.get_mut(at) else { return false };
+                let removed = child.remove(rest, session);
+                if child.is_bare() {
+                    self.globs.swap_remove(at);
+                }
+                removed
+            }
+        }
+    }
+
+    fn is_bare(&self) -> bool {
+        self.literal.is_empty()
+            && self.plus.is_none()
+            && self.globs.is_empty()
+            && self.any.is_none()
+            && self.targets.is_empty()
+            && self.hash.is_empty()
+    }
+}
+
+fn remove_boxed(child: &mut Option<Box<Node>>, rest: &[Edge<'_>], session: SessionKey) -> bool {
+    let Some(node) = child else { return false };
+    let removed = node.remove(rest, session);
+    if node.is_bare() {
+        *child = None;
+    }
+    removed
+}
+
+fn put(targets: &mut Vec<Target>, target: Target) -> bool {
+    match targets.iter_mut().find(|known| known.session == target.session) {
+        Some(known) => {
+            *known = target;
+            false
+        }
+        None => {
+            targets.push(target);
+            true
+        }
+    }
+}
+
+fn take(targets: &mut Vec<Target>, session: SessionKey) -> bool {
+    let Some(at) = targets.iter().position(|known| known.session == session) else { return false };
+    targets.swap_remove(at);
+    if targets.len() * 4 < targets.capacity() {
+        targets.shrink_to_fit();
+    }
+    true
+}
+
+/// Adds targets to those found. Overlapping filters of one MQTT session make one delivery with the highest QoS
+/// \[MQTT-3.3.5-1\] and every identifier \[MQTT-3.3.4-3\]; a Rembus session gets one for each pattern.
+fn collect(targets: &[Target], found: &mut Vec<Target>) {
+    if found.is_empty() {
+        // One list names a session once: nothing to merge.
+        found.extend_from_slice(targets);
+        return;
+    }
+    for target in targets {
+        let same = |known: &&mut Target| known.session == target.session && known.pattern.is_none() && target.pattern.is_none();
+        match found.iter_mut().find(same) {
+            Some(known) => {
+                known.qos = known.qos.max(target.qos);
+                known.no_local &= target.no_local;
+                known.retain_as_published |= target.retain_as_published;
+                known.identifiers.extend_from_slice(&target.identifiers);
+            }
+            None => found.push(target.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
