@@ -213,7 +213,9 @@ impl Hub {
                 self.handle(Event::Command { id, body }, effects);
             }
             // The asker may have given up.
-            Letter::Report(to) => drop(to.send(self.router.report())),
+            Letter::Report(to) => {
+                to.send(self.router.report()).ok();
+            }
         }
     }
 
@@ -246,7 +248,7 @@ impl Hub {
                 Effect::CommandDone { id, outcome } => {
                     if let Some(done) = self.commands.remove(&id) {
                         // Whoever asked may have given up waiting; the record is in the log all the same.
-                        drop(done.send(outcome));
+                        done.send(outcome).ok();
                     }
                 }
             }
@@ -279,7 +281,7 @@ impl Hub {
         tokio::spawn(async move {
             let (status, data) = answer.await;
             // Fails only when the hub is gone, and the caller with it.
-            drop(answers.send(Letter::Answered { call, status, data }).await);
+            answers.send(Letter::Answered { call, status, data }).await.ok();
         });
     }
 }
