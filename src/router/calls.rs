@@ -10,17 +10,24 @@ use crate::message::Dialect;
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// Who calls, and under which number it expects the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) link: LinkId,
+    pub(super) session: SessionKey,
+    pub(super) token: Token,
+}
+
 impl Router {
     pub(super) fn call(
         &mut self,
-        link: LinkId,
-        caller: SessionKey,
-        token: Token,
+        caller: Caller,
         method: &str,
         target: Option<String>,
         data: Bytes,
         effects: &mut Vec<Effect>,
     ) {
+        let Caller { link, session, token } = caller;
         self.counters.calls += 1;
         if let Some(target) = target.filter(|target| *target != self.options.name) {
             return self.call_directly(link, token, method, &target, data, effects);
@@ -30,7 +37,7 @@ impl Router {
         }
         let sessions = &self.sessions;
         let load = |key| sessions.get(key).filter(|session| session.link.is_some()).map(|session| session.serving.len());
-        match self.services.resolve(method, caller, self.options.policy, load) {
+        match self.services.resolve(method, session, self.options.policy, load) {
             Resolved::Provider(provider, method) => self.forward(link, token, provider, method, data, effects),
             Resolved::Unknown => respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects),
             Resolved::Unavailable => respond(link, token, Status::METHOD_UNAVAILABLE, text(method), effects),

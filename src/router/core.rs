@@ -1,5 +1,6 @@
 //! The router's state and what each event does to it. Calls and deliveries have files of their own.
 
+use super::calls::Caller;
 use super::event::{
     Attach, CloseReason, Closed, CommandId, Effect, Entry, Event, Filter, Inbound, LinkId, LinkInfo, Now, OnConflict, Outbound,
     Refusal, Status, Subscription, Token,
@@ -233,7 +234,9 @@ impl Router {
                 }
                 respond(link, token, if fits { Status::OK } else { Status::GENERIC_ERROR }, NULL, effects);
             }
-            Inbound::Call { token, method, target, data } => self.call(link, session, token, &method, target, data, effects),
+            Inbound::Call { token, method, target, data } => {
+                self.call(Caller { link, session, token }, &method, target, data, effects);
+            }
             Inbound::Return { call, status, data } => self.returned(session, call, status, data, effects),
             Inbound::Attach(_) | Inbound::Closed { .. } => unreachable!("handled above"),
         }

@@ -45,13 +45,13 @@ pub(super) struct Tree {
 
 #[derive(Debug, Default)]
 struct Node {
-    literal: AHashMap<Box<str>, Node>,
+    literal: AHashMap<Box<str>, Self>,
     /// MQTT `+`.
-    plus: Option<Box<Node>>,
+    plus: Option<Box<Self>>,
     /// Rembus levels with `*`.
-    globs: Vec<(Box<str>, Node)>,
+    globs: Vec<(Box<str>, Self)>,
     /// Rembus `**`: reached without taking a level, and stays while it takes any.
-    any: Option<Box<Node>>,
+    any: Option<Box<Self>>,
     is_any: bool,
     /// Filters that end here.
     targets: Vec<Target>,
