@@ -7,10 +7,68 @@
 //! * After a crash or a power cut the log opens, keeps every record that was durable, cuts a torn tail and says what it cost.
 //! * After a failed write or sync it is *poisoned*: nothing is declared durable any more until the process restarts.
 //! * Nothing is written while nothing happens.
+//!
+//! # Format, version 1
+//!
+//! The folder holds segments, written one after the other and never again once the next one is in use. Their names order
+//! them: twenty digits and `.seg`. The number is the sequence number that was next when the file was made, so every record in
+//! it has this number or a higher one, and (files are made ahead of need) the first one may be higher.
+//!
+//! ```text
+//! segment = header (64 bytes), records side by side, zeros up to the preallocated size
+//! header  = "REMBWAL\0" │ u32 version = 1 │ u32 zero │ u64 log_id │ u64 first │ u64 created │ 20 zeros │ u32 crc32c of the 60 before
+//! record  = u32 len │ u32 crc32c of what follows │ u64 seq │ u8 kind │ body          len = 9 + length of the body
+//! ```
+//!
+//! Integers are little endian. `log_id` is random, made with the folder, the same in every segment. `first`: no record of the
+//! segment has a lower number; numbers never go back below it, whatever else is lost. `created`: ns since 1970.
+//! A length of zero ends a segment. Records are numbered without gaps, and never straddle segments; a record larger than a
+//! segment gets a larger segment.
+//!
+//! Kind 0 belongs to the log itself: a *mark*, whose body is the u64 of the newest record that was durable when the mark was
+//! written and whose seq is that of the record after it. Marks tell damage to acknowledged records from a torn tail.
+//! Kinds 1 to 255 are the callers'; a reader must skip those it does not know.
+//!
+//! # When the power goes
+//!
+//! A segment is synced completely before the first record of its successor is written, so only the newest segment that has
+//! records can be torn. At start that one is read and verified to its end; for the older ones only header and first record are
+//! looked at, because starting must not wait for reading hundreds of megabytes from a slow card. [`Reader`]s verify every
+//! checksum anyway. What is whole is kept, also behind a hole. No old segment is ever appended to.
+//!
+//! # When the disk is full
+//!
+//! The next segment is made as soon as the current one is three quarters full. If that would eat into the reserve, the log
+//! says [`Health::Full`] while the last quarter still has room for what is under way. What does not fit waits in bounded
+//! memory, unacknowledged, and is written when there is room again. "No space" from a *write* is treated in the same way: the
+//! kernel refused it at once, nothing of it was acknowledged, and the same bytes go to the same place later. "No space" from a
+//! *sync* is not: pages that were accepted may be gone, so the log is poisoned.
+
+mod batch;
+mod cursor;
+mod error;
+mod format;
+mod handle;
+mod log;
+mod pace;
+mod reader;
+mod recovery;
+mod segment;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use crate::message::Seq;
 use bytes::Bytes;
 use std::time::Duration;
+
+pub use batch::Batch;
+pub use error::WalError;
+pub use handle::LogHandle;
+pub use log::{Log, open};
+pub use reader::{Reader, Skipped};
+pub use recovery::{Damage, Recovery, TornTail};
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -27,6 +85,22 @@ pub struct Options {
     pub keep_bytes: u64,
     /// Free room that the log leaves on the file system.
     pub reserve_bytes: u64,
+}
+
+impl Options {
+    /// The defaults of the public contract, for a log in `dir`.
+    #[must_use]
+    pub fn new(dir: impl Into<std::path::PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: 8 << 20,
+            ack_delay_max: Duration::from_millis(50),
+            idle_delay_max: Duration::from_secs(1),
+            keep: Duration::from_secs(24 * 60 * 60),
+            keep_bytes: 512 << 20,
+            reserve_bytes: 64 << 20,
+        }
+    }
 }
 
 /// How far the log is. Watched by the router (acknowledgements) and by readers.
@@ -49,31 +123,6 @@ pub enum Health {
     Poisoned,
 }
 
-/// Records of one router turn, encoded side by side in one buffer.
-#[derive(Debug, Default)]
-pub struct Batch {
-    // the wal author defines this
-}
-
-impl Batch {
-    /// Adds a record; `body` appends the body to the buffer it is given. Sequence numbers rise by one from record to record.
-    /// `ack_waits` says that somebody waits for it to become durable.
-    pub fn push(&mut self, _seq: Seq, _kind: u8, _ack_waits: bool, _body: impl FnOnce(&mut Vec<u8>)) {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        todo!()
-    }
-
-    /// Bytes this batch will take in the log.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-}
-
 /// A record as read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -82,39 +131,19 @@ pub struct Record {
     pub body: Bytes,
 }
 
-// Agreed between the parts (the author of wal/ fills it in and may add, not rename):
-//
-//   pub fn open(disk: SharedDisk, clock: SharedClock, options: Options) -> Result<(Log, LogHandle, Recovery), WalError>
-//       Recovery { last: Seq, records: u64, torn: Option<…>, damaged: Vec<…>, log_id: u64, … } tells what was found, for the log line
-//       and /metrics.
-//   impl Log       { pub async fn run(self) }  // until every LogHandle is gone or close() was called. Production runs it on its own
-//                                              // thread with a current-thread runtime; the simulation spawns it as a task.
-//   impl LogHandle (Clone) {
-//       pub fn state(&self) -> tokio::sync::watch::Receiver<LogState>
-//       pub fn pending_bytes(&self) -> usize                       // appended, not yet written
-//       pub async fn append(&self, batch: Batch) -> Result<(), WalError>   // waits while more than a bound is pending
-//       pub async fn flush(&self, upto: Seq) -> Result<(), WalError>       // written: readers see it (no sync)
-//       pub async fn sync(&self, upto: Seq) -> Result<(), WalError>        // durable
-//       pub fn reader(&self, from: Seq) -> Reader
-//       pub fn release(&self, upto: Seq)                            // history is done with records up to here
-//       pub fn log_id(&self) -> u64                                 // random, made with the folder; the lake stores it beside the seq
-//       pub async fn close(&self)                                   // write, sync, end run()
-//       pub fn stats(&self) -> LogStats                             // segments, bytes on disk, commits, syncs, bytes written, oldest seq
-//   }
-//   impl Reader    { pub fn read(&mut self, bytes_max: usize) -> Result<Vec<Record>, WalError>   // empty: caught up
-//                    pub fn position(&self) -> Seq }                // next seq it will return
-#[derive(Debug, Clone)]
-pub struct LogHandle;
-#[derive(Debug)]
-pub struct Tmp;
-impl LogHandle {
-    pub fn state(&self) -> tokio::sync::watch::Receiver<LogState> {
-        todo!()
-    }
-    pub fn pending_bytes(&self) -> usize {
-        0
-    }
-    pub async fn append(&self, _b: Batch) -> Result<(), Tmp> {
-        Ok(())
-    }
+/// What the log did since it was opened, and what it holds; for `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogStats {
+    pub segments: u64,
+    /// Bytes that the segments take on the file system, preallocated room included.
+    pub bytes_on_disk: u64,
+    /// Group commits: each made at least one record durable.
+    pub commits: u64,
+    /// Syncs of files and folders.
+    pub syncs: u64,
+    /// Write calls.
+    pub writes: u64,
+    pub bytes_written: u64,
+    /// Oldest record still there; zero if there is none.
+    pub oldest: Seq,
 }

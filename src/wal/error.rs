@@ -1,0 +1,37 @@
+//! What can go wrong with the log, said to whoever must act on it.
+
+use crate::message::Seq;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WalError {
+    /// Never retried: pages may already be gone. The process restarts and recovers.
+    #[error("the disk refused a write or a flush; the log takes no more records until restart")]
+    Poisoned(#[source] Arc<io::Error>),
+    #[error("no room for the log in {dir}; {bytes} bytes were never acknowledged and are given up at stop", dir = dir.display())]
+    DiskFull { dir: PathBuf, bytes: usize },
+    #[error("the log was closed")]
+    Closed,
+    /// A mistake of the caller; the batch was not taken.
+    #[error("record {got} was appended where {expected} comes next")]
+    OutOfOrder { expected: Seq, got: Seq },
+    #[error("the log in {path} cannot be used", path = path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: Arc<io::Error>,
+    },
+}
+
+impl WalError {
+    pub(super) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { path: path.into(), source: Arc::new(source) }
+    }
+}
+
+/// True if the disk (or the user's share of it) is full, as opposed to broken.
+pub(super) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,121 @@
+//! How everybody else uses the log.
+
+use super::log::Request;
+use super::shared::{PENDING_BYTES_MAX, Shared};
+use super::{Batch, LogState, LogStats, Reader, WalError};
+use crate::message::Seq;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// A way to the log; cheap to clone. The log ends when the last one is gone.
+#[derive(Debug, Clone)]
+pub struct LogHandle {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl LogHandle {
+    pub(super) fn new(shared: Arc<Shared>, requests: mpsc::Sender<Request>) -> Self {
+        Self { shared, requests }
+    }
+
+    /// How far the log is, and news of it.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<LogState> {
+        self.shared.state.subscribe()
+    }
+
+    /// Bytes appended and not yet written.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.shared.pending.load(Acquire)
+    }
+
+    /// Hands records over. Waits while 4 MiB are pending; a larger batch waits until nothing is. There is one order of records,
+    /// so appends must not race with each other: one task appends.
+    pub async fn append(&self, batch: Batch) -> Result<(), WalError> {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
+        let room = self.shared.room.acquire_many(permits(batch.len())).await.map_err(|_| self.shared.stopped())?;
+        let slot = self.requests.reserve().await.map_err(|_| self.shared.stopped())?;
+        let expected = Seq(self.shared.appended.load(Acquire)).next();
+        if first != expected {
+            return Err(WalError::OutOfOrder { expected, got: first });
+        }
+        room.forget();
+        self.shared.appended.store(last.0, std::sync::atomic::Ordering::Release);
+        self.shared.pending.fetch_add(batch.len(), AcqRel);
+        slot.send(Request::Append(batch));
+        Ok(())
+    }
+
+    /// Waits until readers see everything appended up to `upto`, without waiting for the disk.
+    pub async fn flush(&self, upto: Seq) -> Result<(), WalError> {
+        if self.shared.state.borrow().written >= upto {
+            return Ok(());
+        }
+        self.ask(|done| Request::Flush { upto, done }).await
+    }
+
+    /// Waits until everything appended up to `upto` survives a power cut.
+    pub async fn sync(&self, upto: Seq) -> Result<(), WalError> {
+        if self.shared.state.borrow().durable >= upto {
+            return Ok(());
+        }
+        self.ask(|done| Request::Sync { upto, done }).await
+    }
+
+    /// A cursor of its own, beginning with record `from` or the oldest that is still there.
+    #[must_use]
+    pub fn reader(&self, from: Seq) -> Reader {
+        Reader::new(self.shared.clone(), from)
+    }
+
+    /// Nobody needs records up to `upto` any more; their segments may go when they are old enough. Never goes back.
+    pub fn release(&self, upto: Seq) {
+        if self.shared.released.fetch_max(upto.0, AcqRel) < upto.0 {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Random, made with the folder; whoever stores a sequence number elsewhere stores this beside it.
+    #[must_use]
+    pub fn log_id(&self) -> u64 {
+        self.shared.log_id
+    }
+
+    /// Writes and syncs what was appended, then ends the log. Returns when it has ended.
+    pub async fn close(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.requests.send(Request::Close { done }).await.is_ok() {
+            // The sender is dropped when the log ends, whichever way it does.
+            let _ended = ended.await;
+        }
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        let segments = self.shared.segments();
+        let counters = &self.shared.counters;
+        LogStats {
+            segments: segments.len() as u64,
+            bytes_on_disk: segments.iter().map(|segment| segment.size()).sum(),
+            commits: counters.commits.load(Relaxed),
+            syncs: counters.syncs.load(Relaxed),
+            writes: counters.writes.load(Relaxed),
+            bytes_written: counters.bytes.load(Relaxed),
+            oldest: segments.iter().find_map(|segment| segment.first()).unwrap_or_default(),
+        }
+    }
+
+    async fn ask(&self, request: impl FnOnce(oneshot::Sender<Result<(), WalError>>) -> Request) -> Result<(), WalError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(request(done)).await.map_err(|_| self.shared.stopped())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.stopped()))
+    }
+}
+
+/// What a batch takes of the bound on pending bytes; one above the bound takes all of it.
+pub(super) fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.min(PENDING_BYTES_MAX)).expect("the bound is far below u32")
+}

@@ -1,0 +1,363 @@
+//! What is found when the log is opened, and what is done about it.
+//!
+//! The newest segment that has records (the *tail*) is verified to its end; of the older ones, which were synced before it was
+//! begun, only header and first record. If even the tail's first record is missing, the segment before it is verified too, and
+//! so on. Everything whole is kept. What follows the last whole record of the tail is cut off and the tail is synced, because
+//! after a mere crash of the process its records may still be in the page cache only.
+
+use super::WalError;
+use super::cursor::{Cursor, Step, read_stubbornly};
+use super::format::{BadHeader, HEAD_BYTES, HEADER_BYTES, Header, MARK, decode_mark};
+use super::segment::{Segment, parse_name};
+use crate::clock::Wall;
+use crate::disk::{Disk, DiskFile};
+use crate::message::Seq;
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What was found at start, for the log line and `/metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// Newest number ever used, as far as the log can know. The next append begins with the one after it.
+    pub last: Seq,
+    /// Oldest record that is still there; zero if there is none.
+    pub oldest: Seq,
+    /// Records that can be read (those in older segments are taken to be whole, see the module).
+    pub records: u64,
+    pub segments: usize,
+    pub log_id: u64,
+    /// The folder was new, or had no segment of ours.
+    pub is_new: bool,
+    pub torn: Option<TornTail>,
+    pub damaged: Vec<Damage>,
+}
+
+/// The end of the newest data was not whole and was cut off. Nothing in it had been acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    pub file: PathBuf,
+    pub at: u64,
+    pub bytes: u64,
+    /// Records kept before it, in this file.
+    pub kept: u64,
+}
+
+impl fmt::Display for TornTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, at, bytes, kept } = self;
+        write!(f, "`{}` was cut short at byte {at}: {bytes} bytes removed, {kept} records kept", file.display())
+    }
+}
+
+/// Something that is not as the log left it. The log works around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Damage {
+    /// Records are missing between others that are whole. Not acknowledged means: a power cut caught them on their way.
+    Records { file: PathBuf, first: Seq, last: Seq, acknowledged: bool },
+    /// The header cannot be read; the records are used nevertheless.
+    Header { file: PathBuf },
+    /// The disk could not read so many bytes.
+    Unreadable { file: PathBuf, bytes: u64 },
+    /// No record could be found in a file that should have some.
+    Empty { file: PathBuf },
+    /// Belongs to another log; ignored.
+    OtherLog { file: PathBuf, log_id: u64 },
+    /// Written by a newer gateway; ignored.
+    Newer { file: PathBuf, version: u32 },
+    /// Not a segment; ignored.
+    NotOurs { file: PathBuf },
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Records { file, first, last, acknowledged } => {
+                let records = last.0 - first.0 + 1;
+                let told = if *acknowledged { "acknowledged" } else { "never acknowledged" };
+                write!(f, "`{}`: {records} records ({first} to {last}, {told}) are damaged", file.display())
+            }
+            Self::Header { file } => write!(f, "`{}`: the header is damaged, its records are used", file.display()),
+            Self::Unreadable { file, bytes } => write!(f, "`{}`: the disk cannot read {bytes} bytes", file.display()),
+            Self::Empty { file } => write!(f, "`{}`: no record could be read", file.display()),
+            Self::OtherLog { file, log_id } => {
+                write!(f, "`{}` belongs to another log ({log_id:016x}) and is ignored", file.display())
+            }
+            Self::Newer { file, version } => {
+                write!(f, "`{}` has format {version} of a newer gateway and is ignored", file.display())
+            }
+            Self::NotOurs { file } => write!(f, "`{}` is not a log segment and is ignored", file.display()),
+        }
+    }
+}
+
+/// What recovery hands to the writer.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) report: Recovery,
+    /// Those with records, oldest first.
+    pub(super) segments: VecDeque<Arc<Segment>>,
+    /// A segment made ahead that was never used.
+    pub(super) unused: Option<(PathBuf, Arc<dyn DiskFile>, u64)>,
+}
+
+/// A file with a segment's name.
+struct Candidate {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+    header: Option<Header>,
+    /// No record of it has a lower number.
+    floor: Seq,
+}
+
+/// What verifying a segment to its end brought.
+#[derive(Default)]
+struct Scan {
+    first: Option<Seq>,
+    last: Seq,
+    records: u64,
+    /// Behind the last whole record.
+    end: u64,
+    /// Bytes behind it that are not zero.
+    garbage: u64,
+    /// Missing numbers between whole records.
+    missing: Vec<(Seq, Seq)>,
+    /// Something in front of the first whole record is not.
+    begins_with_hole: bool,
+    /// Newest record of which a mark says that it was durable.
+    durable: Seq,
+    unreadable: u64,
+}
+
+/// Looks at everything in `dir`, repairs the tail.
+pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, WalError> {
+    let mut report = Recovery::default();
+    let mut candidates = candidates(disk, dir, &mut report)?;
+    report.is_new = candidates.is_empty();
+    report.log_id = match candidates.iter().find_map(|candidate| candidate.header) {
+        Some(header) => header.log_id,
+        None => uuid::Uuid::new_v4().as_u64_pair().0,
+    };
+    candidates.retain(|candidate| match candidate.header {
+        Some(header) if header.log_id != report.log_id => {
+            report.damaged.push(Damage::OtherLog { file: name_of(&candidate.path), log_id: header.log_id });
+            report.last = report.last.max(candidate.floor);
+            false
+        }
+        _ => true,
+    });
+    // Numbers never go back below what a segment was made for, even if all records before it are lost.
+    let floor = candidates.iter().map(|candidate| candidate.floor).max().unwrap_or(Seq(1));
+    report.last = report.last.max(before(floor));
+
+    let (tail, unused) = find_tail(disk, dir, &mut candidates, &mut report)?;
+    let mut segments = VecDeque::new();
+    let mut missing = 0;
+    if let Some((candidate, scan)) = tail {
+        missing += repair_tail(&candidate, &scan, &mut report)?;
+        segments.push_front(listed(&candidate, scan.first, scan.end));
+        let mut following = scan;
+        let mut following_file = candidate;
+        while let Some(candidate) = candidates.pop() {
+            let scan = look_at(&candidate, following.begins_with_hole);
+            if following.begins_with_hole && scan.first.is_some() {
+                missing += note_gap(&scan, &following, &following_file, &mut report);
+            }
+            missing += note_damage(&candidate, &scan, following.durable.max(scan.durable), &mut report);
+            segments.push_front(listed(&candidate, scan.first, candidate.bytes));
+            if scan.first.is_some() {
+                following = scan;
+                following_file = candidate;
+            }
+        }
+    }
+    report.segments = segments.len();
+    report.oldest = segments.iter().find_map(|segment| segment.first()).unwrap_or_default();
+    if report.oldest > Seq(0) {
+        report.records = (report.last.0 + 1 - report.oldest.0).saturating_sub(missing);
+    }
+    Ok(Recovered { report, segments, unused })
+}
+
+fn name_of(path: &Path) -> PathBuf {
+    path.file_name().map_or_else(|| path.to_owned(), PathBuf::from)
+}
+
+/// Files with a segment's name and a header that does not forbid using them, oldest first.
+fn candidates(disk: &dyn Disk, dir: &Path, report: &mut Recovery) -> Result<Vec<Candidate>, WalError> {
+    let mut found = Vec::new();
+    for name in disk.list(dir).map_err(|e| WalError::io(dir, e))? {
+        let path = dir.join(&name);
+        let Some(number) = parse_name(&name) else {
+            report.damaged.push(Damage::NotOurs { file: name });
+            continue;
+        };
+        let file = disk.open(&path).map_err(|e| WalError::io(&path, e))?;
+        let bytes = file.len().map_err(|e| WalError::io(&path, e))?;
+        let mut head = [0; HEADER_BYTES as usize];
+        let read = read_stubbornly(file.as_ref(), &mut head, 0);
+        let header = match Header::decode(&head[..read.unwrap_or(0)]) {
+            Ok(header) => Some(header),
+            Err(BadHeader::Newer(version)) => {
+                report.damaged.push(Damage::Newer { file: name, version });
+                // New segments are named after new numbers: none may meet the name of a file that stays.
+                report.last = report.last.max(number);
+                continue;
+            }
+            Err(BadHeader::Damaged) => None,
+        };
+        let floor = header.map_or(number, |header| header.first.max(number)).max(Seq(1));
+        found.push(Candidate { path, file, bytes, header, floor });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Takes segments from the end of `candidates` until one has a record. Those behind it were never used: the newest of them that
+/// is fit to be used is kept, the others are removed.
+#[expect(clippy::type_complexity, reason = "two halves of one walk")]
+fn find_tail(
+    disk: &dyn Disk,
+    dir: &Path,
+    candidates: &mut Vec<Candidate>,
+    report: &mut Recovery,
+) -> Result<(Option<(Candidate, Scan)>, Option<(PathBuf, Arc<dyn DiskFile>, u64)>), WalError> {
+    let mut unused = None;
+    let mut removed = false;
+    let mut tail = None;
+    while let Some(candidate) = candidates.pop() {
+        let scan = verify(&candidate);
+        if scan.first.is_some() {
+            tail = Some((candidate, scan));
+            break;
+        }
+        let Candidate { path, file, bytes, header, floor } = candidate;
+        if scan.unreadable > 0 || (header.is_none() && scan.garbage > 0) {
+            // Whatever is there stays there, and numbers that it may have are not used again.
+            report.last = report.last.max(Seq(floor.0 + scan.unreadable / HEAD_BYTES as u64));
+            report.damaged.push(match scan.unreadable {
+                0 => Damage::Empty { file: name_of(&path) },
+                bytes => Damage::Unreadable { file: name_of(&path), bytes },
+            });
+            continue;
+        }
+        if scan.garbage > 0 {
+            report.torn = Some(TornTail { file: name_of(&path), at: HEADER_BYTES, bytes: scan.garbage, kept: 0 });
+        } else if header.is_some() && bytes > HEADER_BYTES && unused.is_none() {
+            unused = Some((path, file, bytes));
+            continue;
+        }
+        disk.remove(&path).map_err(|e| WalError::io(&path, e))?;
+        removed = true;
+    }
+    if removed {
+        disk.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;
+    }
+    Ok((tail, unused))
+}
+
+/// Cuts what is behind the last whole record and makes what was found durable. Returns how many records are missing in it.
+fn repair_tail(tail: &Candidate, scan: &Scan, report: &mut Recovery) -> Result<u64, WalError> {
+    let file = name_of(&tail.path);
+    if scan.garbage > 0 {
+        report.torn = Some(TornTail { file, at: scan.end, bytes: scan.garbage, kept: scan.records });
+    }
+    // What the disk could not read now may be readable later: it is not cut off, and its numbers are not used again.
+    if scan.unreadable == 0 && tail.bytes > scan.end {
+        tail.file.truncate(scan.end).map_err(|e| WalError::io(&tail.path, e))?;
+    }
+    tail.file.sync().map_err(|e| WalError::io(&tail.path, e))?;
+    report.last = report.last.max(Seq(scan.last.0 + scan.unreadable / HEAD_BYTES as u64));
+    Ok(note_damage(tail, scan, scan.durable, report))
+}
+
+/// Puts holes into the report; returns how many records are missing in them.
+fn note_damage(candidate: &Candidate, scan: &Scan, durable: Seq, report: &mut Recovery) -> u64 {
+    let file = name_of(&candidate.path);
+    if candidate.header.is_none() {
+        report.damaged.push(Damage::Header { file: file.clone() });
+    }
+    if scan.unreadable > 0 {
+        report.damaged.push(Damage::Unreadable { file: file.clone(), bytes: scan.unreadable });
+    }
+    if scan.first.is_none() {
+        report.damaged.push(Damage::Empty { file: file.clone() });
+    }
+    let mut missing = 0;
+    for &(first, last) in &scan.missing {
+        missing += last.0 - first.0 + 1;
+        report.damaged.push(Damage::Records { file: file.clone(), first, last, acknowledged: first <= durable });
+    }
+    missing
+}
+
+/// Notes what is missing between the end of one segment and the first whole record of the next.
+fn note_gap(before: &Scan, after: &Scan, after_file: &Candidate, report: &mut Recovery) -> u64 {
+    let (first, last) = (before.last.next(), Seq(after.first.unwrap_or_default().0.saturating_sub(1)));
+    if first > last {
+        return 0;
+    }
+    let acknowledged = first <= after.durable.max(before.durable);
+    report.damaged.push(Damage::Records { file: name_of(&after_file.path), first, last, acknowledged });
+    last.0 - first.0 + 1
+}
+
+/// The first record, or everything if that one is not whole or `wholly` is asked for.
+fn look_at(candidate: &Candidate, wholly: bool) -> Scan {
+    if !wholly {
+        let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
+        while let Step::Record { seq, kind, hole: 0, .. } = cursor.next(candidate.bytes, before(candidate.floor)) {
+            if kind != MARK {
+                return Scan { first: Some(seq), last: seq, ..Scan::default() };
+            }
+        }
+    }
+    verify(candidate)
+}
+
+fn before(seq: Seq) -> Seq {
+    Seq(seq.0.saturating_sub(1))
+}
+
+/// Reads every record.
+fn verify(candidate: &Candidate) -> Scan {
+    let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
+    let mut scan = Scan { end: HEADER_BYTES, last: before(candidate.floor), ..Scan::default() };
+    loop {
+        match cursor.next(candidate.bytes, scan.last) {
+            Step::Record { seq, kind, body, hole } => {
+                scan.end = cursor.at();
+                scan.begins_with_hole |= hole > 0 && scan.first.is_none();
+                if kind == MARK {
+                    scan.durable = scan.durable.max(decode_mark(&body).unwrap_or_default());
+                    continue;
+                }
+                if seq <= scan.last {
+                    continue;
+                }
+                if scan.first.is_some() && seq > scan.last.next() {
+                    scan.missing.push((scan.last.next(), before(seq)));
+                }
+                scan.first.get_or_insert(seq);
+                scan.last = seq;
+                scan.records += 1;
+            }
+            Step::End { hole } => {
+                scan.garbage = hole;
+                scan.unreadable = cursor.unreadable();
+                return scan;
+            }
+        }
+    }
+}
+
+fn listed(candidate: &Candidate, first: Option<Seq>, end: u64) -> Arc<Segment> {
+    let created = candidate.header.map_or(Wall(0), |header| header.created);
+    let segment = Segment::new(candidate.path.clone(), candidate.floor, created, end, end);
+    if let Some(first) = first {
+        segment.set_first(first);
+    }
+    Arc::new(segment)
+}
