@@ -1,0 +1,139 @@
+//! `where`, `cols` and `when` of `query_T` and `delete_T`: read with a real SQL parser, checked against an allow-list, and
+//! written anew (`protocol/rembus.md` sections 14.3, 14.4 and 14.6).
+//!
+//! ```text
+//! caller's text ─▶ tokens (no comments, no `;`, no placeholders) ─▶ sqlparser ─▶ check ─▶ Expr ─▶ write ─▶ SQL + parameters
+//! ```
+//!
+//! The engine never sees a character that a caller wrote, except as a bound parameter: names are the schema's own and quoted,
+//! functions and operators are texts of this program, literals are `?`. What is not on the list is refused with its name. Every
+//! form that users of the reference write works: `"temperature>4"`, `"1=1 ORDER BY t DESC LIMIT 2"`, `cols: "name, type"`,
+//! `cols: ["a", "b"]`, `cols: "count(*) AS n"`.
+//!
+//! Times are UTC everywhere. The reference read `when` in the broker's local zone, so that a query gave another answer after
+//! the clocks changed; that is on purpose not kept.
+
+mod arguments;
+mod check;
+mod expr;
+mod functions;
+mod literal;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod text;
+mod write;
+
+use super::model::{CallError, Cell, Table};
+use crate::clock::Wall;
+use arguments::Arguments;
+use expr::Expr;
+use parts::{Item, Tail};
+use write::{Writer, quoted};
+
+/// A checked `query_T` call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    items: Vec<Item>,
+    rows: Distinct,
+    tail: Tail,
+    when: Option<Wall>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Distinct {
+    Keep,
+    Drop,
+}
+
+impl Query {
+    /// Checks the argument of `query_T`, given as the `data` value of the call.
+    pub fn parse(table: &Table, data: &[u8]) -> Result<Self, CallError> {
+        let arguments = Arguments::read(data, &["where", "cols", "when"])?;
+        let when = arguments.when()?;
+        let (items, rows) = match &arguments.cols {
+            None => (parts::every_column(table), Distinct::Keep),
+            Some(cols) => parts::columns(table, cols).map_err(|why| CallError::exception(format!("cols: {why}")))?,
+        };
+        let tail = match arguments.condition() {
+            None => Tail::default(),
+            Some(text) => Tail::read(table, &items, text).map_err(|why| CallError::exception(format!("where: {why}")))?,
+        };
+        Ok(Self { items, rows, tail, when })
+    }
+
+    /// The statement over `relation` (a table, or anything in parentheses, of the engine's making) and the values of its `?`.
+    #[must_use]
+    pub fn render(&self, relation: &str) -> (String, Vec<Cell>) {
+        let mut writer = Writer::default();
+        writer.text(if self.rows == Distinct::Drop { "SELECT DISTINCT " } else { "SELECT " });
+        for (index, item) in self.items.iter().enumerate() {
+            writer.text(if index > 0 { ", " } else { "" });
+            writer.expr(&item.expr);
+            if !matches!(&item.expr, Expr::Column { name, .. } if *name == item.name) {
+                writer.text(" AS ");
+                writer.text(&quoted(&item.name));
+            }
+        }
+        writer.text(" FROM ");
+        writer.text(relation);
+        self.tail.write(&self.items, &mut writer);
+        (writer.sql, writer.cells)
+    }
+
+    /// The time to look back to.
+    #[must_use]
+    pub fn when(&self) -> Option<Wall> {
+        self.when
+    }
+
+    /// Whether rows are gathered into groups, so that the number of rows of the answer says nothing about those read.
+    #[must_use]
+    pub fn is_aggregate(&self) -> bool {
+        !self.tail.group_by.is_empty() || self.tail.having.is_some() || self.items.iter().any(|item| item.expr.aggregates())
+    }
+
+    /// Most rows that the caller wants.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        self.tail.limit
+    }
+
+    /// Names of the answer's columns, in order.
+    pub fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().map(|item| item.name.as_str())
+    }
+}
+
+/// A checked condition of `delete_T`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predicate {
+    condition: Option<Expr>,
+}
+
+impl Predicate {
+    /// Checks the argument of `delete_T`, given as the `data` value of the call. No argument, null and an empty `where` mean
+    /// all rows, as with the reference. `now()` is the time of the call, however often the deletion is repeated from the log.
+    pub fn parse(table: &Table, data: &[u8], now: Wall) -> Result<Self, CallError> {
+        let arguments = Arguments::read(data, &["where", "when"])?;
+        let condition = arguments.condition().map(|text| parts::condition(table, text, now)).transpose();
+        condition.map(|condition| Self { condition }).map_err(|why| CallError::exception(format!("where: {why}")))
+    }
+
+    /// Whether every row is meant.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.condition.is_none()
+    }
+
+    /// The condition, and the values of its `?`; `TRUE` for all rows.
+    #[must_use]
+    pub fn render(&self) -> (String, Vec<Cell>) {
+        let mut writer = Writer::default();
+        match &self.condition {
+            None => writer.text("TRUE"),
+            Some(condition) => writer.expr(condition),
+        }
+        (writer.sql, writer.cells)
+    }
+}
