@@ -1,10 +1,40 @@
 //! What the operator can set: the TOML file, the environment twins and the flags, in that order of precedence from below.
 //!
-//! Keys and defaults are the public contract (README, Configuration). Unknown keys are errors.
+//! One table ([`keys::KEYS`]) names every key with its kind, its default and its meaning. The file, the environment, the flags,
+//! `check` and the table in the README all follow it, so none of them can know a key that the others do not.
+//!
+//! Promises: an unknown key, a value of the wrong kind and a combination that cannot work are mistakes, never ignored; all of
+//! them are reported together, each with its place (file, line and column, or the name of the variable or flag) and a likely
+//! fix. Keys whose function comes with a later release exist, and refuse any value that would need it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `keys.rs` | the table of keys |
+//! | `value.rs` | one text or TOML value → one checked value |
+//! | `file.rs`, `env.rs` | where settings come from |
+//! | `build.rs` | settings → [`Config`], with the checks across keys |
+//! | `mistake.rs` | what is said when something is wrong |
 
-use std::path::PathBuf;
+mod build;
+mod env;
+mod file;
+mod keys;
+mod mistake;
+mod settings;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use keys::{KEYS, Key};
+pub use mistake::{ConfigErrors, Mistake, Place};
+pub use settings::{Origin, Setting, Settings};
+pub use value::{Value, show_duration, show_size};
+
+/// The effective configuration: every value checked, every path absolute.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub gateway: Gateway,
@@ -77,4 +107,84 @@ pub struct History {
     pub memory_limit: u64,
     pub query_timeout: Duration,
     pub query_rows: usize,
+}
+
+/// What the command line says; texts as they were typed, checked like any other value.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    pub data: Option<String>,
+    pub schema: Option<String>,
+    pub name: Option<String>,
+    pub mqtt: Option<String>,
+    pub rembus: Option<String>,
+    pub http: Option<String>,
+    pub bus: Option<String>,
+}
+
+/// A configuration, where each of its values came from, and what the operator should know although nothing is wrong.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub settings: Settings,
+    pub notes: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads and checks everything. `env` is the whole environment; variables without our prefix are not looked at.
+    pub fn load(
+        flags: &Flags,
+        env: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let mut settings = Settings::default();
+        if let Some(path) = file {
+            file::read(path, &mut settings, &mut errors);
+        }
+        env::read(env, &mut settings, &mut errors);
+        flags.read(&mut settings, &mut errors);
+        build::check(&settings, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let notes = build::notes(&settings);
+        Ok(Self { config: build::config(&settings), settings, notes })
+    }
+}
+
+impl Config {
+    /// Reads and checks everything; see [`Loaded::load`].
+    pub fn load(
+        flags: &Flags,
+        env: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigErrors> {
+        Loaded::load(flags, env, file).map(|loaded| loaded.config)
+    }
+}
+
+impl Default for Config {
+    /// What an empty configuration means.
+    fn default() -> Self {
+        build::config(&Settings::default())
+    }
+}
+
+impl Flags {
+    fn read(&self, settings: &mut Settings, errors: &mut ConfigErrors) {
+        let given = [
+            ("--data", "gateway", "data", &self.data),
+            ("--schema", "history", "schema", &self.schema),
+            ("--name", "gateway", "name", &self.name),
+            ("--mqtt", "mqtt", "listen", &self.mqtt),
+            ("--rembus", "rembus", "listen", &self.rembus),
+            ("--http", "http", "listen", &self.http),
+            ("--bus", "bus", "path", &self.bus),
+        ];
+        for (flag, section, name, text) in given {
+            if let Some(text) = text {
+                settings.set_text(keys::get(section, name), text, Origin::Flag(flag), errors);
+            }
+        }
+    }
 }

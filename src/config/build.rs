@@ -1,0 +1,189 @@
+//! From settings to [`Config`], and the checks that need more than one key.
+
+use super::keys::get;
+use super::mistake::{ConfigErrors, Place};
+use super::settings::Settings;
+use super::value::Value;
+use super::{Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const DOORS: [&str; 3] = ["mqtt", "rembus", "http"];
+
+/// Checks that need more than one key. Keys that are wrong in themselves count as their default here.
+pub(crate) fn check(settings: &Settings, errors: &mut ConfigErrors) {
+    for door in DOORS {
+        anonymous(settings, door, errors);
+    }
+    same_address(settings, errors);
+    bus(settings, errors);
+}
+
+/// A door beyond loopback lets strangers in: the operator must have said so.
+fn anonymous(settings: &Settings, door: &'static str, errors: &mut ConfigErrors) {
+    let (listen, anonymous) = (get(door, "listen"), get(door, "anonymous"));
+    let given = settings.given(anonymous);
+    if let Some(setting) = given.filter(|setting| setting.value == Value::Switch(false)) {
+        errors.add(
+            setting.origin.place(),
+            format!("{anonymous}: `false` needs users or keys, which this release does not have yet; nobody could connect"),
+            format!("close the door instead: [{door}] listen = \"off\""),
+        );
+        return;
+    }
+    let Value::Text(address) = settings.value(listen) else { return };
+    if !is_loopback(&address) && given.is_none() {
+        errors.add(
+            settings.given(listen).map_or(Place::Nowhere, |setting| setting.origin.place()),
+            format!("{listen}: `{address}` can be reached from other machines and nobody has to log in there"),
+            format!(
+                "listen on 127.0.0.1, or say that this is meant: [{door}] anonymous = true ({}=true)",
+                anonymous.variable()
+            ),
+        );
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.parse::<IpAddr>().map_or(host == "localhost", |ip| ip.to_canonical().is_loopback())
+}
+
+fn same_address(settings: &Settings, errors: &mut ConfigErrors) {
+    let mut taken: Vec<(&str, String)> = Vec::new();
+    for door in DOORS {
+        let listen = get(door, "listen");
+        let Value::Text(address) = settings.value(listen) else { continue };
+        if let Some((other, _)) = taken.iter().find(|(_, used)| *used == address && !address.ends_with(":0")) {
+            errors.add(
+                settings.given(listen).map_or(Place::Nowhere, |setting| setting.origin.place()),
+                format!("{listen}: `{address}` is where [{other}] listens already"),
+                "two doors need two ports".to_owned(),
+            );
+        }
+        taken.push((door, address));
+    }
+}
+
+/// The bus door is not there yet: only its default and `off` pass.
+fn bus(settings: &Settings, errors: &mut ConfigErrors) {
+    let key = get("bus", "path");
+    let default = Value::Path(key.default.into());
+    if let Some(setting) = settings.given(key).filter(|setting| setting.value != Value::Off && setting.value != default) {
+        errors.add(
+            setting.origin.place(),
+            format!("{key}: {} needs the bus door, which this release does not have yet", setting.value),
+            "leave it out, or write \"off\"".to_owned(),
+        );
+    }
+}
+
+/// What an operator should know although nothing is wrong.
+pub(crate) fn notes(settings: &Settings) -> Vec<String> {
+    let bus = get("bus", "path");
+    let asked = settings.given(bus).filter(|setting| setting.value != Value::Off);
+    asked
+        .map(|setting| format!("{} {bus}: the bus door comes with a later release; nothing listens there", setting.origin))
+        .into_iter()
+        .collect()
+}
+
+/// Makes the configuration out of checked settings.
+pub(crate) fn config(settings: &Settings) -> Config {
+    let from = Values(settings);
+    let data = from.path("gateway", "data").expect("a folder cannot be off");
+    Config {
+        gateway: Gateway { name: from.text("gateway", "name"), stop_timeout: from.duration("gateway", "stop_timeout"), data },
+        mqtt: Mqtt {
+            listen: from.listen("mqtt"),
+            anonymous: from.switch("mqtt", "anonymous"),
+            max_packet: from.size("mqtt", "max_packet"),
+            max_connections: from.count("mqtt", "max_connections"),
+        },
+        rembus: Rembus {
+            listen: from.listen("rembus"),
+            anonymous: from.switch("rembus", "anonymous"),
+            policy: match from.text("rembus", "policy").as_str() {
+                "round_robin" => Policy::RoundRobin,
+                "less_busy" => Policy::LessBusy,
+                _ => Policy::FirstUp,
+            },
+            overwrite_connection: from.switch("rembus", "overwrite_connection"),
+            request_timeout: from.duration("rembus", "request_timeout"),
+            ack_timeout: from.duration("rembus", "ack_timeout"),
+            max_message: from.size("rembus", "max_message"),
+            max_connections: from.count("rembus", "max_connections"),
+        },
+        http: Http { listen: from.listen("http") },
+        wal: Wal {
+            ack_delay_max: from.duration("wal", "ack_delay_max"),
+            keep: from.duration("wal", "keep"),
+            keep_size: from.bytes("wal", "keep_size"),
+            reserve: from.bytes("wal", "reserve"),
+        },
+        history: History {
+            schema: from.path("history", "schema"),
+            batch_interval: from.duration("history", "batch_interval"),
+            batch_rows: from.count("history", "batch_rows"),
+            memory_limit: from.bytes("history", "memory_limit"),
+            query_timeout: from.duration("history", "query_timeout"),
+            query_rows: from.count("history", "query_rows"),
+        },
+    }
+}
+
+const KIND: &str = "the kind of the key in the table fits the field it fills";
+
+/// Reads settings as what their kind says they are.
+struct Values<'a>(&'a Settings);
+
+impl Values<'_> {
+    fn value(&self, section: &str, name: &str) -> Value {
+        self.0.value(get(section, name))
+    }
+
+    fn text(&self, section: &str, name: &str) -> String {
+        let Value::Text(text) = self.value(section, name) else { panic!("{KIND}") };
+        text
+    }
+
+    fn listen(&self, section: &str) -> Listen {
+        match self.value(section, "listen") {
+            Value::Text(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    fn path(&self, section: &str, name: &str) -> Option<PathBuf> {
+        match self.value(section, name) {
+            Value::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn switch(&self, section: &str, name: &str) -> bool {
+        let Value::Switch(on) = self.value(section, name) else { panic!("{KIND}") };
+        on
+    }
+
+    fn duration(&self, section: &str, name: &str) -> Duration {
+        let Value::Duration(duration) = self.value(section, name) else { panic!("{KIND}") };
+        duration
+    }
+
+    fn bytes(&self, section: &str, name: &str) -> u64 {
+        let Value::Size(bytes) = self.value(section, name) else { panic!("{KIND}") };
+        bytes
+    }
+
+    fn size(&self, section: &str, name: &str) -> usize {
+        usize::try_from(self.bytes(section, name)).unwrap_or(usize::MAX)
+    }
+
+    fn count(&self, section: &str, name: &str) -> usize {
+        let Value::Count(count) = self.value(section, name) else { panic!("{KIND}") };
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+}

@@ -1,0 +1,186 @@
+//! Every key there is.
+
+use std::time::Duration;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    pub section: &'static str,
+    pub name: &'static str,
+    pub kind: Kind,
+    /// As it would stand in the file.
+    pub default: &'static str,
+    /// One phrase for the operator.
+    pub about: &'static str,
+}
+
+/// What a value must look like.
+#[derive(Debug)]
+pub enum Kind {
+    Name,
+    Path,
+    /// `host:port` or `off`.
+    Listen,
+    /// A path or `off`.
+    PathOrOff,
+    Switch,
+    Duration(Duration, Duration),
+    Size(u64, u64),
+    Count(u64, u64),
+    /// Exactly one of these.
+    Choice(&'static [&'static str]),
+    /// Only the default so far; the text says what will come.
+    Later(Later),
+}
+
+/// A key that exists before its function does.
+#[derive(Debug)]
+pub struct Later {
+    /// How the value is written in TOML.
+    pub shape: Shape,
+    pub what: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    Text,
+    List,
+    Table,
+}
+
+impl Key {
+    /// The variable that sets this key.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{}{}_{}", super::env::PREFIX, self.section.to_uppercase(), self.name.to_uppercase())
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}] {}", self.section, self.name)
+    }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const TENTH: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+const fn key(section: &'static str, name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key { section, name, kind, default, about }
+}
+
+const fn later(shape: Shape, what: &'static str) -> Kind {
+    Kind::Later(Later { shape, what })
+}
+
+/// In the order of the README.
+pub static KEYS: &[Key] = &[
+    key("gateway", "name", Kind::Name, "broker", "how the gateway calls itself to Rembus components"),
+    key("gateway", "data", Kind::Path, "/var/lib/rembus-gateway", "everything that changes is kept below this folder"),
+    key("gateway", "stop_timeout", Kind::Duration(SECOND, HOUR), "10s", "how long a stop may take to drain and flush"),
+    key("mqtt", "listen", Kind::Listen, "127.0.0.1:1883", "where MQTT clients connect"),
+    key("mqtt", "anonymous", Kind::Switch, "true", "clients need no user; must be set to listen beyond loopback"),
+    key("mqtt", "max_packet", Kind::Size(KIB, 256 * MIB), "2MiB", "largest MQTT packet taken"),
+    key("mqtt", "max_connections", Kind::Count(1, 1_000_000), "10000", "more MQTT connections are turned away"),
+    key("rembus", "listen", Kind::Listen, "127.0.0.1:8338", "where Rembus components connect (WebSocket)"),
+    key("rembus", "anonymous", Kind::Switch, "true", "components need no key; must be set to listen beyond loopback"),
+    key(
+        "rembus",
+        "policy",
+        Kind::Choice(&["first_up", "round_robin", "less_busy"]),
+        "first_up",
+        "which of several exposers serves a call",
+    ),
+    key(
+        "rembus",
+        "connection_mode",
+        later(Shape::Text, "login with keys"),
+        "anonymous",
+        "whether components must prove who they are",
+    ),
+    key("rembus", "overwrite_connection", Kind::Switch, "false", "a second component of the same name replaces the first"),
+    key("rembus", "request_timeout", Kind::Duration(MS, HOUR), "10s", "how long an exposer may take to answer a call"),
+    key(
+        "rembus",
+        "challenge_timeout",
+        later(Shape::Text, "login with keys"),
+        "3s",
+        "how long a component may take to prove itself",
+    ),
+    key("rembus", "ack_timeout", Kind::Duration(MS, HOUR), "2s", "an unacknowledged delivery is sent again after this time"),
+    key("rembus", "max_message", Kind::Size(KIB, GIB), "60MiB", "largest Rembus message taken"),
+    key("rembus", "max_connections", Kind::Count(1, 1_000_000), "10000", "more Rembus connections are turned away"),
+    key("rembus", "admins", later(Shape::List, "administration over Rembus"), "[]", "components that may administer"),
+    key("rembus", "tenants", later(Shape::Table, "tenants"), "{}", "tenants and their secrets"),
+    key("http", "listen", Kind::Listen, "127.0.0.1:8080", "where health and metrics are served"),
+    key("http", "anonymous", Kind::Switch, "true", "no login; must be set to listen beyond loopback"),
+    key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on the same machine"),
+    key(
+        "wal",
+        "ack_delay_max",
+        Kind::Duration(Duration::ZERO, Duration::from_secs(10)),
+        "50ms",
+        "longest wait of an acknowledgement for company on its way to the disk",
+    ),
+    key("wal", "keep", Kind::Duration(SECOND, YEAR), "24h", "messages older than this leave the log"),
+    key("wal", "keep_size", Kind::Size(16 * MIB, 1024 * GIB), "512MiB", "the log is kept below this size"),
+    key(
+        "wal",
+        "reserve",
+        Kind::Size(MIB, 1024 * GIB),
+        "64MiB",
+        "publishers are refused before the disk has less room than this",
+    ),
+    key(
+        "wal",
+        "write_budget",
+        later(Shape::Text, "a daily write budget"),
+        "off",
+        "bytes that may be written to the card in a day",
+    ),
+    key("history", "schema", Kind::PathOrOff, "off", "the tables to keep; without it there is no history"),
+    key(
+        "history",
+        "catalog",
+        later(Shape::Text, "another catalog than DuckDB's"),
+        "duckdb",
+        "where DuckLake keeps its catalog",
+    ),
+    key("history", "batch_interval", Kind::Duration(TENTH, DAY), "60s", "rows are written to the lake this often"),
+    key("history", "batch_rows", Kind::Count(1, 10_000_000), "20000", "or as soon as there are so many"),
+    key("history", "memory_limit", Kind::Size(32 * MIB, 1024 * GIB), "128MiB", "memory of the history engine"),
+    key("history", "query_timeout", Kind::Duration(TENTH, HOUR), "30s", "a query that takes longer is stopped"),
+    key("history", "query_rows", Kind::Count(1, 1_000_000_000), "1000000", "a query with more rows is refused"),
+];
+
+/// The names of the sections, each once.
+pub(crate) fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = KEYS.iter().map(|key| key.section).collect();
+    sections.dedup();
+    sections
+}
+
+pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}
+
+pub(crate) fn get(section: &str, name: &str) -> &'static Key {
+    find(section, name).expect("code asks only for keys of the table")
+}
+
+/// The candidate that `typed` most likely meant.
+pub(crate) fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&typed.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,298 @@
+use super::*;
+use std::ffi::OsString;
+
+const NO_ENV: [(OsString, OsString); 0] = [];
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// A folder with `gateway.toml` in it; messages show the folder as `DIR`.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("gateway.toml"), text).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("gateway.toml")
+    }
+
+    fn load(&self) -> Loaded {
+        Loaded::load(&Flags::default(), NO_ENV, Some(&self.file())).unwrap()
+    }
+
+    fn mistakes(&self) -> String {
+        let errors = Loaded::load(&Flags::default(), NO_ENV, Some(&self.file())).unwrap_err();
+        errors.to_string().replace(self.0.path().to_str().unwrap(), "DIR")
+    }
+}
+
+#[test]
+fn an_empty_configuration_is_the_public_contract() {
+    let config = Config::default();
+
+    assert_eq!(config.gateway.name, "broker");
+    assert_eq!(config.gateway.data, Path::new("/var/lib/rembus-gateway"));
+    assert_eq!(config.gateway.stop_timeout, Duration::from_secs(10));
+    assert_eq!(config.mqtt.listen.as_deref(), Some("127.0.0.1:1883"));
+    assert_eq!(config.mqtt.max_packet, 2 << 20);
+    assert_eq!(config.rembus.listen.as_deref(), Some("127.0.0.1:8338"));
+    assert_eq!(config.rembus.policy, Policy::FirstUp);
+    assert_eq!(config.http.listen.as_deref(), Some("127.0.0.1:8080"));
+    assert_eq!(config.wal.ack_delay_max, Duration::from_millis(50));
+    assert_eq!(config.wal.keep_size, 512 << 20);
+    assert_eq!(config.history.schema, None);
+    assert_eq!(config.history.query_rows, 1_000_000);
+}
+
+#[test]
+fn every_default_follows_the_rules_of_its_key_and_prints_as_it_is_read() {
+    for key in KEYS {
+        let value = value::from_text(key, key.default).unwrap();
+        let printed = format!("{} = {value}", key.name);
+        let parsed = toml::de::DeTable::parse(&printed).unwrap().into_inner();
+        let (_, read) = parsed.iter().next().unwrap();
+        assert_eq!(value::from_toml(key, read.get_ref()).unwrap(), value, "{key}");
+    }
+}
+
+#[test]
+fn the_file_of_the_public_contract_passes() {
+    let folder = Folder::with(
+        r#"
+[gateway]
+name = "broker"
+data = "/var/lib/rembus-gateway"
+stop_timeout = "10s"
+[mqtt]
+listen = "127.0.0.1:1883"
+anonymous = true
+max_packet = "2MiB"
+max_connections = 10000
+[rembus]
+listen = "127.0.0.1:8338"
+anonymous = true
+policy = "first_up"
+connection_mode = "anonymous"
+overwrite_connection = false
+request_timeout = "10s"
+challenge_timeout = "3s"
+ack_timeout = "2s"
+max_message = "60MiB"
+admins = []
+tenants = {}
+[http]
+listen = "127.0.0.1:8080"
+[bus]
+path = "bus.sock"
+[wal]
+ack_delay_max = "50ms"
+keep = "24h"
+keep_size = "512MiB"
+reserve = "64MiB"
+write_budget = "off"
+[history]
+schema = "telemetry.json"
+catalog = "duckdb"
+batch_interval = "60s"
+batch_rows = 20000
+memory_limit = "128MiB"
+query_timeout = "30s"
+query_rows = 1000000
+"#,
+    );
+    let loaded = folder.load();
+
+    assert_eq!(loaded.settings.changed().map(|(key, _)| key.name).collect::<Vec<_>>(), ["schema"]);
+    assert_eq!(loaded.notes.len(), 1, "the bus door is asked for and is not there yet: {:?}", loaded.notes);
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    let folder =
+        Folder::with("[mqtt]\nlisten = \"127.0.0.1:1\"\n[rembus]\nlisten = \"127.0.0.1:1\"\n[http]\nlisten = \"off\"\n");
+    let env = env(&[("REMBUS_GATEWAY_MQTT_LISTEN", "127.0.0.1:2"), ("REMBUS_GATEWAY_REMBUS_LISTEN", "127.0.0.1:2")]);
+    let flags = Flags { mqtt: Some("localhost:3".into()), ..Flags::default() };
+    let loaded = Loaded::load(&flags, env, Some(&folder.file())).unwrap();
+
+    assert_eq!(loaded.config.mqtt.listen.as_deref(), Some("localhost:3"));
+    assert_eq!(loaded.config.rembus.listen.as_deref(), Some("127.0.0.1:2"));
+    assert_eq!(loaded.config.http.listen, None);
+    assert_eq!(loaded.config.gateway.name, "broker");
+    let origins: Vec<_> = loaded.settings.changed().map(|(key, setting)| (key.section, setting.origin.clone())).collect();
+    assert_eq!(origins[0], ("mqtt", Origin::Flag("--mqtt")));
+    assert_eq!(origins[1], ("rembus", Origin::Variable("REMBUS_GATEWAY_REMBUS_LISTEN".into())));
+    assert_eq!(origins[2], ("http", Origin::File { path: folder.file(), line: 6, column: 10 }));
+}
+
+#[test]
+fn paths_of_the_file_start_beside_it_and_others_where_the_gateway_was_started() {
+    let folder = Folder::with("[gateway]\ndata = \"state\"\n[history]\nschema = \"./telemetry.json\"\n");
+    assert_eq!(folder.load().config.gateway.data, folder.0.path().join("state"));
+    assert_eq!(folder.load().config.history.schema, Some(folder.0.path().join("telemetry.json")));
+
+    let flags = Flags { data: Some("./data".into()), ..Flags::default() };
+    let config = Config::load(&flags, NO_ENV, Some(&folder.file())).unwrap();
+    assert_eq!(config.gateway.data, std::env::current_dir().unwrap().join("data"));
+}
+
+#[test]
+fn several_mistakes_are_told_at_once_each_with_its_place_and_a_likely_fix() {
+    let folder = Folder::with(
+        r#"name = "plant"
+[gateway]
+stop_timeout = 10
+data = ""
+
+[mqqt]
+listen = "off"
+
+[mqtt]
+  listn = "127.0.0.1:1883"
+max_packet = "2"
+max_connections = "many"
+anonymous = "yes"
+keep = "1h"
+colour = "blue"
+
+[rembus]
+listen = 8338
+policy = "roundrobin"
+overwrite_connection = 1
+max_message = "2 elephants"
+request_timeout = "soon"
+
+[wal]
+keep_size = "0B"
+reserve = "0MiB"
+ack_delay_max = "1h"
+
+[history]
+batch_rows = 0
+query_rows = 1e6
+"#,
+    );
+    insta::assert_snapshot!(folder.mistakes());
+}
+
+#[test]
+fn broken_toml_is_told_with_its_place_and_does_not_hide_the_rest() {
+    let folder = Folder::with(
+        "[mqtt]\nlisten = \"127.0.0.1:1883\nanonymous = true\n\n[http]\nlistne = \"off\"\nlisten = \"off\"\nlisten = \"off\"\n",
+    );
+    insta::assert_snapshot!(folder.mistakes());
+}
+
+#[test]
+fn columns_count_characters_not_bytes() {
+    let folder = Folder::with("[gateway]\n\"größe\" = 1\nname = \"ä\" # fine\n");
+    assert!(folder.mistakes().starts_with("DIR/gateway.toml:2:1: unknown key `größe` in [gateway]"), "{}", folder.mistakes());
+
+    let folder = Folder::with("gateway = { name = \"ää\", nmae = 1 }\n");
+    assert!(folder.mistakes().starts_with("DIR/gateway.toml:1:26: "), "{}", folder.mistakes());
+}
+
+#[test]
+fn what_comes_with_a_later_release_is_refused_and_not_ignored() {
+    let folder = Folder::with(
+        r#"[rembus]
+connection_mode = "authenticated"
+challenge_timeout = "5s"
+admins = ["root"]
+anonymous = false
+[rembus.tenants]
+a = "secret"
+[bus]
+path = "/run/bus.sock"
+[wal]
+write_budget = "1GiB"
+[history]
+catalog = "sqlite"
+"#,
+    );
+    insta::assert_snapshot!(folder.mistakes());
+}
+
+#[test]
+fn variables_and_flags_are_named_when_they_are_wrong() {
+    let env = env(&[
+        ("REMBUS_GATEWAY_MQTT_LISTN", "off"),
+        ("REMBUS_GATEWAY_MQTT_MAX_PACKET", "big"),
+        ("REMBUS_GATEWAY_REMBUS_ANONYMOUS", "1"),
+        ("REMBUS_GATEWAY_GATEWAY_DATA", ""),
+        ("REMBUS_GATEWAY_LOG", "loud"),
+        ("REMBUS_GATEWAY_LIB_DIR", "/opt/lib"),
+        ("REMBUS_GATEWAYS", "not ours"),
+    ]);
+    let flags = Flags {
+        mqtt: Some("1883".into()),
+        http: Some(":8080".into()),
+        rembus: Some("127.0.0.1:99999".into()),
+        name: Some("a b".into()),
+        bus: Some("/tmp/bus.sock".into()),
+        ..Flags::default()
+    };
+    insta::assert_snapshot!(Loaded::load(&flags, env, None).unwrap_err());
+}
+
+#[test]
+fn a_door_that_strangers_can_reach_must_be_meant() {
+    for address in ["0.0.0.0:1883", "192.168.1.5:0", "[::]:1883", "gateway.local:1883"] {
+        let flags = Flags { mqtt: Some(address.into()), ..Flags::default() };
+        let text = Loaded::load(&flags, NO_ENV, None).unwrap_err().to_string();
+        assert!(text.starts_with("--mqtt: [mqtt] listen: `"), "{text}");
+        assert!(text.contains("REMBUS_GATEWAY_MQTT_ANONYMOUS=true"), "{text}");
+
+        let meant = env(&[("REMBUS_GATEWAY_MQTT_ANONYMOUS", "true")]);
+        assert!(Loaded::load(&flags, meant, None).is_ok());
+    }
+    for address in ["127.0.0.1:1883", "127.8.0.1:0", "localhost:1883", "[::1]:1883", "[::ffff:127.0.0.1]:1883", "off"] {
+        let flags = Flags { mqtt: Some(address.into()), ..Flags::default() };
+        assert!(Loaded::load(&flags, NO_ENV, None).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn two_doors_need_two_ports() {
+    let flags = Flags { mqtt: Some("127.0.0.1:8080".into()), ..Flags::default() };
+    let text = Loaded::load(&flags, NO_ENV, None).unwrap_err().to_string();
+    assert!(text.contains("`127.0.0.1:8080` is where [mqtt] listens already"), "{text}");
+
+    let port_0 = Some("127.0.0.1:0".to_owned());
+    let flags = Flags { mqtt: port_0.clone(), rembus: port_0.clone(), http: port_0, ..Flags::default() };
+    assert!(Loaded::load(&flags, NO_ENV, None).is_ok());
+}
+
+#[test]
+fn a_file_that_is_missing_or_too_large_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = Loaded::load(&Flags::default(), NO_ENV, Some(&dir.path().join("no.toml"))).unwrap_err().to_string();
+    assert!(missing.contains("no.toml: the configuration file cannot be read: No such file"), "{missing}");
+
+    let folder = Folder::with(&"#\n".repeat(1 << 20));
+    assert!(folder.mistakes().contains("a configuration has at most"), "{}", folder.mistakes());
+}
+
+#[test]
+fn sizes_and_durations_print_as_people_write_them() {
+    assert_eq!(show_size(2 << 20), "2MiB");
+    assert_eq!(show_size(1536), "1536B");
+    assert_eq!(show_size(0), "0B");
+    assert_eq!(show_duration(Duration::from_millis(1500)), "1s 500ms");
+}
+
+proptest::proptest! {
+    #[test]
+    fn garbage_never_panics(text: String) {
+        let folder = Folder::with(&text);
+        let _ = Loaded::load(&Flags::default(), NO_ENV, Some(&folder.file()));
+        let _ = Loaded::load(&Flags { mqtt: Some(text.clone()), ..Flags::default() }, NO_ENV, None);
+        for key in KEYS {
+            let _ = value::from_text(key, &text);
+        }
+    }
+}

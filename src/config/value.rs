@@ -1,0 +1,242 @@
+//! One value: from a text or from TOML, checked against the kind of its key.
+
+use super::keys::{Key, Kind, Shape, nearest};
+use bytesize::ByteSize;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// A checked value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Text(String),
+    Path(PathBuf),
+    Off,
+    Switch(bool),
+    Duration(Duration),
+    Size(u64),
+    Count(u64),
+}
+
+/// As it would be written in the file.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) if text == "[]" || text == "{}" => f.write_str(text),
+            Self::Text(text) => write!(f, "\"{text}\""),
+            Self::Path(path) => write!(f, "\"{}\"", path.display()),
+            Self::Off => f.write_str("\"off\""),
+            Self::Switch(on) => write!(f, "{on}"),
+            Self::Duration(duration) => write!(f, "\"{}\"", show_duration(*duration)),
+            Self::Size(bytes) => write!(f, "\"{}\"", show_size(*bytes)),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+/// A duration as people write it.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// A size with the largest unit that divides it.
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = units.iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    match unit {
+        Some((name, shift)) => format!("{}{name}", bytes >> shift),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// Why a value is none.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) text: String,
+    pub(crate) hint: Option<String>,
+}
+
+fn wrong(text: impl Into<String>, hint: impl Into<String>) -> Wrong {
+    Wrong { text: text.into(), hint: Some(hint.into()) }
+}
+
+pub(crate) fn default(key: &Key) -> Value {
+    from_text(key, key.default).expect("defaults follow the rules of their key")
+}
+
+/// Reads a value as the environment and the command line write it.
+pub(crate) fn from_text(key: &Key, text: &str) -> Result<Value, Wrong> {
+    match &key.kind {
+        Kind::Switch => switch(text),
+        Kind::Count(min, max) => count(key, text, *min, *max),
+        _ => from_quoted(key, text),
+    }
+}
+
+/// Reads a value of the file.
+pub(crate) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Value, Wrong> {
+    match (&key.kind, value) {
+        (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
+        (Kind::Count(min, max), DeValue::Integer(number)) => count(key, &number.to_string(), *min, *max),
+        (Kind::Later(later), DeValue::Array(list)) if later.shape == Shape::List => {
+            from_quoted(key, if list.is_empty() { "[]" } else { "[…]" })
+        }
+        (Kind::Later(later), DeValue::Table(table)) if later.shape == Shape::Table => {
+            from_quoted(key, if table.is_empty() { "{}" } else { "{…}" })
+        }
+        (Kind::Switch | Kind::Count(..), _) => Err(wrong_type(key, value)),
+        (Kind::Later(later), _) if later.shape != Shape::Text => Err(wrong_type(key, value)),
+        (_, DeValue::String(text)) => from_quoted(key, text),
+        _ => Err(wrong_type(key, value)),
+    }
+}
+
+fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
+    let wanted = match &key.kind {
+        Kind::Switch => "true or false, without quotes",
+        Kind::Count(..) => "a whole number, without quotes",
+        Kind::Duration(..) | Kind::Size(..) => "a text with a unit",
+        Kind::Later(later) if later.shape == Shape::List => "a list",
+        Kind::Later(later) if later.shape == Shape::Table => "a table",
+        _ => "a text in quotes",
+    };
+    let article = if matches!(value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
+    wrong(format!("must be {wanted}, not {article} {}", value.type_str()), format!("{} = {}", key.name, example(key)))
+}
+
+/// A right value, as it stands in the file.
+fn example(key: &Key) -> String {
+    match &key.kind {
+        Kind::PathOrOff if key.default == "off" => "\"telemetry.json\"".into(),
+        _ => default(key).to_string(),
+    }
+}
+
+/// Reads what stands between quotes in the file.
+fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
+    match &key.kind {
+        Kind::Name => name(key, text),
+        Kind::Path if text.is_empty() => Err(empty(key)),
+        Kind::Path => Ok(Value::Path(text.into())),
+        Kind::PathOrOff if text.is_empty() => Err(empty(key)),
+        Kind::PathOrOff if text == "off" => Ok(Value::Off),
+        Kind::PathOrOff => Ok(Value::Path(text.into())),
+        Kind::Listen if text == "off" => Ok(Value::Off),
+        Kind::Listen => listen(key, text),
+        Kind::Duration(min, max) => duration(key, text, *min, *max),
+        Kind::Size(min, max) => size(key, text, *min, *max),
+        Kind::Choice(choices) => choice(text, choices),
+        Kind::Later(_) if text == key.default => Ok(Value::Text(text.into())),
+        Kind::Later(later) => Err(wrong(
+            format!("`{text}` needs {}, which this release does not have yet", later.what),
+            format!("leave it out, or write {}", key.default),
+        )),
+        Kind::Switch | Kind::Count(..) => unreachable!("read by the callers, who know whether there were quotes"),
+    }
+}
+
+fn empty(key: &Key) -> Wrong {
+    wrong("must not be empty", format!("for example {}", example(key)))
+}
+
+fn name(key: &Key, text: &str) -> Result<Value, Wrong> {
+    if text.is_empty() {
+        return Err(empty(key));
+    }
+    if text.len() > 128 || text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '/' | '+' | '#' | '*')) {
+        return Err(wrong(
+            format!("`{text}` cannot be a name"),
+            "at most 128 bytes without spaces and without `/`, `+`, `#`, `*`; for example \"plant-7\"",
+        ));
+    }
+    Ok(Value::Text(text.into()))
+}
+
+fn listen(key: &Key, text: &str) -> Result<Value, Wrong> {
+    let right = || format!("host:port or off; for example {}", example(key));
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(match text.parse::<u16>() {
+            Ok(port) => wrong(format!("`{text}` has no host"), format!("did you mean \"127.0.0.1:{port}\"?")),
+            Err(_) => wrong(format!("`{text}` is not an address"), right()),
+        });
+    };
+    if host.is_empty() {
+        let hint = format!("\"127.0.0.1:{port}\" for this machine only, \"0.0.0.0:{port}\" for the network");
+        return Err(wrong(format!("`{text}` has no host"), hint));
+    }
+    if port.parse::<u16>().is_err() {
+        return Err(wrong(format!("`{port}` is not a port"), "a number from 0 to 65535; 0 picks a free one"));
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let ipv6_fine = bare.map_or(!host.contains(':'), |host| host.parse::<std::net::Ipv6Addr>().is_ok());
+    if !ipv6_fine {
+        return Err(wrong(format!("`{text}` is not an address"), "an IPv6 address stands in brackets: \"[::1]:1883\""));
+    }
+    if host.chars().any(|c| c.is_whitespace() || c == '/') {
+        return Err(wrong(format!("`{text}` is not an address"), right()));
+    }
+    Ok(Value::Text(text.into()))
+}
+
+fn switch(text: &str) -> Result<Value, Wrong> {
+    match text {
+        "true" => Ok(Value::Switch(true)),
+        "false" => Ok(Value::Switch(false)),
+        _ => Err(wrong(format!("`{text}` is neither true nor false"), "write true or false")),
+    }
+}
+
+fn count(key: &Key, text: &str, min: u64, max: u64) -> Result<Value, Wrong> {
+    let hint = || format!("a whole number from {min} to {max}; for example {}", key.default);
+    let digits = text.replace('_', "");
+    let number: u64 = digits.parse().map_err(|_| wrong(format!("`{text}` is not such a number"), hint()))?;
+    if number < min || number > max {
+        return Err(wrong(format!("`{text}` is out of range"), hint()));
+    }
+    Ok(Value::Count(number))
+}
+
+fn duration(key: &Key, text: &str, min: Duration, max: Duration) -> Result<Value, Wrong> {
+    let range = || {
+        let (min, max) = (show_duration(min), show_duration(max));
+        format!("from {min} to {max}, with a unit (ms, s, m, h, days); for example \"{}\"", key.default)
+    };
+    let duration = humantime::parse_duration(text).map_err(|_| wrong(format!("`{text}` is not a duration"), range()))?;
+    if duration < min || duration > max {
+        return Err(wrong(format!("`{text}` is out of range"), range()));
+    }
+    Ok(Value::Duration(duration))
+}
+
+fn size(key: &Key, text: &str, min: u64, max: u64) -> Result<Value, Wrong> {
+    let range = || {
+        let (min, max) = (show_size(min), show_size(max));
+        format!("from {min} to {max}, with a unit (B, KiB, MiB, GiB); for example \"{}\"", key.default)
+    };
+    // `bytesize` takes a bare number for bytes; whoever writes 64 meant something else.
+    let bare = text.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+    let bytes = match text.parse::<ByteSize>() {
+        Ok(size) if !bare => size.as_u64(),
+        _ => return Err(wrong(format!("`{text}` is not a size"), range())),
+    };
+    if bytes < min || bytes > max {
+        return Err(wrong(format!("`{text}` is out of range"), range()));
+    }
+    Ok(Value::Size(bytes))
+}
+
+fn choice(text: &str, choices: &'static [&'static str]) -> Result<Value, Wrong> {
+    if choices.contains(&text) {
+        return Ok(Value::Text(text.into()));
+    }
+    let listed = choices.join(", ");
+    Err(wrong(
+        format!("`{text}` is not one of {listed}"),
+        match nearest(text, choices.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("for example \"{}\"", choices.first().copied().unwrap_or_default()),
+        },
+    ))
+}
