@@ -1,1 +1,167 @@
-//! to come
+//! The gateway's own log lines.
+//!
+//! Started by systemd, they go to the journal with each key-value as a field of its own, so that a technician filters with
+//! `journalctl CLIENT_ID=dev1`. Otherwise they are lines on standard error:
+//!
+//! ```text
+//! 2026-11-21T09:10:11.123Z INFO  listening door=mqtt addr=127.0.0.1:1883
+//! ```
+//!
+//! The text from the message on is the same in both, and scripts of users read it. Libraries may speak from `warn` on; more of
+//! their words would drown ours. `REMBUS_GATEWAY_LOG` sets our level.
+
+use crate::clock::{SharedClock, SystemClock, Wall};
+use log::kv::{Key, Value, VisitSource};
+use log::{LevelFilter, Log, Metadata, Record};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+/// Sends log lines to the journal or to standard error from now on. Once a process; later calls change nothing.
+pub fn install() {
+    let level = std::env::var("REMBUS_GATEWAY_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
+    let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
+    let logger = Logger { level, journal, clock: SystemClock::shared() };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let what = panic.payload_as_str().unwrap_or("panic");
+            log::error!(place; "a broken invariant, please report it: {what}");
+        }));
+    }
+}
+
+struct Logger {
+    level: LevelFilter,
+    /// Without it: standard error.
+    journal: Option<JournalLog>,
+    clock: SharedClock,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().split("::").next() == Some("rembus_gateway");
+        let level = if ours { self.level } else { self.level.min(LevelFilter::Warn) };
+        metadata.level() <= level
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let text = Text::of(record);
+        match &self.journal {
+            Some(journal) => journal.log(
+                &Record::builder()
+                    .metadata(record.metadata().clone())
+                    .args(format_args!("{text}"))
+                    .key_values(&record.key_values())
+                    .module_path(record.module_path())
+                    .file(record.file())
+                    .line(record.line())
+                    .build(),
+            ),
+            None => {
+                let line = line(self.clock.wall(), record.level(), &text);
+                // One write, so that lines of several threads do not mix. Nobody could be told about a failure.
+                drop(std::io::stderr().lock().write_all(line.as_bytes()));
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn line(at: Wall, level: log::Level, text: &Text) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(at.0);
+    format!("{} {level:<5} {text}\n", humantime::format_rfc3339_millis(at))
+}
+
+/// A message with its key-values behind it, on one line whatever a peer put into them.
+struct Text(String);
+
+impl Text {
+    fn of(record: &Record<'_>) -> Self {
+        let mut text = Self(String::new());
+        text.put(&record.args().to_string());
+        // The only possible error would be ours, and we have none.
+        record.key_values().visit(&mut text).unwrap_or_default();
+        text
+    }
+
+    fn put(&mut self, text: &str) {
+        for c in text.chars() {
+            if c.is_control() { self.0.extend(c.escape_default()) } else { self.0.push(c) }
+        }
+    }
+}
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Text {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        let value = value.to_string();
+        write!(self.0, " {key}=")?;
+        let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        if plain {
+            self.0.push_str(&value)
+        } else {
+            write!(self.0, "{value:?}")?
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::Level;
+
+    fn logger(level: LevelFilter) -> Logger {
+        Logger { level, journal: None, clock: SystemClock::shared() }
+    }
+
+    fn text(args: std::fmt::Arguments<'_>, pairs: &[(&str, &str)]) -> String {
+        Text::of(&Record::builder().args(args).key_values(&pairs).build()).0
+    }
+
+    #[test]
+    fn key_values_follow_the_message_as_scripts_expect_them() {
+        assert_eq!(
+            text(format_args!("listening"), &[("door", "mqtt"), ("addr", "127.0.0.1:1883")]),
+            "listening door=mqtt addr=127.0.0.1:1883"
+        );
+        assert_eq!(text(format_args!("ready"), &[]), "ready");
+    }
+
+    #[test]
+    fn what_a_peer_sends_cannot_forge_a_line() {
+        assert_eq!(
+            text(format_args!("bad\nname"), &[("client_id", "x\nready"), ("reason", "too slow"), ("empty", "")]),
+            "bad\\nname client_id=\"x\\nready\" reason=\"too slow\" empty=\"\""
+        );
+    }
+
+    #[test]
+    fn a_line_begins_with_time_and_level() {
+        let text = Text("ready".into());
+        assert_eq!(line(Wall(1_500_000_000), Level::Info, &text), "1970-01-01T00:00:01.500Z INFO  ready\n");
+        assert_eq!(line(Wall(0), Level::Error, &text), "1970-01-01T00:00:00.000Z ERROR ready\n");
+    }
+
+    #[test]
+    fn libraries_speak_only_when_something_is_wrong() {
+        let enabled =
+            |level, target| logger(LevelFilter::Debug).enabled(&Metadata::builder().level(level).target(target).build());
+        assert!(enabled(Level::Debug, "rembus_gateway::mqtt"));
+        assert!(!enabled(Level::Trace, "rembus_gateway::mqtt"));
+        assert!(enabled(Level::Warn, "hyper::proto"));
+        assert!(!enabled(Level::Info, "hyper::proto"));
+        assert!(!enabled(Level::Debug, "rembus_gateway_impostor"));
+    }
+}

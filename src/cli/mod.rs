@@ -1,1 +1,188 @@
-//! to come
+//! The command line.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration. What a command was asked for goes to standard output, what is
+//! wrong to standard error, in plain sentences that make sense without colour.
+
+mod check;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::{Config, Flags, Loaded};
+use crate::journal;
+use clap::Parser;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const WRONG_USE: u8 = 2;
+
+const TARGET: &str = if cfg!(target_arch = "x86_64") {
+    concat!(env!("CARGO_PKG_VERSION"), " (x86_64-linux)")
+} else if cfg!(target_arch = "aarch64") {
+    concat!(env!("CARGO_PKG_VERSION"), " (aarch64-linux)")
+} else if cfg!(target_arch = "arm") {
+    concat!(env!("CARGO_PKG_VERSION"), " (arm-linux)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (other)")
+};
+
+/// An edge broker: sensors publish over MQTT, components listen and ask over Rembus, and an acknowledgement means that the
+/// message is on the disk.
+#[derive(Debug, Parser)]
+#[command(name = "rembus-gateway", version = TARGET, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Runs the gateway until SIGTERM or SIGINT
+    Run(Run),
+    /// Reads the configuration as `run` would and says what it means, or what is wrong with it
+    Check(Check),
+}
+
+const RUN_AFTER_HELP: &str = "\
+Every key of the configuration has an environment twin, REMBUS_GATEWAY_<SECTION>_<KEY>. A flag comes before the \
+environment, the environment before the file.
+
+REMBUS_GATEWAY_LOG sets the log level (default info).";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RUN_AFTER_HELP)]
+struct Run {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Folder for everything that changes [default: /var/lib/rembus-gateway]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Schema of the tables to keep; without one there is no history
+    #[arg(long, value_name = "FILE")]
+    schema: Option<String>,
+    /// How the gateway calls itself to Rembus components [default: broker]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where MQTT clients connect; port 0 picks one [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR|off")]
+    mqtt: Option<String>,
+    /// Where Rembus components connect [default: 127.0.0.1:8338]
+    #[arg(long, value_name = "ADDR|off")]
+    rembus: Option<String>,
+    /// Where health and metrics are served [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR|off")]
+    http: Option<String>,
+    /// Socket for programs on this machine; comes with a later release, `off` until then
+    #[arg(long, value_name = "PATH|off")]
+    bus: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "REMBUS_GATEWAY_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+}
+
+impl Run {
+    fn flags(&self) -> Flags {
+        Flags {
+            data: self.data.clone(),
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+            mqtt: self.mqtt.clone(),
+            rembus: self.rembus.clone(),
+            http: self.http.clone(),
+            bus: self.bus.clone(),
+        }
+    }
+}
+
+/// What `run` starts; it returns when the gateway has stopped.
+pub type Start = fn(Config) -> Result<(), Box<dyn std::error::Error>>;
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn main(start: Start) -> ExitCode {
+    let streams = Streams { out: &mut std::io::stdout(), err: &mut std::io::stderr() };
+    ExitCode::from(execute(std::env::args_os(), std::env::vars_os(), streams, start))
+}
+
+/// Where answers and complaints go.
+struct Streams<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+}
+
+impl Streams<'_> {
+    fn say(&mut self, text: impl std::fmt::Display) {
+        // Whoever closed the pipe does not want to know.
+        drop(writeln!(self.out, "{text}"));
+    }
+
+    fn complain(&mut self, text: impl std::fmt::Display) {
+        drop(writeln!(self.err, "{text}"));
+    }
+}
+
+fn execute(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+    mut streams: Streams<'_>,
+    start: Start,
+) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            if answer.use_stderr() {
+                drop(write!(streams.err, "{answer}"));
+            } else {
+                drop(write!(streams.out, "{answer}"));
+            }
+            return u8::try_from(answer.exit_code()).unwrap_or(WRONG_USE);
+        }
+    };
+    let (flags, file) = match &cli.command {
+        Command::Run(run) => (run.flags(), &run.file.config),
+        Command::Check(check) => (Flags::default(), &check.file.config),
+    };
+    let loaded = match Loaded::load(&flags, env, file.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            streams.complain(errors);
+            return WRONG_USE;
+        }
+    };
+    match cli.command {
+        Command::Run(_) => run(loaded, start),
+        Command::Check(_) => {
+            streams.say(check::summary(&loaded, file.as_deref()));
+            0
+        }
+    }
+}
+
+fn run(loaded: Loaded, start: Start) -> u8 {
+    journal::install();
+    for note in &loaded.notes {
+        log::warn!("{note}");
+    }
+    match start(loaded.config) {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("{error}");
+            FAILED
+        }
+    }
+}

@@ -289,10 +289,10 @@ proptest::proptest! {
     #[test]
     fn garbage_never_panics(text: String) {
         let folder = Folder::with(&text);
-        let _ = Loaded::load(&Flags::default(), NO_ENV, Some(&folder.file()));
-        let _ = Loaded::load(&Flags { mqtt: Some(text.clone()), ..Flags::default() }, NO_ENV, None);
+        drop(Loaded::load(&Flags::default(), NO_ENV, Some(&folder.file())));
+        drop(Loaded::load(&Flags { mqtt: Some(text.clone()), ..Flags::default() }, NO_ENV, None));
         for key in KEYS {
-            let _ = value::from_text(key, &text);
+            drop(value::from_text(key, &text));
         }
     }
 }

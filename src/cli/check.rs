@@ -1,0 +1,97 @@
+//! `check`: what the configuration means.
+
+use crate::config::{Config, Loaded, show_duration as duration, show_size as size};
+use crate::disk::{Disk, SystemDisk};
+use std::fmt::{Display, Write};
+use std::path::Path;
+
+/// The effective configuration on one screen, and where each value that is not the default came from.
+pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
+    let mut page = Page(String::new());
+    match file {
+        Some(file) => page.line(format_args!("{}: fine", file.display())),
+        None => page.line("no configuration file; the defaults are fine"),
+    }
+    page.line("");
+    meaning(&mut page, &loaded.config);
+    page.line("");
+    let mut changed = loaded.settings.changed().peekable();
+    if changed.peek().is_none() {
+        page.line("Every value is the default.");
+    } else {
+        page.line("Not the default:");
+    }
+    for (key, setting) in changed {
+        page.line(format_args!("  {key} = {}  ({})", setting.value, setting.origin));
+    }
+    for note in loaded.notes.iter().chain(&room(&loaded.config)) {
+        page.line("");
+        page.line(format_args!("note: {note}"));
+    }
+    page.0.truncate(page.0.trim_end().len());
+    page.0
+}
+
+fn meaning(page: &mut Page, config: &Config) {
+    let Config { gateway, mqtt, rembus, http, wal, history } = config;
+    page.item("name", &gateway.name);
+    page.item("data", gateway.data.display());
+    page.door("mqtt", mqtt.listen.as_deref(), format_args!("packets up to {}", size(mqtt.max_packet as u64)));
+    page.door("rembus", rembus.listen.as_deref(), format_args!("messages up to {}", size(rembus.max_message as u64)));
+    page.door("http", http.listen.as_deref(), "health and metrics");
+    page.item(
+        "log",
+        format_args!(
+            "kept {}, at most {}; {} of the disk stay free; acknowledgements wait at most {}",
+            duration(wal.keep),
+            size(wal.keep_size),
+            size(wal.reserve),
+            duration(wal.ack_delay_max)
+        ),
+    );
+    match &history.schema {
+        Some(schema) => page.item(
+            "history",
+            format_args!(
+                "{}; written every {} or {} rows, {} of memory",
+                schema.display(),
+                duration(history.batch_interval),
+                history.batch_rows,
+                size(history.memory_limit)
+            ),
+        ),
+        None => page.item("history", "off (no schema)"),
+    }
+}
+
+/// Says so when the disk has no room beyond the reserve: publishers would be refused from the start.
+fn room(config: &Config) -> Option<String> {
+    let there = config.gateway.data.ancestors().find(|dir| dir.is_dir())?;
+    let free = SystemDisk.free_bytes(there).ok()?;
+    (free <= config.wal.reserve).then(|| {
+        format!(
+            "the disk of {} has {} bytes free; publishers are refused while that is less than [wal] reserve",
+            there.display(),
+            free
+        )
+    })
+}
+
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: impl Display) {
+        writeln!(self.0, "{text}").expect("a String takes everything");
+    }
+
+    fn item(&mut self, name: &str, text: impl Display) {
+        self.line(format_args!("  {name:<8} {text}"));
+    }
+
+    fn door(&mut self, name: &str, listen: Option<&str>, text: impl Display) {
+        match listen {
+            Some(address) => self.item(name, format_args!("{address}, {text}")),
+            None => self.item(name, "off"),
+        }
+    }
+}
