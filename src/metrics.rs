@@ -1,1 +1,137 @@
-//! to come
+//! What the gateway counts, as Prometheus reads it.
+//!
+//! Nothing is counted here: the router, the log and history keep their own numbers, and a scrape takes one look at each and
+//! writes it down. (That is why no metrics library is used: their value lies in cells that count.) The form is the Prometheus
+//! text format 0.0.4. Names begin with `rembus_gateway_`, except the standard `process_…`.
+//!
+//! Two sums hold in every answer, so that a dashboard can prove that nothing just disappears:
+//!
+//! ```text
+//! messages_received = messages_logged + messages_not_logged
+//! copies = copies_delivered + copies_queued + copies_in_flight + copies_expired + Σ copies_dropped{reason}
+//! ```
+
+mod exposition;
+mod history;
+mod process;
+
+use crate::message::Seq;
+use crate::router::Report;
+use crate::wal::Health;
+use exposition::{Kind, Page};
+
+pub use history::{History, Table};
+pub use process::Process;
+
+/// The media type of [`Snapshot::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One look at everything.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// `None` if the router did not answer in time.
+    pub router: Option<Report>,
+    pub log: Log,
+    /// `None` without a schema.
+    pub history: Option<History>,
+    pub process: Process,
+}
+
+/// The durable log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Log {
+    pub written: Seq,
+    pub durable: Seq,
+    pub health: Health,
+    pub segments: u64,
+    pub bytes_on_disk: u64,
+    pub commits: u64,
+    pub syncs: u64,
+    pub bytes_written: u64,
+    pub oldest: Seq,
+}
+
+impl Snapshot {
+    /// The page that Prometheus reads.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut page = Page::new("rembus_gateway_");
+        page.family("build_info", Kind::Gauge, "Version that runs; always 1.")
+            .labelled(&[("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)], 1);
+        page.one("router_up", Kind::Gauge, "1 if the router answered this scrape.", u64::from(self.router.is_some()));
+        if let Some(report) = &self.router {
+            messages(&mut page, report);
+            copies(&mut page, report);
+            tables(&mut page, report);
+        }
+        log(&mut page, &self.log);
+        if let Some(history) = &self.history {
+            history::render(&mut page, history, self.log.written);
+        }
+        process::render(&mut page, &self.process);
+        page.finish()
+    }
+}
+
+fn messages(page: &mut Page, report: &Report) {
+    // Doors show up with their first message or connection; from then on a rate can be computed.
+    page.family("messages_received_total", Kind::Counter, "Messages accepted from publishers.").each("door", &report.received);
+    page.family("messages_refused_total", Kind::Counter, "Publications refused with an error to the sender.")
+        .each("reason", &report.refused);
+    page.one("messages_logged_total", Kind::Counter, "Messages handed to the durable log.", report.logged);
+    page.one(
+        "messages_not_logged_total",
+        Kind::Counter,
+        "QoS 0 messages that were routed without being logged, because the log was behind or full.",
+        report.not_logged,
+    );
+    page.one("messages_unmatched_total", Kind::Counter, "Messages that nobody had subscribed to.", report.unmatched);
+}
+
+fn copies(page: &mut Page, report: &Report) {
+    page.one("copies_total", Kind::Counter, "Copies of messages made for subscribers.", report.copies);
+    page.one(
+        "copies_delivered_total",
+        Kind::Counter,
+        "Copies that arrived: QoS 0 written to the socket, QoS 1 and 2 acknowledged by the subscriber.",
+        report.delivered,
+    );
+    page.one("copies_queued", Kind::Gauge, "Copies waiting for their subscriber.", report.queued);
+    page.one("copies_in_flight", Kind::Gauge, "Copies sent and not yet written or acknowledged.", report.in_flight);
+    page.one("copies_expired_total", Kind::Counter, "Copies that became too old to deliver.", report.expired);
+    page.family("copies_dropped_total", Kind::Counter, "Copies given up, by reason.").each("reason", &report.dropped);
+}
+
+fn tables(page: &mut Page, report: &Report) {
+    page.family("connections", Kind::Gauge, "Open connections.").each("door", &report.connections);
+    page.one("sessions", Kind::Gauge, "Sessions of clients and components.", report.sessions);
+    page.one("subscriptions", Kind::Gauge, "Filters subscribed to.", report.subscriptions);
+    page.one("services", Kind::Gauge, "Methods exposed by components.", report.services);
+    page.one("calls_total", Kind::Counter, "Remote procedure calls received.", report.calls);
+    page.one("calls_pending", Kind::Gauge, "Calls waiting for their answer.", report.calls_pending);
+    page.one("acks_waiting", Kind::Gauge, "Acknowledgements waiting for the disk.", report.acks_waiting);
+}
+
+fn log(page: &mut Page, log: &Log) {
+    let mut health = page.family("log_health", Kind::Gauge, "State of the durable log; exactly one is 1.");
+    for (name, state) in [("fine", Health::Fine), ("full", Health::Full), ("poisoned", Health::Poisoned)] {
+        health.labelled(&[("state", name)], u64::from(log.health == state));
+    }
+    page.one("log_written_seq", Kind::Gauge, "Newest record (message or command) in the log.", log.written.0);
+    page.one("log_durable_seq", Kind::Gauge, "Newest record that survives a power cut.", log.durable.0);
+    page.one("log_oldest_seq", Kind::Gauge, "Oldest record still in the log; 0 if it is empty.", log.oldest.0);
+    page.one(
+        "log_unsynced_records",
+        Kind::Gauge,
+        "Records in the log that a power cut would lose; none of them was acknowledged.",
+        log.written.0.saturating_sub(log.durable.0),
+    );
+    page.one("log_segments", Kind::Gauge, "Files of the log.", log.segments);
+    page.one("log_disk_bytes", Kind::Gauge, "Room that the log takes on the disk.", log.bytes_on_disk);
+    page.one("log_commits_total", Kind::Counter, "Group commits, each of which made records durable.", log.commits);
+    page.one("log_syncs_total", Kind::Counter, "Times the disk was asked to sync.", log.syncs);
+    page.one("log_written_bytes_total", Kind::Counter, "Bytes written to the log.", log.bytes_written);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! What each path answers.
+
+use crate::metrics::{self, History, Log, Process, Snapshot};
+use crate::router::Report;
+use crate::wal::Health;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The router answers within microseconds; one that needs longer than this is not well.
+const ROUTER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where the numbers come from.
+pub trait Sources: Send + Sync + 'static {
+    /// The router's counters; `None` when the gateway stops.
+    fn report(&self) -> impl Future<Output = Option<Report>> + Send;
+    fn log(&self) -> Log;
+    /// `None` without a schema.
+    fn history(&self) -> Option<History>;
+    /// Doors that should listen and do not (yet, or any more).
+    fn doors_closed(&self) -> Vec<String>;
+}
+
+pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
+    axum::Router::new()
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(ready::<S>))
+        .route("/metrics", get(scrape::<S>))
+        .fallback(async || (StatusCode::NOT_FOUND, "not here; there are /healthz, /readyz and /metrics\n"))
+        .with_state(sources)
+}
+
+async fn ask_router<S: Sources>(sources: &S) -> Option<Report> {
+    tokio::time::timeout(ROUTER_TIMEOUT, sources.report()).await.ok().flatten()
+}
+
+async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
+    let mut reasons: Vec<String> =
+        sources.doors_closed().into_iter().map(|door| format!("door {door} does not listen")).collect();
+    match sources.log().health {
+        Health::Fine => {}
+        Health::Full => reasons.push("the disk has no room beyond the reserve; publishers are refused".into()),
+        Health::Poisoned => reasons.push("the log failed; the gateway must restart".into()),
+    }
+    if ask_router(&*sources).await.is_none() {
+        reasons.push("the router does not answer".into());
+    }
+    // Routing does not depend on history, so its troubles are told but do not make the gateway unready.
+    let history = match sources.history() {
+        None => "off".to_owned(),
+        Some(History { trouble: None, .. }) => "running".to_owned(),
+        Some(History { trouble: Some(trouble), .. }) => trouble,
+    };
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons, "history": history });
+    (status, axum::Json(body)).into_response()
+}
+
+async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
+    let router = ask_router(&*sources).await;
+    let snapshot = Snapshot { router, log: sources.log(), history: sources.history(), process: Process::read() };
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
+}

@@ -1,0 +1,155 @@
+use super::*;
+use crate::metrics::{History, Log};
+use crate::net::TcpListener;
+use crate::router::Report;
+use crate::wal::Health;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// A gateway in whatever state a test wants.
+#[derive(Default)]
+struct Fake {
+    health: Mutex<Health>,
+    closed: Vec<String>,
+    history: Option<History>,
+    router_hangs: bool,
+}
+
+impl Sources for Fake {
+    async fn report(&self) -> Option<Report> {
+        if self.router_hangs { std::future::pending().await } else { Some(Report::default()) }
+    }
+
+    fn log(&self) -> Log {
+        Log { health: *self.health.lock().unwrap(), ..Log::default() }
+    }
+
+    fn history(&self) -> Option<History> {
+        self.history.clone()
+    }
+
+    fn doors_closed(&self) -> Vec<String> {
+        self.closed.clone()
+    }
+}
+
+/// A running door.
+struct Door {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn door(fake: Fake) -> Door {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(serve(listener, Arc::new(fake), async { drop(stopped.await) }));
+    Door { address, stop, task }
+}
+
+impl Door {
+    async fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_well_says_so() {
+    let door = door(Fake::default()).await;
+    assert!(door.get("/healthz").await.starts_with("HTTP/1.1 200 OK"));
+
+    let ready = door.get("/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 200 OK"), "{ready}");
+    assert!(ready.ends_with(r#"{"ready":true,"reasons":[],"history":"off"}"#), "{ready}");
+
+    let metrics = door.get("/metrics").await;
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.contains("\nrembus_gateway_router_up 1\n"), "{metrics}");
+    assert!(door.get("/").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_ready_says_why() {
+    let fake = Fake {
+        health: Mutex::new(Health::Full),
+        closed: vec!["mqtt".into()],
+        history: Some(History { trouble: Some("the lake is being opened".into()), ..History::default() }),
+        ..Fake::default()
+    };
+    let answer = door(fake).await.get("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    for part in ["door mqtt does not listen", "no room beyond the reserve", r#""history":"the lake is being opened""#] {
+        assert!(answer.contains(part), "{part} is missing in {answer}");
+    }
+    let fake = Fake { health: Mutex::new(Health::Poisoned), ..Fake::default() };
+    assert!(door(fake).await.get("/readyz").await.contains("the log failed"));
+}
+
+#[tokio::test]
+async fn troubles_of_history_do_not_make_the_gateway_unready() {
+    let fake = Fake { history: Some(History { trouble: Some("gone".into()), ..History::default() }), ..Fake::default() };
+    assert!(door(fake).await.get("/readyz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_router_that_hangs_does_not_hang_the_door() {
+    let door = door(Fake { router_hangs: true, ..Fake::default() }).await;
+    let (ready, metrics) = tokio::join!(door.get("/readyz"), door.get("/metrics"));
+    assert!(ready.contains("the router does not answer"), "{ready}");
+    assert!(metrics.contains("\nrembus_gateway_router_up 0\n"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed() {
+    let door = door(Fake::default()).await;
+    let mut silent = TcpStream::connect(door.address).await.unwrap();
+    silent.write_all(b"GET /hea").await.unwrap();
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(2 * HEADER_TIMEOUT, silent.read_to_end(&mut answer)).await;
+    assert!(closed.is_ok(), "still open after twice the time a header may take");
+}
+
+#[tokio::test]
+async fn silent_connections_at_the_limit_do_not_keep_others_out_for_ever() {
+    let door = door(Fake::default()).await;
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(door.address).await.unwrap());
+    }
+    let waiting = door.get("/healthz");
+    drop(silent);
+    assert!(waiting.await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_connections_at_once() {
+    let door = door(Fake::default()).await;
+    let mut kept = TcpStream::connect(door.address).await.unwrap();
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    kept.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+
+    door.stop.send(()).unwrap();
+    tokio::time::timeout(LAST_REQUEST, door.task).await.expect("idle connections do not hold up a stop").unwrap();
+    assert!(TcpStream::connect(door.address).await.is_err());
+}
+
+#[tokio::test]
+async fn garbage_closes_only_its_own_connection() {
+    let door = door(Fake::default()).await;
+    let mut garbage = TcpStream::connect(door.address).await.unwrap();
+    garbage.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not http at all\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    garbage.read_to_end(&mut answer).await.unwrap();
+    assert!(door.get("/healthz").await.starts_with("HTTP/1.1 200"));
+}

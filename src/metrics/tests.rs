@@ -1,0 +1,102 @@
+use super::*;
+
+fn counts<const N: usize>(pairs: [(&'static str, u64); N]) -> std::collections::BTreeMap<&'static str, u64> {
+    pairs.into_iter().collect()
+}
+
+fn snapshot() -> Snapshot {
+    let rejected = [("column \"t\": not a number".to_owned(), 3)].into_iter().collect();
+    let table = Table { rows_in_lake: 1000, rows_in_tail: 20, rows_taken: 1020, rejected };
+    Snapshot {
+        router: Some(Report {
+            received: counts([("mqtt", 90), ("rembus", 10)]),
+            refused: counts([("disk_full", 2)]),
+            logged: 95,
+            not_logged: 5,
+            unmatched: 40,
+            copies: 60,
+            delivered: 50,
+            queued: 4,
+            in_flight: 3,
+            expired: 1,
+            dropped: counts([("disconnected", 1), ("queue_full", 1)]),
+            connections: counts([("mqtt", 12), ("rembus", 2)]),
+            sessions: 14,
+            subscriptions: 9,
+            services: 2,
+            calls: 77,
+            calls_pending: 1,
+            acks_waiting: 6,
+        }),
+        log: Log {
+            written: Seq(95),
+            durable: Seq(90),
+            health: Health::Fine,
+            segments: 2,
+            bytes_on_disk: 16 << 20,
+            commits: 30,
+            syncs: 31,
+            bytes_written: 123_456,
+            oldest: Seq(1),
+        },
+        history: Some(History {
+            ingested: Seq(94),
+            covered: Seq(60),
+            lag: 1,
+            batches: 5,
+            queries: 8,
+            queries_failed: 1,
+            tables: [("telemetry".to_owned(), table)].into_iter().collect(),
+            ..History::default()
+        }),
+        process: Process {
+            cpu_seconds: 1.25,
+            resident_bytes: 31_457_280,
+            virtual_bytes: 1_073_741_824,
+            open_fds: 21,
+            max_fds: 1024,
+            threads: 5,
+            start_seconds: 1_795_250_000.5,
+        },
+    }
+}
+
+fn sample(page: &str, name: &str) -> f64 {
+    let of_family = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    page.lines().filter(of_family).map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn prometheus_reads_every_number_with_help() {
+    let page = snapshot().render().replace(&format!("arch=\"{}\"", std::env::consts::ARCH), "arch=\"ARCH\"");
+    insta::assert_snapshot!(page);
+}
+
+#[test]
+fn nothing_just_disappears() {
+    let page = snapshot().render();
+    let value = |name: &str| sample(&page, &format!("rembus_gateway_{name}"));
+    assert_eq!(value("messages_received_total"), value("messages_logged_total") + value("messages_not_logged_total"));
+    assert_eq!(
+        value("copies_total"),
+        value("copies_delivered_total")
+            + value("copies_queued")
+            + value("copies_in_flight")
+            + value("copies_expired_total")
+            + value("copies_dropped_total")
+    );
+}
+
+#[test]
+fn a_router_that_does_not_answer_is_visible() {
+    let page = Snapshot { router: None, ..snapshot() }.render();
+    assert_eq!(sample(&page, "rembus_gateway_router_up"), 0.0);
+    assert_eq!(sample(&page, "rembus_gateway_log_durable_seq"), 90.0);
+    assert!(!page.contains("copies"));
+}
+
+#[test]
+fn without_a_schema_there_is_no_history_to_count() {
+    let page = Snapshot { history: None, ..snapshot() }.render();
+    assert!(!page.contains("history"), "{page}");
+}
