@@ -1,0 +1,70 @@
+//! Between an MQTT payload and a Rembus `data` value (`protocol/rembus.md` section 15).
+//!
+//! | MQTT payload | Rembus data | | Rembus data | MQTT payload | content type |
+//! |---|---|---|---|---|---|
+//! | empty | `[]` | | `[]`, null | empty | none |
+//! | JSON array | its elements | | `[v]`, `v` | JSON of v | `application/json` |
+//! | other JSON | `[value]` | | `[a, b, …]` | JSON array | `application/json` |
+//! | other UTF-8 | `[text]` | | `[bytes]`, bytes | the bytes | `application/octet-stream` |
+//! | other bytes | `[bytes]` | | `[frame]`, frame | JSON array of row objects | `application/json` |
+//!
+//! Both ways go in one pass from bytes to bytes, without a tree of values in between.
+//!
+//! JSON to CBOR: integers up to 64 bits are exact; larger ones become floats, as in the reference. Of equal keys the last
+//! wins. `NaN` is not JSON and travels as text, and so does JSON nested deeper than 127 levels.
+//!
+//! CBOR to JSON: NaN and infinities become null, integers beyond 64 bits decimal strings, bytes within other values base64,
+//! keys that are not text become text, tags are dropped except for numbers (2, 3) and frames (80). A frame (an Arrow IPC
+//! stream) is unpacked when it is an argument itself; one that cannot be read goes as its bytes.
+
+mod frame;
+mod from_json;
+mod number;
+mod rows;
+mod to_json;
+
+#[cfg(test)]
+mod tests;
+
+use crate::rembus::cbor::Writer;
+use bytes::Bytes;
+
+pub use frame::{FrameError, read_frame};
+
+/// What a Rembus value becomes on MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttBody {
+    pub bytes: Bytes,
+    /// `application/json`, `application/octet-stream`, or none for an empty message.
+    pub content_type: Option<&'static str>,
+}
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+
+/// An MQTT payload as CBOR `data`.
+#[must_use]
+pub fn mqtt_to_rembus(payload: &[u8]) -> Bytes {
+    let mut writer = Writer::with_capacity(payload.len() + payload.len() / 4 + 8);
+    if payload.is_empty() {
+        writer.array(0);
+    } else if !from_json::arguments(payload, &mut writer) {
+        writer.truncate(0);
+        match std::str::from_utf8(payload) {
+            Ok(text) => writer.array(1).text(text),
+            Err(_) => writer.array(1).bytes(payload),
+        };
+    }
+    writer.finish().into()
+}
+
+/// CBOR `data` as an MQTT payload. Total: what cannot be read goes as it is.
+#[must_use]
+pub fn rembus_to_mqtt(data: &[u8]) -> MqttBody {
+    match to_json::body(data) {
+        Ok(to_json::Body::Empty) => MqttBody { bytes: Bytes::new(), content_type: None },
+        Ok(to_json::Body::Json(text)) => MqttBody { bytes: text.into(), content_type: Some(JSON) },
+        Ok(to_json::Body::Octets(bytes)) => MqttBody { bytes: Bytes::copy_from_slice(&bytes), content_type: Some(OCTETS) },
+        Err(_) => MqttBody { bytes: Bytes::copy_from_slice(data), content_type: Some(OCTETS) },
+    }
+}
