@@ -1,0 +1,77 @@
+"""Components and sensors that live through restarts of the broker.
+
+Prints `{"step": ...}` when the broker should be restarted (same doors, same data) and goes on by itself when it is back. Only the
+clients' own reconnecting is used.
+"""
+
+import asyncio
+import sys
+import threading
+
+import paho.mqtt.client as mqtt
+import rembus as rb
+
+from rembus_component import listener
+from scenario import equal, fresh, main, say, scenario, until
+
+
+async def restarted(step):
+    """Asks for a restart and waits for the word that it happened (one line on standard input)."""
+    say(step=step)
+    line = await asyncio.to_thread(sys.stdin.readline)
+    assert line.strip() == "done", line
+
+
+@scenario
+async def a_component_is_served_again_after_a_restart(doors):
+    topic, method = fresh("topic"), fresh("method")
+    node, got = await listener(doors.component(fresh("node")), topic, "**/telemetry")
+    await node.expose(lambda x: x * 2, topic=method)
+    pub = await rb.component(doors.component(fresh("pub")))
+    await pub.publish(topic, 1, qos=rb.QOS1)
+    await until(lambda: got, "the first message")
+    await restarted("kill")
+    await until(lambda: pub.isopen and node.isopen, "both reconnected", 20)
+
+    async def call():
+        try:
+            return await pub.rpc(method, 21)
+        except Exception:
+            return None
+
+    for _ in range(200):
+        if await call() == 42:
+            break
+        await asyncio.sleep(0.05)
+    equal(await call(), 42, "the method after the restart")
+    await pub.publish(topic, 2, qos=rb.QOS1)
+    if not doors.reference:
+        await pub.publish("x/telemetry", 3, qos=rb.QOS1)
+        await until(lambda: len(got) >= 3, "messages after the restart")
+        equal(got[-1], ("**/telemetry", ("x/telemetry", 3)))
+    await until(lambda: (topic, (2,)) in got, "the second message")
+    await node.close()
+    await pub.close()
+
+
+@scenario
+async def paho_resends_what_was_not_acknowledged(doors):
+    topic = fresh("paho")
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=fresh("resend"), clean_session=False)
+    client.reconnect_delay_set(1, 1)
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    client.on_disconnect = lambda *_: connected.clear()
+    client.connect(doors.mqtt_host, doors.mqtt_port)
+    client.loop_start()
+    assert connected.wait(10)
+    client.publish(topic, "0", qos=1).wait_for_publish(10)
+    await restarted("kill")
+    infos = [client.publish(topic, str(n), qos=1) for n in range(1, 20)]
+    await until(lambda: all(info.is_published() for info in infos), "acknowledgements after the restart", 20)
+    client.disconnect()
+    client.loop_stop()
+
+
+if __name__ == "__main__":
+    main()
