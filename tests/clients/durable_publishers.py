@@ -8,6 +8,7 @@ consumer may compare what was acknowledged with what is stored.
 import argparse
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -33,8 +34,11 @@ def publish_with_paho(host, port):
     numbers = {}
     room = threading.Semaphore(20)
 
+    naming = threading.Lock()
+
     def on_publish(client, userdata, mid, reason, properties):
-        n = numbers.pop(mid, None)
+        with naming:
+            n = numbers.pop(mid, None)
         if n is not None:
             acked("paho", n)
             room.release()
@@ -46,12 +50,8 @@ def publish_with_paho(host, port):
     while not stop.is_set():
         if room.acquire(timeout=0.1):
             n += 1
-            # The callback may come before publish() returns; the lock of paho's own queue makes that harmless with a retry.
-            info = client.publish("paho/counted", json.dumps({"n": n}), qos=1)
-            numbers[info.mid] = n
-            if info.is_published() and numbers.pop(info.mid, None) is not None:
-                acked("paho", n)
-                room.release()
+            with naming:  # or the callback would come before the number has its packet id
+                numbers[client.publish("paho/counted", json.dumps({"n": n}), qos=1).mid] = n
     time.sleep(0.3)
     client.loop_stop()
 
@@ -98,8 +98,6 @@ def main():
     with lock:
         print(json.dumps({"finished": counts}), flush=True)
         # No orderly close: the reconnecting tasks of the clients would keep the process alive.
-        import os
-
         os._exit(0)
 
 

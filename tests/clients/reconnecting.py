@@ -67,8 +67,10 @@ async def paho_resends_what_was_not_acknowledged(doors):
     assert connected.wait(10)
     client.publish(topic, "0", qos=1).wait_for_publish(10)
     await restarted("kill")
-    infos = [client.publish(topic, str(n), qos=1) for n in range(1, 20)]
-    await until(lambda: all(info.is_published() for info in infos), "acknowledgements after the restart", 20)
+    acknowledged = set()
+    client.on_publish = lambda client, userdata, mid, *_: acknowledged.add(mid)
+    mids = {client.publish(topic, str(n), qos=1).mid for n in range(1, 20)}
+    await until(lambda: mids <= acknowledged, "acknowledgements after the restart", 20)
     client.disconnect()
     client.loop_stop()
 
