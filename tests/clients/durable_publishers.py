@@ -9,9 +9,9 @@ import argparse
 import asyncio
 import json
 import os
+import queue
 import sys
 import threading
-import time
 
 import paho.mqtt.client as mqtt
 import rembus as rb
@@ -31,28 +31,22 @@ def publish_with_paho(host, port):
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="paho_durable", clean_session=False)
     client.max_inflight_messages_set(20)
     client.reconnect_delay_set(1, 1)
-    numbers = {}
-    room = threading.Semaphore(20)
-
-    naming = threading.Lock()
-
-    def on_publish(client, userdata, mid, reason, properties):
-        with naming:
-            n = numbers.pop(mid, None)
-        if n is not None:
-            acked("paho", n)
-            room.release()
-
-    client.on_publish = on_publish
+    # The callback may come before publish() has returned the packet id, so that the ids wait here until this thread knows them.
+    finished = queue.SimpleQueue()
+    client.on_publish = lambda client, userdata, mid, *_: finished.put(mid)
     client.connect(host, port)
     client.loop_start()
+    numbers = {}
     n = 0
     while not stop.is_set():
-        if room.acquire(timeout=0.1):
+        if len(numbers) < 20:
             n += 1
-            with naming:  # or the callback would come before the number has its packet id
-                numbers[client.publish("paho/counted", json.dumps({"n": n}), qos=1).mid] = n
-    time.sleep(0.3)
+            numbers[client.publish("paho/counted", json.dumps({"n": n}), qos=1).mid] = n
+            continue
+        try:
+            acked("paho", numbers.pop(finished.get(timeout=0.1)))
+        except queue.Empty:
+            pass
     client.loop_stop()
 
 
