@@ -14,9 +14,9 @@ pub struct Batch {
 
 impl Batch {
     /// Adds a record; `body` appends the body to the buffer it is given. Sequence numbers rise by one from record to record.
-    /// `ack_waits` says that somebody waits for it to become durable. Kind 0 is the log's own.
+    /// `ack_waits` says that somebody waits for it to become durable. Kinds 0 and 255 are the log's own.
     pub fn push(&mut self, seq: Seq, kind: u8, ack_waits: bool, body: impl FnOnce(&mut Vec<u8>)) {
-        assert!(kind != format::MARK, "kind 0 belongs to the log");
+        assert!(kind != format::MARK && kind != format::VOID, "these kinds belong to the log");
         if self.bytes.is_empty() {
             self.first = seq;
         } else {

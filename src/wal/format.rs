@@ -14,8 +14,10 @@ pub(super) const PREFIX_BYTES: usize = 8;
 pub(super) const HEAD_BYTES: usize = 17;
 /// Far above any payload the doors accept; a larger length is garbage.
 pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
-/// Kind of the log's own records.
+/// Kind of records that say how far the log was durable.
 pub(super) const MARK: u8 = 0;
+/// Kind of records that cover what a power cut left half written.
+pub(super) const VOID: u8 = 255;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
@@ -111,6 +113,14 @@ pub(super) fn encode_mark(out: &mut Vec<u8>, next: Seq, state: &LogState) {
 /// What a mark says was durable.
 pub(super) fn decode_mark(body: &[u8]) -> Option<Seq> {
     Some(Seq(u64::from_le_bytes(body.try_into().ok()?)))
+}
+
+/// A record that takes exactly `bytes` and says that the numbers before `next` are missing here. None if it does not fit.
+pub(super) fn encode_void(bytes: u64, next: Seq) -> Option<Vec<u8>> {
+    let body = usize::try_from(bytes).ok()?.checked_sub(HEAD_BYTES)?;
+    let mut out = Vec::with_capacity(HEAD_BYTES + body);
+    encode_record(&mut out, next, VOID, |out| out.resize(out.len() + body, 0));
+    Some(out)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

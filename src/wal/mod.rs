@@ -25,16 +25,21 @@
 //! A length of zero ends a segment. Records are numbered without gaps, and never straddle segments; a record larger than a
 //! segment gets a larger segment.
 //!
-//! Kind 0 belongs to the log itself: a *mark*, whose body is the u64 of the newest record that was durable when the mark was
-//! written and whose seq is that of the record after it. Marks tell damage to acknowledged records from a torn tail.
-//! Kinds 1 to 255 are the callers'; a reader must skip those it does not know.
+//! Kinds 1 to 254 are the callers'; a reader must skip those it does not know. Two kinds belong to the log itself and have the
+//! seq of the record after them:
+//!
+//! * 0, a *mark*: the body is the u64 of the newest record that was durable when the mark was written. Marks tell damage to
+//!   acknowledged records from what a power cut left half written.
+//! * 255, a *void*: recovery put it over a hole between whole records that no mark covers, to remember that the numbers missing
+//!   there were caught by a power cut; the body is zeros.
 //!
 //! # When the power goes
 //!
 //! A segment is synced completely before the first record of its successor is written, so only the newest segment that has
 //! records can be torn. At start that one is read and verified to its end; for the older ones only header and first record are
 //! looked at, because starting must not wait for reading hundreds of megabytes from a slow card. [`Reader`]s verify every
-//! checksum anyway. What is whole is kept, also behind a hole. No old segment is ever appended to.
+//! checksum anyway. What is whole is kept, also behind a hole: pages that were not synced reach the disk in any order, and cards
+//! that lose their power garble what they wrote just before, acknowledged or not. No old segment is ever appended to.
 //!
 //! # When the disk is full
 //!

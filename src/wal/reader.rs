@@ -1,7 +1,7 @@
 //! A cursor on the log: reads from the files what is written, in order, verifying every checksum.
 
 use super::cursor::{Cursor, Step};
-use super::format::{HEADER_BYTES, MARK};
+use super::format::{HEADER_BYTES, MARK, VOID};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::{Record, WalError};
@@ -23,8 +23,10 @@ pub struct Reader {
 pub struct Skipped {
     /// Removed by retention before they were read.
     pub removed: u64,
-    /// Damaged on the disk, or never made durable before a power cut.
+    /// Damaged on the disk.
     pub damaged: u64,
+    /// Never made durable before a power cut that spared later ones.
+    pub unsaved: u64,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,10 @@ impl Reader {
             let limit = open.segment.end();
             match open.cursor.next(limit, Seq(next.max(open.segment.floor).0.saturating_sub(1))) {
                 Step::Record { kind: MARK, .. } => {}
+                Step::Record { kind: VOID, seq, .. } => {
+                    self.skipped.unsaved += seq.0.saturating_sub(self.next.0);
+                    self.next = self.next.max(seq);
+                }
                 // Behind a seek, or a second copy: both were seen already.
                 Step::Record { seq, .. } if seq < self.next => {}
                 Step::Record { seq, kind, body, .. } => {

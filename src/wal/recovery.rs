@@ -2,18 +2,23 @@
 //!
 //! The newest segment that has records (the *tail*) is verified to its end; of the older ones, which were synced before it was
 //! begun, only header and first record. If even the tail's first record is missing, the segment before it is verified too, and
-//! so on. Everything whole is kept. What follows the last whole record of the tail is cut off and the tail is synced, because
-//! after a mere crash of the process its records may still be in the page cache only.
+//! so on. Everything whole is kept; what follows the last whole record of the tail is cut off.
+//!
+//! After a mere crash of the process, what is found may be in the page cache only. So the folder is synced, and the tail; and the
+//! records of which no mark says that they were durable are written once more before, because after a failed sync the kernel
+//! takes pages for clean that never reached the disk, and the next sync would do nothing about them.
 
 use super::WalError;
 use super::cursor::{Cursor, Step, read_stubbornly};
-use super::format::{BadHeader, HEAD_BYTES, HEADER_BYTES, Header, MARK, decode_mark};
+use super::error::is_no_space;
+use super::format::{BadHeader, HEAD_BYTES, HEADER_BYTES, Header, MARK, VOID, decode_mark, encode_void};
 use super::segment::{Segment, parse_name};
 use crate::clock::Wall;
 use crate::disk::{Disk, DiskFile};
 use crate::message::Seq;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +59,8 @@ impl fmt::Display for TornTail {
 /// Something that is not as the log left it. The log works around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
-    /// Records are missing between others that are whole. Not acknowledged means: a power cut caught them on their way.
+    /// Records are missing between others that are whole. `acknowledged`: they were surely durable once. Else a power cut most
+    /// likely caught them on their way.
     Records { file: PathBuf, first: Seq, last: Seq, acknowledged: bool },
     /// The header cannot be read; the records are used nevertheless.
     Header { file: PathBuf },
@@ -75,7 +81,7 @@ impl fmt::Display for Damage {
         match self {
             Self::Records { file, first, last, acknowledged } => {
                 let records = last.0 - first.0 + 1;
-                let told = if *acknowledged { "acknowledged" } else { "never acknowledged" };
+                let told = if *acknowledged { "acknowledged" } else { "written just before a power cut" };
                 write!(f, "`{}`: {records} records ({first} to {last}, {told}) are damaged", file.display())
             }
             Self::Header { file } => write!(f, "`{}`: the header is damaged, its records are used", file.display()),
@@ -122,13 +128,26 @@ struct Scan {
     end: u64,
     /// Bytes behind it that are not zero.
     garbage: u64,
-    /// Missing numbers between whole records.
-    missing: Vec<(Seq, Seq)>,
+    /// Where numbers are missing between whole records.
+    holes: Vec<Hole>,
+    /// Missing numbers of which a void tells.
+    voided: u64,
     /// Something in front of the first whole record is not.
     begins_with_hole: bool,
     /// Newest record of which a mark says that it was durable.
     durable: Seq,
     unreadable: u64,
+    /// Where the first whole record begins of which no mark says that it was durable.
+    unsure: Option<u64>,
+}
+
+/// Something that is not a record, before one that is.
+struct Hole {
+    at: u64,
+    bytes: u64,
+    first: Seq,
+    /// The record behind it.
+    next: Seq,
 }
 
 /// Looks at everything in `dir`, repairs the tail.
@@ -225,7 +244,6 @@ fn find_tail(
     report: &mut Recovery,
 ) -> Result<(Option<(Candidate, Scan)>, Option<(PathBuf, Arc<dyn DiskFile>, u64)>), WalError> {
     let mut unused = None;
-    let mut removed = false;
     let mut tail = None;
     while let Some(candidate) = candidates.pop() {
         let scan = verify(&candidate);
@@ -250,11 +268,8 @@ fn find_tail(
             continue;
         }
         disk.remove(&path).map_err(|e| WalError::io(&path, e))?;
-        removed = true;
     }
-    if removed {
-        disk.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;
-    }
+    disk.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;
     Ok((tail, unused))
 }
 
@@ -264,13 +279,52 @@ fn repair_tail(tail: &Candidate, scan: &Scan, report: &mut Recovery) -> Result<u
     if scan.garbage > 0 {
         report.torn = Some(TornTail { file, at: scan.end, bytes: scan.garbage, kept: scan.records });
     }
-    // What the disk could not read now may be readable later: it is not cut off, and its numbers are not used again.
-    if scan.unreadable == 0 && tail.bytes > scan.end {
-        tail.file.truncate(scan.end).map_err(|e| WalError::io(&tail.path, e))?;
-    }
-    tail.file.sync().map_err(|e| WalError::io(&tail.path, e))?;
+    // What the disk could not read now may be readable later: it stays as it is, and its numbers are not used again.
+    let repair = |file: &dyn DiskFile| {
+        if scan.unreadable == 0 {
+            if tail.bytes > scan.end {
+                file.truncate(scan.end)?;
+            }
+            // Holes in what had been acknowledged are left as they are, for whoever can read more out of them.
+            for hole in scan.holes.iter().filter(|hole| hole.first > scan.durable) {
+                if let Some(void) = encode_void(hole.bytes, hole.next) {
+                    overwrite(file, &void, hole.at)?;
+                }
+            }
+        }
+        if let Some(from) = scan.unsure {
+            write_again(file, from, scan.end)?;
+        }
+        file.sync()
+    };
+    repair(tail.file.as_ref()).map_err(|e| WalError::io(&tail.path, e))?;
     report.last = report.last.max(Seq(scan.last.0 + scan.unreadable / HEAD_BYTES as u64));
     Ok(note_damage(tail, scan, scan.durable, report))
+}
+
+/// Makes the pages between two places dirty, so that the next sync does bring them to the disk.
+fn write_again(file: &dyn DiskFile, from: u64, end: u64) -> io::Result<()> {
+    const STEP: u64 = 256 << 10;
+    let mut buffer = Vec::new();
+    let mut at = from;
+    while at < end {
+        buffer.resize(usize::try_from(STEP.min(end - at)).expect("one step fits in memory"), 0);
+        let read = read_stubbornly(file, &mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        overwrite(file, &buffer[..read], at)?;
+        at += read as u64;
+    }
+    Ok(())
+}
+
+/// Only file systems that never overwrite in place need room for this. Better to open than to be this careful.
+fn overwrite(file: &dyn DiskFile, bytes: &[u8], at: u64) -> io::Result<()> {
+    match file.write_all_at(bytes, at) {
+        Err(error) if is_no_space(&error) => Ok(()),
+        other => other,
+    }
 }
 
 /// Puts holes into the report; returns how many records are missing in them.
@@ -285,8 +339,13 @@ fn note_damage(candidate: &Candidate, scan: &Scan, durable: Seq, report: &mut Re
     if scan.first.is_none() {
         report.damaged.push(Damage::Empty { file: file.clone() });
     }
-    let mut missing = 0;
-    for &(first, last) in &scan.missing {
+    let mut missing = scan.voided;
+    for &Hole { first, next, .. } in &scan.holes {
+        // The numbers before the first whole record of a file are looked at together with the file before.
+        let last = before(next);
+        if first > last || Some(next) == scan.first {
+            continue;
+        }
         missing += last.0 - first.0 + 1;
         report.damaged.push(Damage::Records { file: file.clone(), first, last, acknowledged: first <= durable });
     }
@@ -309,7 +368,7 @@ fn look_at(candidate: &Candidate, wholly: bool) -> Scan {
     if !wholly {
         let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
         while let Step::Record { seq, kind, hole: 0, .. } = cursor.next(candidate.bytes, before(candidate.floor)) {
-            if kind != MARK {
+            if kind != MARK && kind != VOID {
                 return Scan { first: Some(seq), last: seq, ..Scan::default() };
             }
         }
@@ -325,28 +384,41 @@ fn before(seq: Seq) -> Seq {
 fn verify(candidate: &Candidate) -> Scan {
     let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
     let mut scan = Scan { end: HEADER_BYTES, last: before(candidate.floor), ..Scan::default() };
+    let mut unsure = VecDeque::new();
     loop {
         match cursor.next(candidate.bytes, scan.last) {
             Step::Record { seq, kind, body, hole } => {
+                let at = scan.end + hole;
                 scan.end = cursor.at();
                 scan.begins_with_hole |= hole > 0 && scan.first.is_none();
-                if kind == MARK {
-                    scan.durable = scan.durable.max(decode_mark(&body).unwrap_or_default());
-                    continue;
+                if hole > 0 || (seq > scan.last.next() && kind != VOID && scan.first.is_some()) {
+                    scan.holes.push(Hole { at: at - hole, bytes: hole, first: scan.last.next(), next: seq });
                 }
-                if seq <= scan.last {
-                    continue;
-                }
-                if scan.first.is_some() && seq > scan.last.next() {
-                    scan.missing.push((scan.last.next(), before(seq)));
+                match kind {
+                    MARK => {
+                        scan.durable = scan.durable.max(decode_mark(&body).unwrap_or_default());
+                        while unsure.pop_front_if(|(seq, _)| *seq <= scan.durable).is_some() {}
+                        scan.last = scan.last.max(before(seq));
+                        continue;
+                    }
+                    VOID => {
+                        scan.voided += before(seq).0.saturating_sub(scan.last.0);
+                        scan.last = scan.last.max(before(seq));
+                        unsure.push_back((seq, at));
+                        continue;
+                    }
+                    _ if seq <= scan.last => continue,
+                    _ => {}
                 }
                 scan.first.get_or_insert(seq);
                 scan.last = seq;
                 scan.records += 1;
+                unsure.push_back((seq, at));
             }
             Step::End { hole } => {
                 scan.garbage = hole;
                 scan.unreadable = cursor.unreadable();
+                scan.unsure = unsure.front().map(|(_, at)| *at);
                 return scan;
             }
         }

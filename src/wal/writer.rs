@@ -107,8 +107,12 @@ impl Writer {
             segment.set_ended(segments.get(i + 2).map_or(now, |younger| younger.created));
         }
         if let Some((path, file, bytes)) = recovered.unused {
-            writer.write_header(file.as_ref(), next)?;
-            writer.ahead = Some(Active::new(path, file, next, now, bytes));
+            match writer.write_header(file.as_ref(), next).map_err(Trouble::from) {
+                Ok(()) => writer.ahead = Some(Active::new(path, file, next, now, bytes)),
+                // File systems that never overwrite in place need room even for this.
+                Err(Trouble::NoRoom) => writer.shared.disk.remove(&path)?,
+                Err(Trouble::Broken(error)) => return Err(error),
+            }
         }
         match writer.roll(0) {
             Ok(()) => {}
