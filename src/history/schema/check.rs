@@ -44,7 +44,7 @@ pub(super) fn read(text: &str) -> Result<(Schema, Vec<Finding>), SchemaErrors> {
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let lower = name.to_lowercase();
     let score = |known: &str| strsim::damerau_levenshtein(&lower, &known.to_lowercase());
-    let best = known.into_iter().map(|known| (score(known), known)).min()?;
+    let best = known.into_iter().map(|known| (score(known), known)).min_by_key(|(distance, _)| *distance)?;
     (best.0 <= 1 + best.1.len() / 4).then(|| format!("did you mean `{}`?", best.1))
 }
 
@@ -173,8 +173,8 @@ impl Check {
                 }
                 _ => node.place,
             };
-            if tables.iter().any(|other| other.name.eq_ignore_ascii_case(&table.name)) {
-                self.error(place, &format!("{path}.table"), format!("there is already a table `{}`", table.name), None);
+            if let Some(other) = tables.iter().find(|other| other.name.eq_ignore_ascii_case(&table.name)) {
+                self.error(place, &format!("{path}.table"), already("table", &other.name, &table.name), None);
             }
             if let Some(other) = tables.iter().find(|other| same_topics(other, &table)) {
                 let text = format!("table `{}` never gets a row by pattern, `{}` takes them first", table.name, other.name);
@@ -250,10 +250,11 @@ impl Check {
     }
 
     fn add(&mut self, columns: &mut Vec<Column>, node: &Node, path: &str, column: Column) {
-        if self.identifier(node, path, &column.name)
-            && columns.iter().any(|other| other.name.eq_ignore_ascii_case(&column.name))
-        {
-            self.error(node.place, path, format!("there is already a column `{}`", column.name), None);
+        if self.identifier(node, path, &column.name) {
+            let taken = columns.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name));
+            if let Some(other) = taken {
+                self.error(node.place, path, already("column", &other.name, &column.name), None);
+            }
         }
         columns.push(column);
     }
@@ -365,6 +366,11 @@ impl Check {
             }
         }
     }
+}
+
+fn already(what: &str, other: &str, name: &str) -> String {
+    let case = if other == name { "" } else { ", and names that differ only in case are the same" };
+    format!("there is already a {what} `{other}`{case}")
 }
 
 fn same_topics(one: &Table, other: &Table) -> bool {

@@ -236,7 +236,7 @@ impl Tail {
         let mut check = place(Aggregates::Possible).with_aliases(&aliases);
         let having = select.having.as_ref().map(|having| check.expr(having)).transpose()?;
         let order_by = query.order_by.as_ref().map(|order| read_order(order, table, items, &aliases)).transpose()?;
-        let (limit, offset) = query.limit_clause.as_ref().map(|limit| read_limit(limit)).transpose()?.unwrap_or_default();
+        let (limit, offset) = query.limit_clause.as_ref().map(read_limit).transpose()?.unwrap_or_default();
         Ok(Self { condition: Some(condition), group_by, having, order_by: order_by.unwrap_or_default(), limit, offset })
     }
 
