@@ -1,0 +1,53 @@
+# `make help` lists the targets. Each installs or fetches what it needs (scripts/setup), and is quick when that is done.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run build test check fmt sim bench venv clean
+
+ARCH := $(shell uname -m)
+# .cargo/config.toml knows the folder for x86_64; other machines have theirs beside it.
+ifneq ($(ARCH),x86_64)
+export DUCKDB_LIB_DIR := $(CURDIR)/.duckdb/$(ARCH)
+endif
+
+# Seeds of `make sim`.
+N ?= 200
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+run: build ## builds and starts the gateway on this machine, with history in ./data
+	@scripts/try-next
+	@exec target/release/rembus-gateway run --data ./data --schema schemas/telemetry.json
+
+build: ## the release binary, target/release/rembus-gateway
+	@scripts/setup build
+	cargo build --release --locked
+
+test: ## everything: unit, property, simulation and real clients
+	@scripts/setup test
+	cargo test --locked
+
+check: ## formats, lints with warnings as errors, audits dependencies
+	@scripts/setup build
+	cargo fmt --all
+	cargo clippy --locked --all-targets -- -D warnings
+	scripts/audit
+
+fmt: ## formats
+	cargo fmt --all
+
+sim: ## the simulation with N=200 seeds
+	@scripts/setup build
+	SIM_SEEDS=$(N) cargo test --locked --test it sim -- --nocapture
+
+bench: ## measures, and prints a table
+	@scripts/setup test
+	cargo build --release --locked
+	bench/run
+
+venv: ## .venv with the Python clients of the README
+	@scripts/setup python
+
+clean: ## removes what was built and fetched, and the data of `make run`
+	rm -rf target .duckdb .venv data
