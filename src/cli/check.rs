@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Loaded, show_duration as duration, show_size as size};
 use crate::disk::{Disk, SystemDisk};
+use crate::history::model::{Schema, TopicSegment};
 use std::fmt::{Display, Write};
 use std::path::Path;
 
@@ -14,6 +15,9 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
     }
     page.line("");
     meaning(&mut page, &loaded.config);
+    if let Some(schema) = &loaded.schema {
+        tables(&mut page, schema);
+    }
     page.line("");
     let mut changed = loaded.settings.changed().peekable();
     if changed.peek().is_none() {
@@ -61,6 +65,21 @@ fn meaning(page: &mut Page, config: &Config) {
             ),
         ),
         None => page.item("history", "off (no schema)"),
+    }
+}
+
+/// The tables that history keeps, and from which topics.
+fn tables(page: &mut Page, schema: &Schema) {
+    for table in &schema.tables {
+        let topic: Vec<String> = table.topic.iter().map(segment).collect();
+        page.item("", format_args!("table {} from {}", table.name, topic.join("/")));
+    }
+}
+
+fn segment(segment: &TopicSegment) -> String {
+    match segment {
+        TopicSegment::Literal(text) => text.clone(),
+        TopicSegment::Variable(name) => format!(":{name}"),
     }
 }
 

@@ -83,8 +83,9 @@ fn check_says_what_the_configuration_means_and_where_it_comes_from() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(
         dir.path(),
-        "[gateway]\nname = \"plant-7\"\ndata = \"state\"\n[http]\nlisten = \"off\"\n[bus]\npath = \"bus.sock\"\n[wal]\nkeep = \"2h\"\n",
+        "[gateway]\nname = \"plant-7\"\ndata = \"state\"\n[http]\nlisten = \"off\"\n[bus]\npath = \"bus.sock\"\n[wal]\nkeep = \"2h\"\n[history]\nschema = \"telemetry.json\"\n",
     );
+    std::fs::write(dir.path().join("telemetry.json"), include_str!("../../schemas/telemetry.json")).unwrap();
     let outcome = gateway(&["check", "--config", &file]);
 
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));

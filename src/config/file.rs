@@ -14,19 +14,20 @@ const BYTES_MAX: u64 = 1 << 20;
 
 /// Reads `path` into `settings`; goes on after a mistake, so that all of them are told at once.
 pub(crate) fn read(path: &Path, settings: &mut Settings, errors: &mut ConfigErrors) {
-    match text(path) {
+    match text(path, BYTES_MAX) {
         Ok(text) => File { path, text: &text }.read(settings, errors),
         Err(reason) => errors.add(Place::Path(path.into()), format!("the configuration file cannot be read: {reason}"), None),
     }
 }
 
-fn text(path: &Path) -> Result<String, String> {
+/// Reads a text of at most `bytes_max`; the error is for the operator.
+pub(crate) fn text(path: &Path, bytes_max: u64) -> Result<String, String> {
     let found = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if !found.is_file() {
         return Err("it is not a file".into());
     }
-    if found.len() > BYTES_MAX {
-        return Err(format!("it has {} bytes; a configuration has at most {BYTES_MAX}", found.len()));
+    if found.len() > bytes_max {
+        return Err(format!("it has {} bytes; at most {bytes_max} make sense", found.len()));
     }
     std::fs::read_to_string(path).map_err(|e| e.to_string())
 }

@@ -8,7 +8,7 @@ pub struct Key {
     pub section: &'static str,
     pub name: &'static str,
     pub kind: Kind,
-    /// As it would stand in the file.
+    /// As the environment would have it: without quotes.
     pub default: &'static str,
     /// One phrase for the operator.
     pub about: &'static str,
@@ -53,6 +53,16 @@ impl Key {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{}{}_{}", super::env::PREFIX, self.section.to_uppercase(), self.name.to_uppercase())
+    }
+
+    /// The default as it would stand in the file, quotes included.
+    #[must_use]
+    pub fn default_in_toml(&self) -> String {
+        match &self.kind {
+            Kind::Switch | Kind::Count(..) => self.default.into(),
+            Kind::Later(later) if later.shape != Shape::Text => self.default.into(),
+            _ => format!("\"{}\"", self.default),
+        }
     }
 }
 

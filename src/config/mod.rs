@@ -12,6 +12,7 @@
 //! | `keys.rs` | the table of keys |
 //! | `value.rs` | one text or TOML value → one checked value |
 //! | `file.rs`, `env.rs` | where settings come from |
+//! | `schema.rs` | the schema file that the configuration names |
 //! | `build.rs` | settings → [`Config`], with the checks across keys |
 //! | `mistake.rs` | what is said when something is wrong |
 
@@ -20,12 +21,14 @@ mod env;
 mod file;
 mod keys;
 mod mistake;
+mod schema;
 mod settings;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
+use crate::history::model::Schema;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,6 +128,8 @@ pub struct Flags {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
+    /// The checked schema file, if there is one.
+    pub schema: Option<Schema>,
     pub settings: Settings,
     pub notes: Vec<String>,
 }
@@ -144,11 +149,12 @@ impl Loaded {
         env::read(env, &mut settings, &mut errors);
         flags.read(&mut settings, &mut errors);
         build::check(&settings, &mut errors);
+        let mut notes = build::notes(&settings);
+        let schema = schema::read(&settings, &mut notes, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
-        let notes = build::notes(&settings);
-        Ok(Self { config: build::config(&settings), settings, notes })
+        Ok(Self { config: build::config(&settings), schema, settings, notes })
     }
 }
 

@@ -7,6 +7,8 @@ fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
+const SCHEMA: &str = include_str!("../../schemas/telemetry.json");
+
 /// A folder with `gateway.toml` in it; messages show the folder as `DIR`.
 struct Folder(tempfile::TempDir);
 
@@ -15,6 +17,10 @@ impl Folder {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("gateway.toml"), text).unwrap();
         Self(dir)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).unwrap();
     }
 
     fn file(&self) -> PathBuf {
@@ -105,8 +111,10 @@ query_timeout = "30s"
 query_rows = 1000000
 "#,
     );
+    folder.write("telemetry.json", SCHEMA);
     let loaded = folder.load();
 
+    assert_eq!(loaded.schema.unwrap().tables.len(), 1);
     assert_eq!(loaded.settings.changed().map(|(key, _)| key.name).collect::<Vec<_>>(), ["schema"]);
     assert_eq!(loaded.notes.len(), 1, "the bus door is asked for and is not there yet: {:?}", loaded.notes);
 }
@@ -132,6 +140,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
 #[test]
 fn paths_of_the_file_start_beside_it_and_others_where_the_gateway_was_started() {
     let folder = Folder::with("[gateway]\ndata = \"state\"\n[history]\nschema = \"./telemetry.json\"\n");
+    folder.write("telemetry.json", SCHEMA);
     assert_eq!(folder.load().config.gateway.data, folder.0.path().join("state"));
     assert_eq!(folder.load().config.history.schema, Some(folder.0.path().join("telemetry.json")));
 
@@ -274,7 +283,20 @@ fn a_file_that_is_missing_or_too_large_is_told() {
     assert!(missing.contains("no.toml: the configuration file cannot be read: No such file"), "{missing}");
 
     let folder = Folder::with(&"#\n".repeat(1 << 20));
-    assert!(folder.mistakes().contains("a configuration has at most"), "{}", folder.mistakes());
+    assert!(folder.mistakes().contains("bytes; at most 1048576 make sense"), "{}", folder.mistakes());
+}
+
+#[test]
+fn mistakes_of_the_schema_file_are_told_with_those_of_the_configuration() {
+    let folder = Folder::with("[http]\nlisten = \"8080\"\n[history]\nschema = \"telemetry.json\"\n");
+    folder.write("telemetry.json", &SCHEMA.replace("DOUBLE", "DUOBLE"));
+    insta::assert_snapshot!(folder.mistakes());
+
+    let missing = Folder::with("[history]\nschema = \"telemetry.json\"\n").mistakes();
+    assert!(
+        missing.starts_with("DIR/gateway.toml:2:10: [history] schema: `DIR/telemetry.json` cannot be read: No such"),
+        "{missing}"
+    );
 }
 
 #[test]
@@ -295,4 +317,29 @@ proptest::proptest! {
             drop(value::from_text(key, &text));
         }
     }
+}
+
+/// The configuration table of the README, made from the keys.
+fn readme_table() -> String {
+    let flag = |key: &Key| match (key.section, key.name) {
+        ("gateway", name @ ("name" | "data")) => format!("`--{name}`"),
+        ("history", "schema") => "`--schema`".into(),
+        (section, "listen") => format!("`--{section}`"),
+        ("bus", "path") => "`--bus`".into(),
+        _ => String::new(),
+    };
+    let mut table = String::new();
+    for key in KEYS {
+        let value = key.default_in_toml();
+        let later = if matches!(key.kind, keys::Kind::Later(_)) || key.section == "bus" { " (*later*)" } else { "" };
+        let (section, name, about) = (key.section, key.name, key.about);
+        table += &format!("| `[{section}]` | `{name}` | `{value}` | {} | {about}{later} |\n", flag(key));
+    }
+    table
+}
+
+#[test]
+fn the_readme_lists_every_key_with_its_default() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&readme_table()), "put this table into README.md:\n{}", readme_table());
 }

@@ -110,7 +110,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
 fn example(key: &Key) -> String {
     match &key.kind {
         Kind::PathOrOff if key.default == "off" => "\"telemetry.json\"".into(),
-        _ => default(key).to_string(),
+        _ => key.default_in_toml(),
     }
 }
 
