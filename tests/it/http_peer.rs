@@ -1,0 +1,77 @@
+//! HTTP requests by hand: one connection each, no library between the test and the door.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Status code and body of `GET path`.
+pub(crate) fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let code = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    (code, if chunked { unchunk(body) } else { body.to_owned() })
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        whole.push_str(rest.get(..size).unwrap());
+        body = rest.get(size + 2..).unwrap();
+    }
+    whole
+}
+
+/// One reading of `/metrics`.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// `name{labels}` as written, to value.
+    pub(crate) samples: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    pub(crate) fn read(addr: SocketAddr) -> Self {
+        let (code, text) = get(addr, "/metrics");
+        assert_eq!(code, 200, "{text}");
+        let samples = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: `{line}`"));
+                (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("not a number: `{line}`")))
+            })
+            .collect();
+        Self { samples }
+    }
+
+    /// The sum over all labels of a metric.
+    ///
+    /// # Panics
+    /// If there is no such metric, because a sum over nothing proves nothing.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let mut found = false;
+        let mut sum = 0.0;
+        for (key, value) in &self.samples {
+            if key.split('{').next() == Some(name) {
+                found = true;
+                sum += value;
+            }
+        }
+        assert!(found, "no metric `{name}` in {:#?}", self.samples.keys());
+        sum
+    }
+
+    /// Like [`sum`](Self::sum) for a metric whose labels appear when there is something to count.
+    pub(crate) fn sum_or_zero(&self, name: &str) -> f64 {
+        self.samples.iter().filter(|(key, _)| key.split('{').next() == Some(name)).map(|(_, value)| value).sum()
+    }
+}

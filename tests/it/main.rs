@@ -1,0 +1,31 @@
+//! The gateway as its users meet it: the real binary, real sockets, real clients.
+//!
+//! One binary for all stories, because linking DuckDB takes longer than most of them run. Every story starts gateways of its own
+//! on free ports of the loopback address with a folder of its own, waits for conditions with a deadline and never for time to pass.
+//!
+//! | Helper | Gives a story |
+//! |---|---|
+//! | [`gateway`] | a running gateway, its log, `kill -9`, SIGTERM, the next life on the same data |
+//! | [`programs`] | the scenario programs of `tests/clients/`: published Python clients and mosquitto's |
+//! | [`mqtt_peer`], [`rembus_peer`], [`http_peer`] | small peers under full control, for what no orderly client would do |
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, and says where")]
+#![allow(clippy::print_stderr, reason = "a failed test shows the gateway's log")]
+
+mod gateway;
+mod http_peer;
+mod mqtt_peer;
+mod programs;
+mod rembus_peer;
+mod torn;
+
+mod config;
+mod durability;
+mod first_light;
+mod hostile;
+mod http;
+mod known_errors;
+mod mapping;
+mod mqtt_clients;
+mod rembus_clients;
+mod stop;

@@ -1,0 +1,105 @@
+//! An MQTT 3.1.1 peer under full control: what it sends, when it reads, how it leaves.
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe};
+use rumqttc::mqttbytes::{Error, QoS};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const PACKET_MAX: usize = 16 * 1024 * 1024;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(crate) struct MqttPeer {
+    pub(crate) stream: TcpStream,
+    unread: BytesMut,
+    next_id: u16,
+}
+
+impl MqttPeer {
+    /// Connects and is welcome.
+    pub(crate) async fn connect(addr: SocketAddr, client_id: &str) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut peer = Self { stream, unread: BytesMut::new(), next_id: 0 };
+        let mut connect = Connect::new(client_id);
+        connect.clean_session = true;
+        connect.keep_alive = 60;
+        peer.send(&[Packet::Connect(connect)]).await.unwrap();
+        let answer = peer.receive().await;
+        assert_eq!(answer, Some(Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success })));
+        peer
+    }
+
+    /// Writes packets in one go.
+    pub(crate) async fn send(&mut self, packets: &[Packet]) -> std::io::Result<()> {
+        let mut bytes = BytesMut::new();
+        for packet in packets {
+            packet.write(&mut bytes, PACKET_MAX).unwrap();
+        }
+        self.stream.write_all(&bytes).await
+    }
+
+    /// The next packet; `None` when the connection is over.
+    pub(crate) async fn receive(&mut self) -> Option<Packet> {
+        tokio::time::timeout(DEADLINE, self.receive_when_it_comes()).await.expect("a packet in time")
+    }
+
+    async fn receive_when_it_comes(&mut self) -> Option<Packet> {
+        loop {
+            match Packet::read(&mut self.unread, PACKET_MAX) {
+                Ok(packet) => return Some(packet),
+                Err(Error::InsufficientBytes(_)) => {}
+                Err(error) => panic!("the gateway sent no MQTT: {error}"),
+            }
+            match self.stream.read_buf(&mut self.unread).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(crate) async fn subscribe(&mut self, filter: &str, qos: QoS) {
+        let mut subscribe = Subscribe::new(filter, qos);
+        subscribe.pkid = self.id();
+        self.send(&[Packet::Subscribe(subscribe)]).await.unwrap();
+        assert!(matches!(self.receive().await, Some(Packet::SubAck(_))));
+    }
+
+    /// A publication with the next packet id, not yet sent.
+    pub(crate) fn publication(&mut self, topic: &str, qos: QoS, payload: impl Into<Bytes>) -> Publish {
+        let mut publish = Publish::from_bytes(topic, qos, payload.into());
+        if qos != QoS::AtMostOnce {
+            publish.pkid = self.id();
+        }
+        publish
+    }
+
+    /// Publishes with QoS 1 and waits for the acknowledgement.
+    pub(crate) async fn publish(&mut self, topic: &str, payload: impl Into<Bytes>) {
+        let publish = self.publication(topic, QoS::AtLeastOnce, payload);
+        let id = publish.pkid;
+        self.send(&[Packet::Publish(publish)]).await.unwrap();
+        assert_eq!(self.receive().await, Some(Packet::PubAck(PubAck { pkid: id })));
+    }
+
+    /// The next publication for this subscriber, acknowledged.
+    pub(crate) async fn delivery(&mut self) -> Publish {
+        match self.receive().await {
+            Some(Packet::Publish(publish)) => {
+                if publish.qos == QoS::AtLeastOnce {
+                    self.send(&[Packet::PubAck(PubAck { pkid: publish.pkid })]).await.unwrap();
+                }
+                publish
+            }
+            other => panic!("a publication was due, not {other:?}"),
+        }
+    }
+
+    fn id(&mut self) -> u16 {
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        self.next_id
+    }
+}
