@@ -222,7 +222,7 @@ async fn rows_in_lake(broker: &Broker) -> u64 {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
-    let rows = text.lines().filter(|line| line.starts_with("rembus_gateway_history_rows_total"));
+    let rows = text.lines().filter(|line| line.starts_with("rembus_gateway_history_covered_seq"));
     rows.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
 }
 

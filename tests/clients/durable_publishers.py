@@ -63,7 +63,7 @@ async def publish_with_rembus(url):
 
     while not stop.is_set():
         try:
-            if node is None or not node.isopen:
+            if node is None or not node.isopen():
                 if node is not None:
                     await node.close()
                 node = await rb.component(url + "/durable")

@@ -59,7 +59,7 @@ async def first_light(doors):
 
     say(step="kill -9 and start again")
     assert (await asyncio.to_thread(sys.stdin.readline)).strip() == "done"
-    await until(lambda: cli.isopen and monitor.isopen, "the components are back", 20)
+    await until(lambda: cli.isopen() and monitor.isopen(), "the components are back", 20)
     for n in range(1, 6):
         await ask(n)
     await asyncio.to_thread(mosquitto_pub, 6)

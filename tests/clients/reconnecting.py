@@ -31,7 +31,7 @@ async def a_component_is_served_again_after_a_restart(doors):
     await pub.publish(topic, 1, qos=rb.QOS1)
     await until(lambda: got, "the first message")
     await restarted("kill")
-    await until(lambda: pub.isopen and node.isopen, "both reconnected", 20)
+    await until(lambda: pub.isopen() and node.isopen(), "both reconnected", 20)
 
     async def call():
         try:
