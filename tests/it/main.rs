@@ -27,5 +27,7 @@ mod http;
 mod known_errors;
 mod mapping;
 mod mqtt_clients;
+mod mqtt_rules;
 mod rembus_clients;
+mod rembus_rules;
 mod stop;

@@ -46,11 +46,11 @@ pub(crate) fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
     Value::Map(entries.into_iter().map(|(key, value)| (text(key), value)).collect())
 }
 
-fn id_bytes(id: u64) -> Value {
+pub(crate) fn id_bytes(id: u64) -> Value {
     Value::Bytes(id.to_le_bytes().to_vec())
 }
 
-fn encode(parts: Vec<Value>) -> Message {
+pub(crate) fn encode(parts: Vec<Value>) -> Message {
     let mut bytes = Vec::new();
     ciborium::into_writer(&Value::Array(parts), &mut bytes).unwrap();
     Message::binary(bytes)
@@ -127,7 +127,7 @@ impl RembusPeer {
         self.response(id).await
     }
 
-    async fn admin(&mut self, topic: &str, command: Value) {
+    pub(crate) async fn admin(&mut self, topic: &str, command: Value) {
         let id = self.id();
         self.send(encode(vec![ADMIN.into(), id_bytes(id), text(topic), command])).await;
         self.response(id).await.unwrap();
