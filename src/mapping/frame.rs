@@ -58,7 +58,7 @@ fn check(packed: &[u8]) -> Result<(), FrameError> {
     let mut rest = packed;
     let mut columns = None;
     let mut batches = 0;
-    while let Some((metadata, after)) = next_message(rest)? {
+    while let Some(Encapsulated { metadata, after }) = next_message(rest)? {
         let message = root_as_message(metadata).map_err(|_| FrameError::Layout)?;
         let body_len = usize::try_from(message.bodyLength()).map_err(|_| FrameError::Layout)?;
         let (body, after) = after.split_at_checked(body_len).ok_or(FrameError::Layout)?;
@@ -91,8 +91,14 @@ fn check(packed: &[u8]) -> Result<(), FrameError> {
     if columns.is_some() { Ok(()) } else { Err(FrameError::Layout) }
 }
 
-/// The metadata of the next message and what follows it; `None` at the end of the stream.
-fn next_message(stream: &[u8]) -> Result<Option<(&[u8], &[u8])>, FrameError> {
+/// The metadata of a message and what follows it: its body and the rest of the stream.
+struct Encapsulated<'a> {
+    metadata: &'a [u8],
+    after: &'a [u8],
+}
+
+/// `None` at the end of the stream.
+fn next_message(stream: &[u8]) -> Result<Option<Encapsulated<'_>>, FrameError> {
     if stream.is_empty() {
         return Ok(None);
     }
@@ -104,7 +110,8 @@ fn next_message(stream: &[u8]) -> Result<Option<(&[u8], &[u8])>, FrameError> {
     if len == 0 {
         return Ok(None);
     }
-    Ok(Some(rest.split_at_checked(len).ok_or(FrameError::Layout)?))
+    let (metadata, after) = rest.split_at_checked(len).ok_or(FrameError::Layout)?;
+    Ok(Some(Encapsulated { metadata, after }))
 }
 
 fn check_batch(batch: arrow_ipc::RecordBatch<'_>, columns: &[schema::Column], body: usize) -> Result<(), FrameError> {

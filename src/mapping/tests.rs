@@ -132,7 +132,10 @@ proptest! {
         let body = rembus_to_mqtt(&mqtt_to_rembus(&payload));
         // An array of one and the element alone are the same arguments.
         let expected = match &value {
-            serde_json::Value::Array(items) if items.is_empty() => return Ok(prop_assert!(body.bytes.is_empty())),
+            serde_json::Value::Array(items) if items.is_empty() => {
+                prop_assert!(body.bytes.is_empty());
+                return Ok(());
+            }
             serde_json::Value::Array(items) if items.len() == 1 => items[0].clone(),
             other => other.clone(),
         };
@@ -149,7 +152,7 @@ proptest! {
 
     #[test]
     fn garbage_never_panics(data: Vec<u8>) {
-        let _ = rembus_to_mqtt(&data);
+        prop_assert!(rembus_to_mqtt(&data).bytes.len() <= data.len() * 40 + 64);
     }
 }
 
@@ -206,7 +209,8 @@ mod damaged_frames {
 
     fn read(packed: &[u8]) {
         if let Ok(table) = read_frame(packed) {
-            let _ = rows::write(&table, &mut Vec::new());
+            // Too many rows is an answer, too.
+            rows::write(&table, &mut Vec::new()).ok();
         }
     }
 }

@@ -1,6 +1,50 @@
-//! The Rembus door.
+//! The Rembus door: WebSocket with binary messages in CBOR, as the Python and Julia clients speak it.
+//!
+//! It turns messages into [`Inbound`](crate::router::Inbound) and [`Outbound`](crate::router::Outbound) into messages, and
+//! decides nothing about who gets what. `data` passes untouched.
+//!
+//! ```text
+//!  accept.rs ─▶ gate.rs, handshake.rs ─▶ connection.rs ◀─▶ dialogue.rs ◀─▶ codec/ (cbor.rs)
+//!  (listens)    (before the WebSocket)   (one task each)   (what is said)   (how it is written)
+//! ```
+//!
+//! It promises: an ACK leaves only when the router says so; one peer's silence, flood, garbage or refusal to read costs the
+//! others nothing; every buffer is bounded; a stop ends listening before it ends connections.
+//!
+//! How connections are closed:
+//!
+//! | code | when |
+//! |---|---|
+//! | 1001 | the gateway stops |
+//! | 1002 | a message that is not Rembus, or a broken WebSocket frame (the Python broker says 1000 and nothing else) |
+//! | 1003 | a text message: JSON comes in a later release |
+//! | 1007 | text that is not UTF-8 |
+//! | 1008 | too slow; attestation without a challenge; anonymous access is off |
+//! | 1009 | a message above `max_message` |
+//! | 4000 | another connection took the name (`overwrite_connection`); Python clients do not come back after it |
+//!
+//! Known limits of this release: no JSON, no keys (REGISTER, ATTESTATION and UNREGISTER are answered with status 10), no admin
+//! role, and `msg_from` is accepted without replay. Ids have exactly 8 bytes; the reference takes shorter ones.
+
+mod accept;
 pub mod cbor;
 pub mod codec;
+mod connection;
+mod dialogue;
+mod gate;
+mod handshake;
 pub mod name;
+mod packet;
+mod settings;
+mod stats;
+mod traffic;
+mod watch;
+
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 mod vectors;
+
+pub use accept::serve;
+pub use settings::Settings;
+pub use stats::Stats;

@@ -66,6 +66,12 @@ pub struct HubHandle {
 }
 
 impl HubHandle {
+    /// For a router that a test plays.
+    #[cfg(test)]
+    pub(super) fn of(inbox: mpsc::Sender<Letter>) -> Self {
+        Self { inbox, gone: Arc::default(), last_link: Arc::default() }
+    }
+
     /// Announces a connection. Fails only when the gateway stops.
     pub async fn open(&self, info: LinkInfo) -> Result<Link, HubStopped> {
         let id = LinkId(self.last_link.fetch_add(1, Ordering::Relaxed) + 1);

@@ -31,6 +31,9 @@ mod timers;
 mod tree;
 
 #[cfg(test)]
+pub(crate) mod stand_in;
+
+#[cfg(test)]
 mod tests;
 
 pub use self::core::{Options, Router};

@@ -38,18 +38,24 @@ pub fn publish(flags: Flags, id: MessageId, topic: &str, data: &[u8]) -> Bytes {
 }
 
 /// The data that a subscriber of a pattern gets (section 7.1): the actual topic, then the arguments. The arguments are
-/// spliced, not decoded; a value that is not an array counts as the only argument.
+/// spliced, not decoded; a value that is not an array counts as the only argument. Returns what comes first, and where in
+/// `data` the rest starts.
 #[must_use]
-pub fn pattern_data(topic: &str, data: &[u8]) -> Vec<u8> {
+pub fn pattern_data(topic: &str, data: &[u8]) -> (Vec<u8>, usize) {
     let mut reader = Reader::new(data);
-    let head = reader.header();
-    let mut writer = Writer::with_capacity(FRAMING + topic.len() + data.len());
-    match head {
-        Ok(Header::Array(Some(len))) => writer.array(len + 1).text(topic).encoded(reader.rest()),
-        Ok(Header::Array(None)) => writer.header(Header::Array(None)).text(topic).encoded(reader.rest()),
-        _ => writer.array(2).text(topic).encoded(data),
+    let mut writer = Writer::with_capacity(FRAMING + topic.len());
+    let from = match reader.header() {
+        Ok(Header::Array(len)) => {
+            writer.header(Header::Array(len.map(|len| len + 1)));
+            reader.offset()
+        }
+        _ => {
+            writer.array(2);
+            0
+        }
     };
-    writer.finish()
+    writer.text(topic);
+    (writer.finish(), from)
 }
 
 #[must_use]

@@ -1,0 +1,385 @@
+//! One connection at work: a task that reads, writes and waits for the router at the same time.
+//!
+//! ```text
+//!  socket ─▶ inbox ─▶ dialogue ─▶ batch ─▶ router       reading stops while too many requests are unanswered
+//!  socket ◀─ frames ◀─ dialogue ◀─ queue ◀─ router       bounded by the router's window, in bytes by FEED
+//! ```
+//!
+//! Writing never waits for reading, nor reading for writing: a peer that only writes, or only reads, is served. A peer that
+//! does not read is dropped when nothing moves for a while; a silent one when it does not answer pings either.
+
+use super::dialogue::{Dialogue, Farewell, Said};
+use super::packet::Packet;
+use super::stats::Stats;
+use super::traffic::Metered;
+use super::watch::{Verdict, Watch};
+use super::{Settings, handshake};
+use crate::net::Stream;
+use crate::router::{Closed, HubStopped, Inbound, Link, Outbound};
+use bytes::Bytes;
+use futures_util::{Sink, StreamExt};
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Messages decoded before the router hears of them.
+const BATCH: usize = 256;
+/// Bytes of messages decoded before the router hears of them; one message may always be larger.
+const BATCH_BYTES: usize = 256 << 10;
+/// Bytes handed to the socket at once.
+const FEED: usize = 128 << 10;
+
+/// How a connection ended.
+#[derive(Debug)]
+enum End {
+    /// The peer said goodbye, or the transport is gone.
+    Peer(Closed),
+    /// We end it and say why.
+    Ours(Farewell),
+    /// The peer takes nothing any more; there is nobody to tell.
+    Dead(&'static str),
+}
+
+impl From<HubStopped> for End {
+    fn from(_: HubStopped) -> Self {
+        Self::Ours(Farewell::new(CloseCode::Away, "the gateway stops"))
+    }
+}
+
+pub(super) struct Connection<S> {
+    socket: WebSocketStream<Metered<S>>,
+    link: Link,
+    dialogue: Dialogue,
+    settings: Arc<Settings>,
+    watch: Watch,
+    /// Messages from the peer that are not looked at yet.
+    inbox: Vec<Message>,
+    /// How reading ended, once it has.
+    ended: Option<End>,
+    /// From the router, not yet encoded.
+    queue: VecDeque<Outbound>,
+    /// Answers that needed no router.
+    answers: Vec<Packet>,
+    /// Encoded, not yet with the socket.
+    frames: VecDeque<Message>,
+    /// Deliveries that are complete when `frames` is empty and flushed.
+    unreported: u32,
+    /// The socket has bytes that are not flushed.
+    dirty: bool,
+    /// Set when the router or we want to end the connection; what is queued still goes out.
+    leaving: Option<Farewell>,
+}
+
+/// What woke the connection up.
+enum Woken {
+    Read,
+    Flushed(Result<(), Error>),
+    Router(Option<Vec<Outbound>>),
+    Stop,
+    Tick,
+}
+
+impl<S: Stream> Connection<S> {
+    pub(super) fn new(
+        socket: WebSocketStream<Metered<S>>,
+        link: Link,
+        dialogue: Dialogue,
+        settings: Arc<Settings>,
+        watch: Watch,
+    ) -> Self {
+        Self {
+            socket,
+            link,
+            dialogue,
+            settings,
+            watch,
+            inbox: Vec::new(),
+            ended: None,
+            queue: VecDeque::new(),
+            answers: Vec::new(),
+            frames: VecDeque::new(),
+            unreported: 0,
+            dirty: false,
+            leaving: None,
+        }
+    }
+
+    /// Serves the peer until it goes, the router ends the link, or `stop` is true.
+    pub(super) async fn serve(mut self, mut stop: watch::Receiver<bool>) {
+        let end = match self.work(&mut stop).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        let reason = match &end {
+            End::Peer(reason) => *reason,
+            End::Ours(_) | End::Dead(_) => Closed::Lost,
+        };
+        // The router may be gone or have dropped the link itself.
+        self.link.sender.send(vec![Inbound::Closed { reason }]).await.ok();
+        match end {
+            End::Peer(_) => {}
+            End::Dead(why) => {
+                Stats::count(if why == SILENT { &self.settings.stats.silent } else { &self.settings.stats.stalled });
+                log::debug!(component = self.dialogue.peer_name(), why; "connection dropped");
+            }
+            End::Ours(farewell) => self.part(farewell).await,
+        }
+    }
+
+    async fn work(&mut self, stop: &mut watch::Receiver<bool>) -> Result<std::convert::Infallible, End> {
+        let mut tick = pin!(tokio::time::sleep(self.watch.period()));
+        let mut stopping: Option<Instant> = None;
+        loop {
+            self.feed()?;
+            if let Some(farewell) = self.done_leaving() {
+                return Err(End::Ours(farewell));
+            }
+            match stopping {
+                Some(until) if self.idle() || Instant::now() >= until => return Err(HubStopped.into()),
+                _ => {}
+            }
+            match self.woken(stop, stopping.is_some(), tick.as_mut()).await {
+                Woken::Read => self.take_inbox().await?,
+                Woken::Flushed(Ok(())) => self.flushed().await?,
+                Woken::Flushed(Err(_)) => return Err(End::Peer(Closed::Lost)),
+                Woken::Router(Some(batch)) => self.queue.extend(batch),
+                Woken::Router(None) => return Err(HubStopped.into()),
+                Woken::Stop => {
+                    let until = Instant::now() + self.settings.drain;
+                    stopping = Some(until);
+                    tick.as_mut().reset(until);
+                }
+                Woken::Tick => {
+                    let reading = self.may_read() && stopping.is_none();
+                    let waiting = self.dirty;
+                    let meter = self.socket.get_ref();
+                    match self.watch.tick((meter.read, meter.written), reading, waiting) {
+                        Verdict::Fine => {}
+                        Verdict::Ping => self.give(Message::Ping(Bytes::new()))?,
+                        Verdict::Silent => return Err(End::Dead(SILENT)),
+                        Verdict::Stalled => return Err(End::Dead(STALLED)),
+                    }
+                    let next = Instant::now() + self.watch.period();
+                    tick.as_mut().reset(stopping.map_or(next, |until| until.min(next)));
+                }
+            }
+        }
+    }
+
+    /// Waits for the first thing to do. Everything in here may be dropped half way.
+    async fn woken(&mut self, stop: &mut watch::Receiver<bool>, stopping: bool, mut tick: Pin<&mut Sleep>) -> Woken {
+        let mut stopped = pin!(async {
+            // A stop channel whose sender is gone counts as a stop.
+            stop.wait_for(|stop| *stop).await.ok();
+        });
+        std::future::poll_fn(|cx| {
+            if !stopping && stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Stop);
+            }
+            if self.dirty
+                && let Poll::Ready(done) = Pin::new(&mut self.socket).poll_flush(cx)
+            {
+                return Poll::Ready(Woken::Flushed(done));
+            }
+            // Once we leave, the router dropping the link is no news.
+            if self.queue.is_empty()
+                && self.leaving.is_none()
+                && let Poll::Ready(batch) = pin!(self.link.receiver.recv()).poll(cx)
+            {
+                return Poll::Ready(Woken::Router(batch));
+            }
+            // A stopping gateway takes nothing new: what it has not read it has not acknowledged.
+            if !stopping && self.may_read() && self.poll_inbox(cx) {
+                return Poll::Ready(Woken::Read);
+            }
+            tick.as_mut().poll(cx).map(|()| Woken::Tick)
+        })
+        .await
+    }
+
+    /// A peer with too many unanswered requests has to wait, and so has one that does not read our answers to its mistakes.
+    fn may_read(&self) -> bool {
+        let waiting = self.dialogue.unanswered() + self.frames.len() + self.answers.len();
+        waiting < self.settings.unanswered_max && self.leaving.is_none()
+    }
+
+    /// Reads what is there, up to a bound. False if there is nothing yet.
+    fn poll_inbox(&mut self, cx: &mut Context<'_>) -> bool {
+        let room = self.settings.unanswered_max.saturating_sub(self.dialogue.unanswered()).min(BATCH);
+        let mut bytes = 0;
+        while self.inbox.len() < room && bytes < BATCH_BYTES {
+            match self.socket.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(message))) => {
+                    bytes += message.len();
+                    self.inbox.push(message);
+                }
+                Poll::Ready(Some(Err(error))) => self.ended = Some(end(error)),
+                Poll::Ready(None) => self.ended = Some(End::Peer(Closed::Orderly)),
+                Poll::Pending => break,
+            }
+            if self.ended.is_some() {
+                break;
+            }
+        }
+        !self.inbox.is_empty() || self.ended.is_some()
+    }
+
+    /// Looks at what was read and tells the router, all at once.
+    async fn take_inbox(&mut self) -> Result<(), End> {
+        let mut batch = Vec::with_capacity(self.inbox.len());
+        for message in std::mem::take(&mut self.inbox) {
+            let heard = match message {
+                Message::Binary(message) => self.dialogue.hear(&message, &mut batch, &mut self.answers),
+                Message::Text(_) => {
+                    Err(Farewell::new(CloseCode::Unsupported, "text (JSON) messages are not supported yet; send binary (CBOR)"))
+                }
+                // The pong is in the socket's buffer already.
+                Message::Ping(_) | Message::Close(_) => {
+                    self.dirty = true;
+                    Ok(())
+                }
+                Message::Pong(_) | Message::Frame(_) => Ok(()),
+            };
+            if let Err(farewell) = heard {
+                Stats::count(&self.settings.stats.malformed);
+                self.leaving = Some(farewell);
+                break;
+            }
+        }
+        if !batch.is_empty() {
+            self.hand_over(batch).await?;
+        }
+        match self.ended.take() {
+            Some(End::Ours(farewell)) => {
+                Stats::count(&self.settings.stats.malformed);
+                self.leaving.get_or_insert(farewell);
+                Ok(())
+            }
+            Some(end) => Err(end),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands a batch to the router. Its inbox may be full: writing goes on meanwhile.
+    async fn hand_over(&mut self, batch: Vec<Inbound>) -> Result<(), End> {
+        let Self { link, socket, dirty, .. } = self;
+        let mut send = pin!(link.sender.send(batch));
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(sent) = send.as_mut().poll(cx) {
+                return Poll::Ready(sent.map_err(End::from));
+            }
+            if *dirty && let Poll::Ready(Err(_)) = Pin::new(&mut *socket).poll_flush(cx) {
+                return Poll::Ready(Err(End::Peer(Closed::Lost)));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Encodes and gives the socket as much as it should have at once.
+    fn feed(&mut self) -> Result<(), End> {
+        let mut fed = 0;
+        while !self.dirty || fed > 0 {
+            if fed >= FEED {
+                break;
+            }
+            if let Some(frame) = self.frames.pop_front() {
+                fed += frame.len().max(1);
+                self.give(frame)?;
+            } else if !self.answers.is_empty() {
+                for packet in std::mem::take(&mut self.answers) {
+                    packet.frames(&mut self.frames);
+                }
+            } else if let Some(outbound) = self.queue.pop_front() {
+                match self.dialogue.say(outbound) {
+                    Said::Nothing => {}
+                    Said::Answer(packet) => packet.frames(&mut self.frames),
+                    Said::Delivery(packet) => {
+                        packet.frames(&mut self.frames);
+                        self.unreported += 1;
+                    }
+                    Said::Close(farewell) => {
+                        self.queue.clear();
+                        self.leaving = Some(farewell);
+                    }
+                }
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, frame: Message) -> Result<(), End> {
+        self.dirty = true;
+        // Fails when the peer is gone, or when it floods us with pings and does not read the pongs.
+        Pin::new(&mut self.socket).start_send(frame).map_err(|_| End::Peer(Closed::Lost))
+    }
+
+    async fn flushed(&mut self) -> Result<(), End> {
+        self.dirty = false;
+        if self.unreported > 0 && self.frames.is_empty() {
+            let count = std::mem::take(&mut self.unreported);
+            self.hand_over(vec![Inbound::Written { count }]).await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is owed to the peer.
+    fn idle(&self) -> bool {
+        let written = self.queue.is_empty() && self.frames.is_empty() && self.answers.is_empty() && !self.dirty;
+        written && self.dialogue.unanswered() == 0
+    }
+
+    /// The farewell, once everything said before it is on its way.
+    fn done_leaving(&mut self) -> Option<Farewell> {
+        let written = self.queue.is_empty() && self.frames.is_empty() && self.answers.is_empty() && !self.dirty;
+        if written { self.leaving.take() } else { None }
+    }
+
+    /// Says why, and gives the peer a moment to read it: closing a socket with unread bytes would reset it.
+    async fn part(mut self, farewell: Farewell) {
+        log::debug!(component = self.dialogue.peer_name(), code = u16::from(farewell.code), reason = farewell.reason.as_str();
+            "connection closed");
+        let until = Instant::now() + self.settings.farewell;
+        let frame = CloseFrame { code: farewell.code, reason: handshake::short(&farewell.reason).into() };
+        let parted = async {
+            if self.socket.close(Some(frame)).await.is_ok() {
+                // Until the peer's own close frame, or what is left of the stream if it no longer makes sense.
+                while let Some(Ok(_)) = self.socket.next().await {}
+            }
+            let mut rest = [0; 4096];
+            while let Ok(1..) = self.socket.get_mut().read(&mut rest).await {}
+        };
+        let mut parted = pin!(parted);
+        tokio::select! {
+            () = &mut parted => {}
+            () = sleep_until(until) => {}
+        }
+    }
+}
+
+const SILENT: &str = "silent: no answer to pings";
+const STALLED: &str = "stalled: the peer does not read";
+
+/// What a failed read means.
+fn end(error: Error) -> End {
+    let ours = |code, reason: String| End::Ours(Farewell::new(code, reason));
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => ours(CloseCode::Size, error.to_string()),
+        Error::Utf8(_) => ours(CloseCode::Invalid, "a text message is not UTF-8".into()),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Peer(Closed::Lost),
+        Error::Protocol(broken) => ours(CloseCode::Protocol, broken.to_string()),
+        Error::ConnectionClosed | Error::AlreadyClosed => End::Peer(Closed::Orderly),
+        _ => End::Peer(Closed::Lost),
+    }
+}

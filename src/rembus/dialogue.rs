@@ -1,0 +1,311 @@
+//! What is said on one connection: messages to [`Inbound`], [`Outbound`] to messages. Plain state, no socket.
+//!
+//! A connection begins anonymous and may do everything at once; IDENTITY gives it a name, once. Requests carry the peer's own
+//! id, which is the router's [`Token`]; calls to the peer carry the [`CallId`], and deliveries the [`DeliveryId`] in the high
+//! half of the id and the slot in the low one.
+
+use super::codec::{self, AdminCommand, AdminError, Frame, MessageId};
+use super::packet::Packet;
+use super::{Settings, cbor, name};
+use crate::clock::SharedClock;
+use crate::message::{Dialect, Message, Payload, Qos};
+use crate::router::{
+    Attach, CallId, CloseReason, Delivery, DeliveryId, Filter, Inbound, LinkId, OnConflict, Outbound, Refusal, Stage, Status,
+    Subscription, Token,
+};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// Data up to this size is copied out of the socket's buffer when the router may keep it: a slice would hold the whole buffer.
+const COPY_MAX: usize = 32 << 10;
+/// QoS 2 deliveries remembered until they are released; the router's window is far smaller.
+const EXACTLY_ONCE_MAX: usize = 8_192;
+
+/// Why and how a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Farewell {
+    pub(super) code: CloseCode,
+    pub(super) reason: String,
+}
+
+impl Farewell {
+    pub(super) fn new(code: CloseCode, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+}
+
+/// What an [`Outbound`] means for the socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    Answer(Packet),
+    /// Counted by [`Inbound::Written`] once it is in the socket.
+    Delivery(Packet),
+    Close(Farewell),
+}
+
+#[derive(Debug)]
+enum Naming {
+    Anonymous,
+    /// The id of the IDENTITY that the router has not answered yet.
+    Asked(MessageId),
+    Named,
+}
+
+#[derive(Debug)]
+pub(super) struct Dialogue {
+    settings: Arc<Settings>,
+    clock: SharedClock,
+    naming: Naming,
+    /// The peer's name as publisher.
+    publisher: Arc<str>,
+    /// Requests that the router has not answered.
+    unanswered: usize,
+    /// Deliveries that the peer acknowledges in two steps.
+    exactly_once: BTreeSet<DeliveryId>,
+}
+
+impl Dialogue {
+    pub(super) fn new(settings: Arc<Settings>, clock: SharedClock, link: LinkId) -> Self {
+        Self {
+            settings,
+            clock,
+            naming: Naming::Anonymous,
+            publisher: format!("~{}", link.0).into(),
+            unanswered: 0,
+            exactly_once: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// The peer's name, for log lines.
+    pub(super) fn peer_name(&self) -> &str {
+        &self.publisher
+    }
+
+    /// A binary message from the peer. Events for the router go to `batch`, answers that need no router to `answers`; both
+    /// hold also when the connection must end.
+    pub(super) fn hear(
+        &mut self,
+        message: &Bytes,
+        batch: &mut Vec<Inbound>,
+        answers: &mut Vec<Packet>,
+    ) -> Result<(), Farewell> {
+        let frame = codec::decode(message)
+            .map_err(|error| Farewell::new(CloseCode::Protocol, format!("malformed message: {error}")))?;
+        let mut answer = |id, status, data: &[u8]| answers.push(codec::response(id, status, data).into());
+        let inbound = match frame {
+            Frame::Identity { id, cid, .. } => match self.identify(id, cid) {
+                Ok(attach) => Inbound::Attach(attach),
+                Err(reason) => {
+                    answer(id, Status::GENERIC_ERROR, &cbor::text(reason));
+                    return Ok(());
+                }
+            },
+            Frame::Publish { id, flags, topic, data } => {
+                let qos = flags.qos();
+                let payload = Payload::Rembus(own(data));
+                let (received, publisher) = (self.clock.wall(), Arc::clone(&self.publisher));
+                let mut message = Message::new(topic, payload, qos, received, Dialect::Rembus, publisher);
+                message.slot = id.filter(|_| flags.has_slot()).map(low_half);
+                let token = Token(id.map_or(0, |id| id.0));
+                batch.push(Inbound::Publish { message, token });
+                self.unanswered += usize::from(qos != Qos::AtMostOnce);
+                return Ok(());
+            }
+            Frame::Rpc { id, topic, target, data } => {
+                Inbound::Call { token: Token(id.0), method: topic, target, data: own(data) }
+            }
+            Frame::Admin { id, topic, data } => match self.administer(id, topic, &data) {
+                Ok(inbound) => inbound,
+                Err((status, reason)) => {
+                    answer(id, status, &reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text));
+                    return Ok(());
+                }
+            },
+            Frame::Response { id, status, data } => {
+                // A status beyond a byte is nobody's: the caller's client could not even print it.
+                let status = u8::try_from(status).map_or(Status::METHOD_EXCEPTION, Status);
+                batch.push(Inbound::Return { call: CallId(id.0), status, data: own(data) });
+                return Ok(());
+            }
+            Frame::Ack { id } => {
+                if let Some(id) = delivery_id(id) {
+                    let stage = if self.exactly_once.contains(&id) { Stage::Received } else { Stage::Done };
+                    batch.push(Inbound::Delivered { id, stage });
+                }
+                return Ok(());
+            }
+            Frame::Ack2 { id } => Inbound::Release { token: Token(id.0) },
+            Frame::Unregister { id } => {
+                answer(id, Status::GENERIC_ERROR, &cbor::text("invalid operation"));
+                return Ok(());
+            }
+            Frame::Register { id, .. } => {
+                answer(id, Status::GENERIC_ERROR, &cbor::text("this gateway takes no registrations yet"));
+                return Ok(());
+            }
+            Frame::Attestation { id, .. } => {
+                answer(id, Status::GENERIC_ERROR, &cbor::text("no challenge is pending"));
+                return Err(Farewell::new(CloseCode::Policy, "attestation without a challenge"));
+            }
+        };
+        batch.push(inbound);
+        self.unanswered += 1;
+        Ok(())
+    }
+
+    fn identify(&mut self, id: MessageId, cid: String) -> Result<Attach, &'static str> {
+        match self.naming {
+            Naming::Anonymous => {}
+            Naming::Asked(_) | Naming::Named => return Err("already named"),
+        }
+        name::check(&cid)?;
+        self.naming = Naming::Asked(id);
+        let on_conflict = if self.settings.overwrite_connection { OnConflict::TakeOver } else { OnConflict::Refuse };
+        Ok(Attach {
+            name: cid,
+            on_conflict,
+            clean: false,
+            receive_max: self.settings.receive_max,
+            resend_after: Some(self.settings.ack_timeout),
+        })
+    }
+
+    fn administer(&mut self, id: MessageId, topic: String, data: &[u8]) -> Result<Inbound, (Status, Option<&'static str>)> {
+        let token = Token(id.0);
+        Ok(match AdminCommand::parse(data) {
+            // Replay (`msg_from`) comes with the issue on stored messages; live delivery is the same for every value.
+            Ok(AdminCommand::Subscribe { msg_from: _ }) => {
+                Inbound::Subscribe { token, filters: vec![Subscription::rembus(topic)] }
+            }
+            Ok(AdminCommand::Unsubscribe) => Inbound::Unsubscribe { token, filters: vec![Filter::Rembus(topic)] },
+            Ok(AdminCommand::Expose) => Inbound::Expose { token, method: topic },
+            Ok(AdminCommand::Unexpose) => Inbound::Unexpose { token, method: topic },
+            Ok(AdminCommand::Reactive { on }) => Inbound::Reactive { token, on },
+            Ok(AdminCommand::Setup { exposers, subscribers }) => Inbound::Setup { token, exposers, subscribers },
+            // Nobody has the admin role yet.
+            Ok(AdminCommand::Privileged(_)) => return Err((Status::GENERIC_ERROR, None)),
+            Ok(AdminCommand::Unknown(_)) => return Err((Status::UNKNOWN_ADMIN_COMMAND, None)),
+            Err(AdminError(reason)) => return Err((Status::GENERIC_ERROR, reason)),
+        })
+    }
+
+    /// What the router wants said.
+    pub(super) fn say(&mut self, outbound: Outbound) -> Said {
+        match outbound {
+            Outbound::Deliver(delivery) => return Said::Delivery(self.deliver(&delivery)),
+            Outbound::Request { call, method, data } => {
+                return Said::Delivery(Packet::request(MessageId(call.0), &method, &data));
+            }
+            Outbound::Release { id } => {
+                self.exactly_once.remove(&id);
+                return Said::Answer(codec::ack2(message_id(id, None)).into());
+            }
+            Outbound::Close(reason) => return Said::Close(farewell(reason)),
+            // Everything else answers a request.
+            _ => self.unanswered = self.unanswered.saturating_sub(1),
+        }
+        let respond = |token: Token, outcome: Result<(), Refusal>| {
+            let (status, data) = match outcome {
+                Ok(()) => (Status::OK, cbor::NULL.to_vec()),
+                Err(refusal) => (Status::GENERIC_ERROR, cbor::text(reason(refusal))),
+            };
+            Said::Answer(codec::response(MessageId(token.0), status, &data).into())
+        };
+        match outbound {
+            Outbound::Attached { name, .. } => {
+                let Naming::Asked(id) = std::mem::replace(&mut self.naming, Naming::Named) else { return Said::Nothing };
+                self.publisher = name;
+                // No exports: plain clients do not need them, and the names are nobody's business.
+                Said::Answer(codec::response(id, Status::OK, NO_EXPORTS).into())
+            }
+            Outbound::Refused(refusal) => {
+                let Naming::Asked(id) = std::mem::replace(&mut self.naming, Naming::Anonymous) else { return Said::Nothing };
+                respond(Token(id.0), Err(refusal))
+            }
+            Outbound::Accepted { token, outcome: Ok(()), .. } => Said::Answer(codec::ack(MessageId(token.0)).into()),
+            Outbound::Accepted { token, outcome, .. } => respond(token, outcome),
+            Outbound::Subscribed { token, outcomes } => {
+                respond(token, outcomes.into_iter().find_map(Result::err).map_or(Ok(()), Err))
+            }
+            // Also when it had not been subscribed.
+            Outbound::Unsubscribed { token, .. } => respond(token, Ok(())),
+            Outbound::Response { token, status, data } => Said::Answer(Packet::response(MessageId(token.0), status, &data)),
+            // Nothing answers an ACK2.
+            Outbound::Completed { .. } => Said::Nothing,
+            Outbound::Deliver(_) | Outbound::Request { .. } | Outbound::Release { .. } | Outbound::Close(_) => {
+                unreachable!("said above")
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) -> Packet {
+        let message = &delivery.message;
+        let (flags, id) = match delivery.id.filter(|_| delivery.qos != Qos::AtMostOnce) {
+            None => {
+                (codec::Flags::of(Qos::AtMostOnce, message.slot.is_some()), MessageId(message.slot.unwrap_or_default().into()))
+            }
+            Some(id) => {
+                if delivery.qos == Qos::ExactlyOnce {
+                    self.exactly_once.insert(id);
+                    if self.exactly_once.len() > EXACTLY_ONCE_MAX {
+                        self.exactly_once.pop_first();
+                    }
+                }
+                (codec::Flags::of(delivery.qos, message.slot.is_some()), message_id(id, message.slot))
+            }
+        };
+        Packet::publish(flags, id, &message.topic, delivery.pattern.as_deref(), message.rembus_data())
+    }
+}
+
+/// `[[], []]`: no methods, no subscriptions.
+const NO_EXPORTS: &[u8] = &[0x82, 0x80, 0x80];
+
+fn message_id(id: DeliveryId, slot: Option<u32>) -> MessageId {
+    MessageId(u64::from(id.0) << 32 | u64::from(slot.unwrap_or_default()))
+}
+
+/// The delivery that an acknowledgement means; none has the number 0.
+fn delivery_id(id: MessageId) -> Option<DeliveryId> {
+    let high = u32::try_from(id.0 >> 32).expect("32 bits are left");
+    (high != 0).then_some(DeliveryId(high))
+}
+
+fn low_half(id: MessageId) -> u32 {
+    u32::try_from(id.0 & 0xffff_ffff).expect("32 bits are left")
+}
+
+fn own(data: Bytes) -> Bytes {
+    if data.len() <= COPY_MAX { Bytes::copy_from_slice(&data) } else { data }
+}
+
+/// The text of an answer with status 10.
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NameInvalid => "empty cid",
+        Refusal::NameInUse => "already connected",
+        Refusal::AlreadyNamed => "already named",
+        Refusal::DiskFull => "the disk is full; the message is not stored",
+        Refusal::LogFailed => "the log has failed; the message is not stored",
+        Refusal::LimitReached => "limit reached",
+        Refusal::NotAuthorized => "unauthorized",
+    }
+}
+
+fn farewell(reason: CloseReason) -> Farewell {
+    match reason {
+        // The client does not come back by itself after this one.
+        CloseReason::TakenOver => Farewell::new(CloseCode::from(4000), "overwritten"),
+        CloseReason::ShuttingDown => Farewell::new(CloseCode::Away, "the gateway stops"),
+        CloseReason::TooSlow => Farewell::new(CloseCode::Policy, "too slow"),
+        CloseReason::ProtocolError => Farewell::new(CloseCode::Protocol, "protocol error"),
+        CloseReason::PublishRefused => Farewell::new(CloseCode::Error, "publication refused"),
+    }
+}
