@@ -241,6 +241,12 @@ impl Writer {
         // No space on a sync means that accepted pages are gone: not a trouble that passes.
         self.sync().map_err(Trouble::Broken)?;
         let bytes = (need as u64 + HEADER_BYTES).max(self.options.segment_bytes);
+        // A segment without records is not left behind: it grows.
+        if let Some(mut empty) = self.current.take_if(|current| current.at == HEADER_BYTES) {
+            let enlarged = self.enlarge(&mut empty, bytes);
+            self.current = Some(empty);
+            return enlarged;
+        }
         let mut ahead = match self.ahead.take() {
             Some(ahead) => ahead,
             None => self.make_segment(bytes)?,

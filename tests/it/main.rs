@@ -30,4 +30,5 @@ mod mqtt_clients;
 mod mqtt_rules;
 mod rembus_clients;
 mod rembus_rules;
+mod sim;
 mod stop;
