@@ -6,6 +6,7 @@
 mod cast;
 mod frame;
 mod item;
+mod json;
 #[cfg(test)]
 mod tests;
 

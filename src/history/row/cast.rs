@@ -6,14 +6,15 @@
 //! | boolean | `BOOLEAN`, numbers (0 and 1), `TEXT` |
 //! | integer | integers in range, floats, `BOOLEAN` (not zero), `TEXT` |
 //! | float | floats, integers (to the nearest, ties to even), `BOOLEAN`, `TEXT` |
-//! | text | `TEXT`, `BLOB` (its UTF-8), and whatever it reads as |
+//! | text | `TEXT`, `BLOB` (its UTF-8), and whatever it reads as; times without an offset are UTC |
 //! | bytes | `BLOB`, `TEXT` if they are UTF-8 |
 //! | time, date | `TIMESTAMP`, `DATE`, `TEXT` |
 //! | list, map | `TEXT`, as JSON |
 //!
 //! Numbers do not become times: the reference refuses them too, and nobody could tell seconds from milliseconds.
 
-use super::item::{self, Item};
+use super::item::Item;
+use super::json;
 use crate::history::kind;
 use crate::history::model::{Cell, ColumnKind};
 
@@ -92,8 +93,9 @@ fn integer(value: &Item<'_>, kind: ColumnKind) -> Result<Cell, CastError> {
             match text.parse::<i128>() {
                 Ok(whole) => whole,
                 Err(_) => {
+                    // In text a half goes away from zero, unlike in a float; the engine has it so.
                     let float = number(text).ok_or_else(|| refuse(value, kind))?;
-                    round(float).ok_or_else(|| out_of_range(value, kind))?
+                    round(float.round()).ok_or_else(|| out_of_range(value, kind))?
                 }
             }
         }
@@ -149,9 +151,9 @@ fn text(value: &Item<'_>) -> Option<String> {
         Item::Micros(micros) => timestamp_text(*micros),
         Item::Days(days) => date_text(*days),
         Item::List(_) | Item::Map(_) => {
-            let mut json = String::new();
-            item::json(value, &mut json).ok()?;
-            json
+            let mut text = String::new();
+            json::write(value, &mut text).ok()?;
+            text
         }
         Item::Null | Item::Huge(_) | Item::Frame(_) | Item::Simple(_) => return None,
     })
@@ -161,6 +163,7 @@ fn text(value: &Item<'_>) -> Option<String> {
 #[must_use]
 pub fn parse_timestamp(text: &str) -> Option<i64> {
     let text = text.trim();
+    let text = text.strip_suffix(" UTC").unwrap_or(text);
     if text.is_empty() || text.len() > 64 || !text.as_bytes()[0].is_ascii_digit() {
         return None;
     }

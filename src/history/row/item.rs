@@ -53,8 +53,8 @@ impl Item<'_> {
             Self::Float(value) if value.is_nan() => "NaN".into(),
             Self::Float(value) if value.is_infinite() => "infinity".into(),
             Self::Float(_) => "a float".into(),
-            Self::Text(text) => format!("a text of {} bytes", text.len()).into(),
-            Self::Bytes(bytes) => format!("{} bytes", bytes.len()).into(),
+            Self::Text(text) => format!("a text of {}", bytes(text.len())).into(),
+            Self::Bytes(raw) => bytes(raw.len()).into(),
             Self::Frame(_) => "a frame".into(),
             Self::Micros(_) => "a time".into(),
             Self::Days(_) => "a date".into(),
@@ -63,6 +63,10 @@ impl Item<'_> {
             Self::Simple(number) => format!("simple value {number}").into(),
         }
     }
+}
+
+fn bytes(count: usize) -> String {
+    format!("{count} byte{}", if count == 1 { "" } else { "s" })
 }
 
 /// Reads values one after the other.
@@ -259,7 +263,7 @@ impl<'a> Children<'a> {
         Self::nested(raw, 0)
     }
 
-    fn nested(raw: &'a [u8], depth: usize) -> Self {
+    pub(super) fn nested(raw: &'a [u8], depth: usize) -> Self {
         let mut reader = Reader::new(raw);
         let left = match reader.head() {
             Ok(Head { major: 4, argument, .. }) => argument,
@@ -351,58 +355,4 @@ pub(super) fn half(bits: u16) -> f64 {
         exponent => (fraction + 1024.0) * 2f64.powi(i32::from(exponent) - 25),
     };
     if bits & 0x8000 == 0 { value } else { -value }
-}
-
-/// The value as JSON text, for structured values in `TEXT` columns. Bytes become base64 text, NaN and infinities null.
-pub(super) fn json(item: &Item<'_>, out: &mut String) -> Result<(), Malformed> {
-    json_at(item, 0, out)
-}
-
-fn json_at(item: &Item<'_>, depth: usize, out: &mut String) -> Result<(), Malformed> {
-    use base64::Engine as _;
-    use std::fmt::Write as _;
-    let written = match item {
-        Item::Null | Item::Simple(_) => out.write_str("null"),
-        Item::Bool(value) => write!(out, "{value}"),
-        Item::Integer(value) => write!(out, "{value}"),
-        Item::Huge(value) | Item::Float(value) if value.is_finite() => write!(out, "{value:?}"),
-        Item::Huge(_) | Item::Float(_) => out.write_str("null"),
-        Item::Text(text) => write!(out, "{}", serde_json::Value::from(text.as_ref())),
-        Item::Bytes(bytes) | Item::Frame(bytes) => {
-            write!(out, "\"{}\"", base64::engine::general_purpose::STANDARD.encode(bytes))
-        }
-        Item::Micros(micros) => write!(out, "\"{}\"", super::cast::timestamp_text(*micros)),
-        Item::Days(days) => write!(out, "\"{}\"", super::cast::date_text(*days)),
-        Item::List(raw) => {
-            let mut children = Children::nested(raw, depth + 1);
-            let mut before = '[';
-            while let Some(child) = children.next_item()? {
-                out.push(before);
-                before = ',';
-                json_at(&child, depth + 1, out)?;
-            }
-            out.write_str(if before == '[' { "[]" } else { "]" })
-        }
-        Item::Map(raw) => {
-            let mut children = Children::nested(raw, depth + 1);
-            let mut before = '{';
-            while let Some((key, value)) = children.next_pair()? {
-                out.push(before);
-                before = ',';
-                match &key {
-                    Item::Text(_) => json_at(&key, depth + 1, out)?,
-                    other => {
-                        let mut text = String::new();
-                        json_at(other, depth + 1, &mut text)?;
-                        json_at(&Item::Text(text.into()), depth + 1, out)?;
-                    }
-                }
-                out.push(':');
-                json_at(&value, depth + 1, out)?;
-            }
-            out.write_str(if before == '{' { "{}" } else { "}" })
-        }
-    };
-    written.expect("writing to a String does not fail");
-    Ok(())
 }

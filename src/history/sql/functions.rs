@@ -109,6 +109,11 @@ impl Scalar {
         self.0.kind
     }
 
+    /// What the argument at `index` must be cast to: `round` takes no wider number of digits, and a parameter may be wider.
+    pub(super) fn needs(self, index: usize) -> Option<ColumnKind> {
+        (self.0.name == "round" && index == 1).then_some(ColumnKind::Integer)
+    }
+
     pub(super) fn takes(self, arguments: usize) -> bool {
         let fits = (self.0.least..=self.0.most).contains(&arguments);
         fits && (self.0.name != "make_timestamp" || matches!(arguments, 1 | 6))

@@ -1,1 +1,275 @@
+use super::*;
+use crate::history::schema;
+use serde_json::json;
+use std::fmt::Write as _;
 
+#[cfg(feature = "duckdb")]
+mod engine;
+mod hostile;
+
+/// A table with a column of most kinds, and names that are words of SQL.
+fn table() -> std::sync::Arc<Table> {
+    let schema = schema::parse(
+        r#"{"tables": [{"table": "telemetry", "topic": ":name/telemetry", "extras": {"recv_ts": "ts"}, "columns": [
+          {"col": "name", "type": "TEXT"}, {"col": "type", "type": "TEXT"}, {"col": "temperature", "type": "DOUBLE"},
+          {"col": "count", "type": "INTEGER"}, {"col": "ratio", "type": "FLOAT"}, {"col": "ok", "type": "BOOLEAN"},
+          {"col": "t", "type": "TIMESTAMP"}, {"col": "day", "type": "DATE"}, {"col": "raw", "type": "BLOB"},
+          {"col": "order", "type": "TEXT"}]}]}"#,
+    );
+    schema.unwrap().tables.remove(0)
+}
+
+fn cbor(value: impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&value, &mut bytes).unwrap();
+    bytes
+}
+
+fn query(argument: serde_json::Value) -> Result<Query, String> {
+    Query::parse(&table(), &cbor([argument])).map_err(|error| error.text)
+}
+
+fn filtered(condition: &str) -> Result<Query, String> {
+    query(json!({"where": condition}))
+}
+
+fn selected(cols: &str) -> Result<Query, String> {
+    query(json!({"cols": cols}))
+}
+
+/// What stands behind WHERE, with the values of its parameters.
+fn condition(condition: &str) -> String {
+    match filtered(condition) {
+        Err(why) => why,
+        Ok(query) => {
+            let (sql, cells) = query.render("x");
+            format!("{} {cells:?}", sql.split_once(" WHERE ").map_or("", |(_, tail)| tail))
+        }
+    }
+}
+
+/// Conditions that people write. All of them run on the engine too, see `engine`.
+const CONDITIONS: [&str; 71] = [
+    "temperature>4",
+    "name='x' and type='y'",
+    "1=1 ORDER BY t DESC LIMIT 2",
+    "1=1 ORDER BY name",
+    "name = 'it''s'",
+    "NAME = 'x' OR Telemetry.Type = 'y' AND \"order\" = 'z'",
+    "temperature between -1.5 and 20 and name not in ('a', 'b')",
+    "not (temperature is null or count is not null)",
+    "name like 'dev%' and name not ilike '%X_' escape '!'",
+    "count = 5 and count <> 2.5 and count != '7' and count == 1",
+    "ratio = 0.1",
+    "ok and not ok is true",
+    "ok = 1",
+    "name = 5",
+    "t > '2024-01-02'",
+    "t >= '2024-01-02 03:04:05.5' and day = '2024-01-02'",
+    "t > TIMESTAMP '2024-01-02 03:04:05' and day < DATE '2024-01-02'",
+    "t between '2024-01-01' and now()",
+    "t in ('2024-01-01', '2024-01-02')",
+    "t > now() - interval 1 hour",
+    "t > now() - interval '90 minutes'",
+    "t > current_timestamp - interval '1 day 2 hours'",
+    "t > now() - interval '1' week",
+    "day = current_date",
+    "'2024-01-01' < t",
+    "ts > 1795208400000000000",
+    "ts / 1000000000 > epoch(now()) - 3600",
+    "to_timestamp(ts / 1e9) > '2024-01-01'",
+    "make_timestamp(2024, 1, 2, 3, 4, 5.5) < t",
+    "epoch_ms(t) > 5",
+    "date_trunc('hour', t) = '2024-01-01 01:00:00'",
+    "date_part('year', t) = 2024 and extract(hour from t) = 3 and month(t) = 1",
+    "date_diff('minute', t, now()) < 5",
+    "abs(round(temperature, 1) - floor(temperature)) > ceil(ratio) % 2",
+    "lower(trim(name)) = 'x' and length(name) > 2",
+    "substr(name, 1, 2) = 'ab' or substring(name from 2) = 'b' or left(name, 1) = 'a'",
+    "name || '-' || type = 'a-b'",
+    "concat(name, '/', type) = 'a/b'",
+    "coalesce(temperature, 0) > 0 and nullif(name, '') is null",
+    "case when temperature > 20 then 'hot' when temperature < 0 then 'cold' else name end = 'hot'",
+    "case type when 'a' then 1 else 2 end = 1",
+    "cast(temperature as integer) = 20 and count::double > 1.5 and try_cast(name as double) > 2",
+    "temperature is distinct from 5",
+    "-temperature < - -4 and +count > 0",
+    "count // 2 * 3 + 1 - 4 / 2 > 0",
+    "greatest(temperature, count, 1) > least(1, 2)",
+    "raw = x'00ff'",
+    "contains(name, 'e') and starts_with(name, 'd') and ends_with(name, 'v') and strpos(name, 'v') > 0",
+    "position('e' in name) > 0",
+    "trim(both 'x' from name) = 'y' and trim(leading 'x' from name) = 'z'",
+    "name = '; DROP TABLE x; --'",
+    "name = '/* not a comment */' and type = '?'",
+    "1=1",
+    "true",
+    "temperature = NULL",
+    "count > 99999999999999999999999999",
+    "isnan(temperature) or isfinite(ratio)",
+    "1=1 order by temperature desc nulls last, name asc nulls first limit 10 offset 5",
+    "1=1 limit 10",
+    "1=1 offset 3",
+    "1=1 limit 0",
+    "1=1 order by abs(temperature)",
+    "1=1 order by 1",
+    "1=1 order by lower(name) || 'x', case when count > 2 then 1 else 2 end",
+    "ok is not false and ok is not unknown",
+    "(((temperature)) > ((4)))",
+    "temperature\n>\t4",
+    "power(temperature, 2) > sqrt(4)",
+    "replace(name, 'a', 'b') = upper(type)",
+    "day + interval 1 day > t - interval '1 month'",
+    "t - interval 5 second > '2024-01-01'",
+];
+
+/// Column lists that people write, and what they append to the condition with them.
+const SELECTIONS: [(&str, &str); 26] = [
+    ("name, type", ""),
+    ("*", ""),
+    ("*, temperature * 1.8 + 32 AS fahrenheit", ""),
+    ("count(*) AS n", ""),
+    ("count(*)", ""),
+    ("count(), min(temperature), max(temperature), avg(temperature)", ""),
+    ("DISTINCT name", ""),
+    ("distinct name, type", "1=1 order by type, name"),
+    ("count(distinct name) devices", ""),
+    ("name, count(*) AS n", "temperature > 4 GROUP BY name"),
+    ("name, count(*) AS n", "1=1 GROUP BY name HAVING count(*) > 2 ORDER BY n DESC LIMIT 3"),
+    ("name, avg(temperature) AS mean", "1=1 group by 1 having mean > 3 order by mean"),
+    ("date_trunc('hour', t) AS hour, avg(temperature)", "1=1 GROUP BY hour ORDER BY hour"),
+    ("date_trunc('hour', t), count(*)", "1=1 GROUP BY date_trunc('hour', t) ORDER BY 2 desc"),
+    ("ts // 60000000000 AS minute, last(temperature)", "1=1 GROUP BY ts // 60000000000 ORDER BY ts // 60000000000"),
+    ("name, sum(count) filter (where ok) AS s", "1=1 group by all"),
+    ("arg_max(temperature, t) AS newest, arg_min(name, temperature) AS coldest", ""),
+    ("first(name), any_value(name), mode(type), stddev(temperature), median(temperature), variance(temperature)", ""),
+    ("round(avg(temperature), 1) AS \"mean of all\"", ""),
+    ("temperature, Temperature, temperature as x", ""),
+    ("'constant' AS c, 1 AS one, NULL AS nothing, true AS yes", ""),
+    ("telemetry.*", ""),
+    ("telemetry.name", ""),
+    ("case when temperature > 20 then 'hot' else 'cold' end as feel, count(*)", "1=1 group by feel"),
+    ("max(temperature) - min(temperature) as span, bool_and(ok), corr(temperature, count)", ""),
+    ("name, t", "1=1 ORDER BY t DESC LIMIT 1"),
+];
+
+#[test]
+fn conditions_are_written_anew_with_parameters() {
+    let mut all = String::new();
+    for text in CONDITIONS {
+        let written = condition(text);
+        assert!(filtered(text).is_ok(), "{text}: {written}");
+        writeln!(all, "{}\n    {written}", text.escape_debug()).unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn selections_are_written_anew_with_parameters() {
+    let mut all = String::new();
+    for (cols, tail) in SELECTIONS {
+        let (sql, cells) =
+            query(json!({"cols": cols, "where": tail})).unwrap_or_else(|why| panic!("{cols}: {why}")).render("x");
+        writeln!(all, "{cols} │ {tail}\n    {sql} {cells:?}").unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn without_columns_the_schema_s_are_selected_and_never_all() {
+    let (sql, cells) = query(json!(null)).unwrap().render("lake.telemetry");
+    insta::assert_snapshot!(sql, @r#"SELECT "name", "type", "temperature", "count", "ratio", "ok", "t", "day", "raw", "order", "ts" FROM lake.telemetry"#);
+    assert_eq!(cells, []);
+    for argument in [json!({}), json!({"where": ""}), json!({"where": null, "cols": "", "when": null}), json!({"cols": []})] {
+        assert_eq!(query(argument).unwrap(), query(json!(null)).unwrap());
+    }
+    let nothing = Query::parse(&table(), &cbor(json!([]))).unwrap();
+    assert_eq!(nothing, query(json!(null)).unwrap());
+    assert_eq!(Query::parse(&table(), &cbor(json!(null))).unwrap(), nothing, "data that is no list is one argument");
+}
+
+#[test]
+fn a_list_of_columns_is_taken_by_name_even_if_a_name_is_a_word_of_sql() {
+    let (sql, _) = query(json!({"cols": ["name", " ORDER ", "count(*) AS n"]})).unwrap().render("x");
+    insta::assert_snapshot!(sql, @r#"SELECT "name", "order", count(*) AS "n" FROM x"#);
+    let (sql, _) = query(json!({"cols": "order"})).unwrap().render("x");
+    insta::assert_snapshot!(sql, @r#"SELECT "order" FROM x"#);
+}
+
+#[test]
+fn answers_have_names_that_differ() {
+    let query = selected("name, name, count(*), count(*) AS name_1, avg(temperature), temperature + 1").unwrap();
+    let names: Vec<_> = query.column_names().collect();
+    assert_eq!(names, ["name", "name_1", "count_star()", "name_1_1", "avg(temperature)", "temperature + ?"]);
+}
+
+#[test]
+fn times_to_look_back_to_are_utc() {
+    let when = |when: serde_json::Value| query(json!({"when": when})).map(|query| query.when());
+    assert_eq!(when(json!(1_795_208_929)), Ok(Some(Wall(1_795_208_929_000_000_000))));
+    assert_eq!(when(json!(1_795_208_929.054_860_4)), Ok(Some(Wall(1_795_208_929_054_860_000))));
+    assert_eq!(when(json!("2026-11-21 09:08:49")), Ok(Some(Wall(1_795_252_129_000_000_000))));
+    assert_eq!(when(json!("2026-11-21 09:08:49.25")), Ok(Some(Wall(1_795_252_129_250_000_000))));
+    assert_eq!(when(json!(0)), Ok(Some(Wall(0))));
+    assert_eq!(when(json!(-5)), Ok(Some(Wall(0))));
+    assert_eq!(when(json!(null)), Ok(None));
+    insta::assert_snapshot!(when(json!(1_795_208_929_000_i64)).unwrap_err(), @"when: 1795208929000 is not a number of seconds since 1970");
+    insta::assert_snapshot!(when(json!("yesterday")).unwrap_err(), @"when: expected a time like `2026-11-21 12:00:00`");
+    insta::assert_snapshot!(when(json!([])).unwrap_err(), @"when: expected a number of seconds or a text, found a list");
+}
+
+#[test]
+fn arguments_that_are_none_are_refused_in_the_reference_s_words_where_it_has_some() {
+    let wrong = |argument| query(argument).unwrap_err();
+    insta::assert_snapshot!(wrong(json!({"no": 1})), @"invalid keys: no");
+    insta::assert_snapshot!(wrong(json!({"a": 1, "where": "x", "b": 2})), @"invalid keys: a, b");
+    insta::assert_snapshot!(wrong(json!("name='x'")), @"the argument is a map with where, cols, when, not a text of 8 bytes");
+    insta::assert_snapshot!(wrong(json!({"where": 5})), @"where: expected a text, found an integer");
+    insta::assert_snapshot!(wrong(json!({"cols": 5})), @"cols: expected a text or a list of texts, found an integer");
+    insta::assert_snapshot!(wrong(json!({"cols": [5]})), @"cols: expected a text, found an integer");
+    let two = Query::parse(&table(), &cbor(json!([null, null]))).unwrap_err();
+    insta::assert_snapshot!(two, @"one argument is possible, 2 were given");
+    assert_eq!(two.status.0, 40);
+    assert!(Query::parse(&table(), b"\xff").is_err());
+}
+
+#[test]
+fn a_query_knows_whether_it_gathers_and_how_much_is_wanted() {
+    assert!(!filtered("temperature > 4").unwrap().is_aggregate());
+    assert!(selected("count(*)").unwrap().is_aggregate());
+    assert!(query(json!({"cols": "name", "where": "1=1 group by name"})).unwrap().is_aggregate());
+    assert_eq!(filtered("1=1 limit 7").unwrap().limit(), Some(7));
+    assert_eq!(filtered("1=1").unwrap().limit(), None);
+}
+
+const CALLED: Wall = Wall(1_704_164_645_000_000_000);
+
+fn deletion(argument: serde_json::Value) -> Result<Predicate, String> {
+    Predicate::parse(&table(), &cbor([argument]), CALLED).map_err(|error| error.text)
+}
+
+#[test]
+fn a_deletion_without_condition_means_everything() {
+    for argument in [json!(null), json!({}), json!({"where": ""}), json!({"where": "  "}), json!({"when": 5})] {
+        let predicate = deletion(argument).unwrap();
+        assert!(predicate.is_everything());
+        assert_eq!(predicate.render(), ("TRUE".to_owned(), vec![]));
+    }
+    assert!(Predicate::parse(&table(), &cbor(json!([])), CALLED).unwrap().is_everything());
+}
+
+#[test]
+fn a_deletion_repeated_from_the_log_means_the_same_rows() {
+    let predicate = deletion(json!({"where": "t < now() - interval 1 day and name = 'x'"})).unwrap();
+    let (sql, cells) = predicate.render();
+    insta::assert_snapshot!(sql, @r#"(("t" < (? - (INTERVAL '1 day' * ?))) AND ("name" = ?))"#);
+    assert_eq!(cells, [Cell::Timestamp(1_704_164_645_000_000), Cell::Integer(1), Cell::Text("x".into())]);
+}
+
+#[test]
+fn a_deletion_takes_a_condition_and_nothing_more() {
+    let wrong = |text| deletion(json!({"where": text})).unwrap_err();
+    insta::assert_snapshot!(wrong("1=1 limit 1"), @"where: only a condition is possible here, without GROUP BY, ORDER BY or LIMIT");
+    insta::assert_snapshot!(wrong("count(*) > 1"), @"where: `count` is an aggregate, not possible in a condition");
+    insta::assert_snapshot!(deletion(json!({"cols": "name"})).unwrap_err(), @"invalid keys: cols");
+}

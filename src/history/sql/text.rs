@@ -18,7 +18,7 @@ pub(super) fn select(prefix: &str, text: &str, suffix: &str) -> Result<(Query, S
         return Err(format!("{} bytes are more than the {LENGTH_MAX} that are possible", text.len()));
     }
     let dialect = DuckDbDialect {};
-    let tokens = Tokenizer::new(&dialect, text).tokenize().map_err(|error| syntax(&error.to_string()))?;
+    let tokens = Tokenizer::new(&dialect, text).tokenize().map_err(|error| syntax(&error.to_string(), text, 0))?;
     tokens.iter().try_for_each(allowed)?;
     if tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count() > TOKENS_MAX {
         return Err(format!("more than {TOKENS_MAX} words and signs"));
@@ -28,8 +28,8 @@ pub(super) fn select(prefix: &str, text: &str, suffix: &str) -> Result<(Query, S
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(DEPTH_MAX)
         .try_with_sql(&whole)
-        .map_err(|error| syntax(&error.to_string()))?;
-    let mut statements = parser.parse_statements().map_err(|error| syntax(&error.to_string()))?;
+        .map_err(|error| syntax(&error.to_string(), text, 1))?;
+    let mut statements = parser.parse_statements().map_err(|error| syntax(&error.to_string(), text, 1))?;
     let (Some(Statement::Query(mut query)), true) = (statements.pop(), statements.is_empty()) else {
         return Err("only one condition is possible".to_owned());
     };
@@ -58,16 +58,26 @@ fn allowed(token: &Token) -> Result<(), String> {
     }
 }
 
-/// The parser's words, with its line dropped: a condition is one line to its caller.
-fn syntax(words: &str) -> String {
+/// The parser's words, with places in the caller's text instead of in ours.
+fn syntax(words: &str, text: &str, before: usize) -> String {
     let words = words.trim_start_matches("sql parser error: ");
-    let Some((what, place)) = words.rsplit_once(" at Line: ") else {
-        return match words {
-            "recursion limit exceeded" => "nested too deeply".to_owned(),
-            words => words.to_owned(),
-        };
+    if words == "recursion limit exceeded" {
+        return "nested too deeply".to_owned();
+    }
+    let plain = |words: &str| {
+        words.replace("Expected: ", "expected ").replace(", found: ", ", found ").replace("found EOF", "found the end")
     };
-    let column = place.rsplit_once("Column: ").map_or("", |(_, column)| column);
-    let what = what.replace("Expected: ", "expected ").replace(", found: ", ", found ");
-    format!("{what} at character {column}")
+    let place = words.rsplit_once(" at Line: ").and_then(|(what, place)| {
+        let (line, column) = place.split_once(", Column: ")?;
+        Some((what, line.parse::<usize>().ok()?.checked_sub(before)?, column))
+    });
+    match place {
+        None => plain(words),
+        Some((what, line, _)) if line > text.split('\n').count() => {
+            let what = plain(what);
+            format!("{}, found the end", what.split(", found ").next().unwrap_or_default())
+        }
+        Some((what, 1, column)) => format!("{} at character {column}", plain(what)),
+        Some((what, line, column)) => format!("{} at line {line}, character {column}", plain(what)),
+    }
 }

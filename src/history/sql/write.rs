@@ -134,6 +134,10 @@ impl Writer {
                 self.text(")");
             }
             Expr::Call { function, arguments } => {
+                if self.names == Names::Bare {
+                    self.text(function.name());
+                    return self.grouped(arguments, ", ");
+                }
                 let [open, between, close] = function.parts();
                 self.text(open);
                 self.list(arguments, between);
@@ -147,7 +151,7 @@ impl Writer {
                 self.filter(filter.as_deref());
             }
             Expr::Aggregate { function, distinct, arguments, filter } => {
-                self.text(function.sql());
+                self.text(if self.names == Names::Bare { function.name() } else { function.sql() });
                 self.text(if *distinct { "(DISTINCT " } else { "(" });
                 self.list(arguments, ", ");
                 self.text(")");
