@@ -11,7 +11,9 @@
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
 //! | `engine/` | the lake: batches, tail, start-up check, queries (DuckDB) |
 
+pub mod command;
 pub mod kind;
 pub mod model;
 pub mod row;
 pub mod schema;
+pub mod sql;

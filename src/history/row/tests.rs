@@ -183,10 +183,31 @@ fn extras_are_the_gateway_s_and_not_the_payload_s() {
 }
 
 #[test]
-fn an_mqtt_payload_goes_the_same_way() {
-    // What the mapping makes of `{"temperature":21.5,"pressure":980}` (`protocol/rembus.md` section 15).
-    let rows = published("dev1/telemetry", json!([{"temperature": 21.5, "pressure": 980}]));
-    assert_eq!(cells(rows)[..3], [text("dev1"), Cell::Float(21.5), Cell::Float(980.0)]);
+fn the_readme_s_mqtt_message_becomes_the_readme_s_row() {
+    let schema = schema::parse(include_str!("../../../schemas/telemetry.json")).unwrap();
+    let body = Bytes::from_static(br#"{"temperature":21.5,"pressure":980}"#);
+    let topic = "dev1/telemetry".to_owned();
+    let message = Message::new(topic, Payload::Mqtt(body), Qos::AtMostOnce, Wall(1_000), Dialect::Mqtt, "m".into());
+    let (table, variables) = schema.table_for(&message.topic).unwrap();
+    let expected = [text("dev1"), Cell::Float(21.5), Cell::Float(980.0), TS];
+    assert_eq!(cells(rows(table, &variables, &message)), expected);
+}
+
+#[test]
+fn what_mqtt_devices_send_instead_of_json_is_refused_with_a_reason() {
+    let schema = demo();
+    let refused_as = |body: &'static [u8]| {
+        let topic = "dev1/telemetry".to_owned();
+        let payload = Payload::Mqtt(Bytes::from_static(body));
+        let message = Message::new(topic, payload, Qos::AtMostOnce, Wall(1_000), Dialect::Mqtt, "m".into());
+        let (table, variables) = schema.table_for(&message.topic).unwrap();
+        let rows = rows(table, &variables, &message);
+        refused(&rows).cause
+    };
+    assert_eq!(refused_as(b"hello"), Cause::Shape);
+    assert_eq!(refused_as(b"\xff\xfe"), Cause::Shape);
+    assert_eq!(refused_as(b"21.5"), Cause::Shape);
+    assert_eq!(refused_as(b"{\"temperature\": \"warm\"}"), Cause::Cast);
 }
 
 fn upserted(table: &str, object: serde_json::Value) -> Option<Rows> {
