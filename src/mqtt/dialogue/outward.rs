@@ -1,0 +1,154 @@
+//! From the router to the client.
+
+use super::{Dialogue, Ending, OwnAnswer};
+use crate::clock::Wall;
+use crate::message::Qos;
+use crate::mqtt::Stats;
+use crate::mqtt::codec::{self, AckKind, OutgoingPublish, ReasonCode, Unsendable};
+use crate::mqtt::outbox::Outbox;
+use crate::router::{CloseReason, Delivery, DeliveryId, Inbound, Outbound, Refusal, Stage, Token};
+
+impl Dialogue {
+    /// Encodes the answers that need no router.
+    pub(crate) fn write_own_answers(&mut self, outbox: &mut Outbox) {
+        while outbox.has_room() {
+            match self.own_answers.pop_front() {
+                None => return,
+                Some(OwnAnswer::Ping) => codec::pingresp(outbox.gathered()),
+                Some(OwnAnswer::Suback { id, codes }) => codec::suback(outbox.gathered(), self.version, id, &codes),
+                Some(OwnAnswer::Unsuback { id, codes }) => codec::unsuback(outbox.gathered(), self.version, id, &codes),
+            }
+            self.answered();
+        }
+    }
+
+    /// Encodes what the router wants sent. `batch` gets what the router must know if it cannot be sent.
+    pub(crate) fn write(
+        &mut self,
+        outbound: Outbound,
+        now: Wall,
+        outbox: &mut Outbox,
+        batch: &mut Vec<Inbound>,
+    ) -> Result<(), Ending> {
+        match outbound {
+            Outbound::Deliver(delivery) => self.deliver(&delivery, now, outbox, batch),
+            Outbound::Accepted { token, qos, outcome } => return self.accepted(token, qos, outcome, outbox),
+            Outbound::Completed { token, known } => {
+                self.answered();
+                self.in_flight = self.in_flight.saturating_sub(1);
+                // [MQTT-4.3.3-11]; 3.1.1 answers in any case.
+                let reason = if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_ID_NOT_FOUND };
+                codec::ack(outbox.gathered(), self.version, AckKind::Pubcomp, packet_id(token), reason);
+            }
+            Outbound::Release { id } => {
+                codec::ack(outbox.gathered(), self.version, AckKind::Pubrel, delivery_packet_id(id), ReasonCode::SUCCESS);
+            }
+            Outbound::Subscribed { token, outcomes } => {
+                let codes = outcomes.into_iter().map(|outcome| match outcome {
+                    Ok(qos) => ReasonCode(qos.level()),
+                    Err(refusal) => refusal.into(),
+                });
+                let codes = self.merge(token, true, codes);
+                self.answered();
+                codec::suback(outbox.gathered(), self.version, packet_id(token), &codes);
+            }
+            Outbound::Unsubscribed { token, outcomes } => {
+                let codes = outcomes
+                    .into_iter()
+                    .map(|existed| if existed { ReasonCode::SUCCESS } else { ReasonCode::NO_SUBSCRIPTION_EXISTED });
+                let codes = self.merge(token, false, codes);
+                self.answered();
+                codec::unsuback(outbox.gathered(), self.version, packet_id(token), &codes);
+            }
+            Outbound::Close(reason) => return Err(Ending::Closed(reason)),
+            Outbound::Attached { .. } | Outbound::Refused(_) | Outbound::Request { .. } | Outbound::Response { .. } => {
+                log::error!(client_id = &*self.publisher; "the router sent an answer to what an MQTT link never asks");
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+    }
+
+    /// PUBACK or PUBREC, after the disk.
+    fn accepted(&mut self, token: Token, qos: Qos, outcome: Result<(), Refusal>, outbox: &mut Outbox) -> Result<(), Ending> {
+        self.answered();
+        let reason = match outcome {
+            Ok(()) => ReasonCode::SUCCESS,
+            // 3.1.1 can only acknowledge or end the connection [MQTT-3.3.5-2].
+            Err(_) if !self.version.is_5() => return Err(Ending::Closed(CloseReason::PublishRefused)),
+            Err(refusal) => refusal.into(),
+        };
+        let kind = if qos == Qos::ExactlyOnce { AckKind::Pubrec } else { AckKind::Puback };
+        // A PUBREC with an error ends the exchange as PUBACK does (5.0 section 4.9).
+        if kind == AckKind::Puback || reason.is_error() {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        codec::ack(outbox.gathered(), self.version, kind, packet_id(token), reason);
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: &Delivery, now: Wall, outbox: &mut Outbox, batch: &mut Vec<Inbound>) {
+        // Sent or not: its place in the router's window is free once what stands before it is written.
+        self.delivered += 1;
+        let message = &*delivery.message;
+        let (payload, content_type) = message.mqtt_body();
+        let properties = message.properties.as_deref();
+        let expiry_s = properties.and_then(|kept| kept.expiry_s).map(|seconds| remaining(seconds, message.received, now));
+        let publish = OutgoingPublish {
+            topic: &message.topic,
+            qos: delivery.qos.level(),
+            id: delivery.id.map_or(0, delivery_packet_id),
+            dup: delivery.dup,
+            retain: delivery.retain,
+            payload_len: payload.len(),
+            properties,
+            content_type,
+            expiry_s,
+            identifiers: &delivery.identifiers,
+        };
+        match codec::publish(outbox.gathered(), self.version, &publish, self.max_packet) {
+            Ok(()) => outbox.payload(payload),
+            Err(why) => self.undeliverable(delivery, why, batch),
+        }
+    }
+
+    /// 5.0 \[MQTT-3.1.2-25\]: too large is dropped as if delivered. A topic of Rembus with `+` or `#` would be read as a
+    /// filter, so it is dropped too.
+    fn undeliverable(&self, delivery: &Delivery, why: Unsendable, batch: &mut Vec<Inbound>) {
+        Stats::count(&self.settings.stats.undeliverable);
+        log::debug!(client_id = &*self.publisher, topic = delivery.message.topic.as_str(), reason:% = why; "delivery dropped");
+        if let Some(id) = delivery.id {
+            batch.push(Inbound::Delivered { id, stage: Stage::Refused });
+        }
+    }
+
+    /// The router's codes at the places the door left open.
+    fn merge(&mut self, token: Token, subscribing: bool, codes: impl Iterator<Item = ReasonCode>) -> Vec<ReasonCode> {
+        let id = packet_id(token);
+        let own = self.verdicts.iter().position(|verdicts| verdicts.id == id && verdicts.subscribing == subscribing);
+        let Some(own) = own.map(|at| self.verdicts.remove(at)) else {
+            return codes.collect();
+        };
+        let mut codes = codes;
+        own.codes.into_iter().filter_map(|verdict| verdict.or_else(|| codes.next())).collect()
+    }
+}
+
+/// Tokens of an MQTT link are packet identifiers.
+fn packet_id(token: Token) -> u16 {
+    u16::try_from(token.0).expect("the token of an MQTT link is a packet identifier")
+}
+
+fn delivery_packet_id(id: DeliveryId) -> u16 {
+    u16::try_from(id.0).expect("the router numbers MQTT deliveries with 16 bits")
+}
+
+/// Seconds a message still has \[MQTT-3.3.2-6\]. Whether it has expired is the router's decision, made on a clock that does not
+/// jump; so never 0 here, which a wall clock set at last would yield.
+fn remaining(expiry_s: u32, received: Wall, now: Wall) -> u32 {
+    let waited_s = now.0.saturating_sub(received.0) / 1_000_000_000;
+    expiry_s.saturating_sub(u32::try_from(waited_s).unwrap_or(u32::MAX)).max(expiry_s.min(1))
+}

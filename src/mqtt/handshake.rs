@@ -1,0 +1,228 @@
+//! From the accepted socket to CONNACK, then on to [`Connection`].
+
+use super::codec::{self, Connack, Connect, ConnectError, ReasonCode, Version, kind, protocol_error};
+use super::connection::Connection;
+use super::dialogue::{Dialogue, Ending};
+use super::farewell::farewell;
+use super::gate::{Entry, Gate};
+use super::hub::{Hub, Receiver, Sender};
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::stats::Present;
+use super::{Settings, Stats};
+use crate::clock::SharedClock;
+use crate::message::Dialect;
+use crate::net::Stream;
+use crate::router::{Attach, CloseReason, Inbound, LinkInfo, OnConflict, Outbound};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What all connections of the door share.
+#[derive(Debug)]
+pub(crate) struct Door<H> {
+    pub(crate) hub: H,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clock: SharedClock,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+enum Refused {
+    /// Nothing can or needs to be said.
+    Silently(&'static str),
+    /// CONNACK with this reason \[MQTT-3.2.2-4\] of 3.1.1, \[MQTT-3.1.4-2\] of 5.0.
+    With { version: Version, reason: ReasonCode, what: &'static str },
+}
+
+/// An accepted CONNECT.
+struct Admitted<H: Hub> {
+    connect: Connect,
+    dialogue: Dialogue,
+    link: (H::Sender, H::Receiver),
+    connack: Outbox,
+    /// What the router sent right behind its answer.
+    waiting: VecDeque<Outbound>,
+}
+
+/// Serves one socket from beginning to end.
+pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, door: Arc<Door<H>>, mut entry: Entry) {
+    let (settings, stats) = (&door.settings, &*door.settings.stats);
+    let half_open = entry.count(stats);
+    let deadline = Instant::now() + settings.connect_timeout;
+    let mut inbox = Inbox::new();
+    let (mut stop, mut name) = (door.stop.clone(), String::new());
+    let mut seat = None;
+    let shaken = tokio::select! {
+        shaken = shake_hands(&mut stream, &mut inbox, peer, &door, &mut name, &mut seat) => shaken,
+        () = tokio::time::sleep_until(deadline) => Err(Refused::Silently("CONNECT took too long")),
+        () = entry.displaced() => Err(Refused::Silently("too many connections before CONNECT")),
+        _ = stop.wait_for(|stop| *stop) => Err(Refused::Silently("the gateway stops")),
+    };
+    drop((entry, half_open));
+    match shaken {
+        Ok(admitted) => {
+            let version = admitted.connect.version.name();
+            log::debug!(client_id = name.as_str(), peer:%, version, keep_alive_s = admitted.connect.keep_alive; "client connected");
+            let read_already = (inbox, admitted.connack, admitted.waiting);
+            let Admitted { connect, dialogue, link, .. } = admitted;
+            let connection =
+                Connection::<S, H>::new(stream, link, &connect, dialogue, read_already, settings.clone(), door.clock.clone());
+            drop(connect);
+            Box::pin(connection.run(stop, |ending| report(&door, ending, &name, peer))).await;
+        }
+        Err(Refused::Silently(reason)) => {
+            Stats::count(&stats.abandoned);
+            log::debug!(peer:%, reason; "connection closed before CONNECT was answered");
+        }
+        Err(Refused::With { version, reason, what }) => {
+            Stats::count(&stats.refused);
+            if let Some(suppressed) = stats.may_warn(&*door.clock) {
+                log::warn!(client_id = name.as_str(), peer:%, reason = what, code = reason.0, suppressed; "client refused");
+            }
+            let mut outbox = Outbox::default();
+            codec::connack(outbox.gathered(), version, Err((reason, what)));
+            farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell).await;
+        }
+    }
+    drop(seat);
+}
+
+/// Counts and logs how a served connection ended.
+fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) {
+    let stats = &*door.settings.stats;
+    let (counter, reason) = match ending {
+        Ending::Goodbye(_) => (None, "the client disconnected"),
+        Ending::Lost => (None, "the connection broke"),
+        Ending::Closed(CloseReason::TakenOver) => (None, "a newer connection has the client id"),
+        Ending::Closed(CloseReason::ShuttingDown) => (None, "the gateway stops"),
+        Ending::Closed(CloseReason::TooSlow) => (Some(&stats.stalled), "the client reads too slowly"),
+        Ending::Closed(CloseReason::ProtocolError) => (Some(&stats.malformed), "the client broke the protocol"),
+        Ending::Closed(CloseReason::PublishRefused) => (Some(&stats.refused), "a publication was refused"),
+        Ending::Stalled => (Some(&stats.stalled), "the client does not read"),
+        Ending::Fault(fault) if fault.reason == ReasonCode::KEEP_ALIVE_TIMEOUT => {
+            (Some(&stats.keep_alive_timeouts), fault.what)
+        }
+        Ending::Fault(fault) => (Some(&stats.malformed), fault.what),
+    };
+    let Some(counter) = counter else {
+        log::debug!(client_id, peer:%, reason; "client gone");
+        return;
+    };
+    Stats::count(counter);
+    if let Some(suppressed) = stats.may_warn(&*door.clock) {
+        log::warn!(client_id, peer:%, reason, suppressed; "connection closed");
+    }
+}
+
+async fn shake_hands<'a, S: Stream, H: Hub>(
+    stream: &mut S,
+    inbox: &mut Inbox,
+    peer: SocketAddr,
+    door: &'a Door<H>,
+    name: &mut String,
+    seat: &mut Option<Present<'a>>,
+) -> Result<Admitted<H>, Refused> {
+    let settings = &door.settings;
+    let connect = read_first(stream, inbox, settings).await?;
+    name.clone_from(&connect.client_id);
+    admit(&connect, settings)?;
+    let version = connect.version;
+    let refuse = |reason, what| Refused::With { version, reason, what };
+    *seat = Present::within(&settings.stats.connected, settings.max_connections);
+    if seat.is_none() {
+        return Err(refuse(ReasonCode::SERVER_BUSY, "`mqtt.max_connections` is reached"));
+    }
+    if let Some(will) = &connect.will {
+        let (topic, qos, bytes) = (will.topic.as_str(), will.qos, will.payload.len());
+        log::debug!(client_id = name.as_str(), topic, qos, retain = will.retain, bytes, delay_s = will.delay_s; "will not kept yet");
+    }
+    let stopping = |_| refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops");
+    let (mut sender, mut receiver) = door.hub.open(LinkInfo { dialect: Dialect::Mqtt, peer }).await.map_err(stopping)?;
+    let attach = Attach {
+        name: connect.client_id.clone(),
+        on_conflict: OnConflict::TakeOver,
+        clean: connect.clean,
+        receive_max: connect.receive_max,
+        resend_after: None,
+    };
+    sender.send(vec![Inbound::Attach(attach)]).await.map_err(stopping)?;
+    let mut waiting: VecDeque<Outbound> = loop {
+        let batch = receiver.recv().await.ok_or(refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops"))?;
+        if !batch.is_empty() {
+            break batch.into();
+        }
+    };
+    let (session_present, assigned) = match waiting.pop_front() {
+        Some(Outbound::Attached { session_present, name }) => (session_present, name),
+        Some(Outbound::Refused(refusal)) => return Err(refuse(refusal.into(), "the router refused the session")),
+        Some(Outbound::Close(reason)) => return Err(refuse(reason.into(), "the session was closed at once")),
+        other => unreachable!("the router answers Attach before anything else, not with {other:?}"),
+    };
+    name.clear();
+    name.push_str(&assigned);
+    let mut outbox = Outbox::default();
+    let accepted = Connack {
+        session_present,
+        // Sessions end with their connection until the next issue; a client that asked for more is told so.
+        session_expiry: (connect.session_expiry > 0).then_some(0),
+        receive_max: settings.receive_max,
+        max_packet: u32::try_from(settings.max_packet).unwrap_or(u32::MAX),
+        assigned_id: connect.client_id.is_empty().then_some(&*assigned),
+        topic_alias_max: settings.topic_alias_max,
+    };
+    codec::connack(outbox.gathered(), version, Ok(&accepted));
+    let dialogue = Dialogue::new(&connect, assigned, settings.clone());
+    Ok(Admitted { connect, dialogue, link: (sender, receiver), connack: outbox, waiting })
+}
+
+/// Waits for the first packet, which must be CONNECT \[MQTT-3.1.0-1\].
+async fn read_first<S: Stream>(stream: &mut S, inbox: &mut Inbox, settings: &Settings) -> Result<Connect, Refused> {
+    let max = settings.max_connect.min(settings.max_packet);
+    loop {
+        match inbox.next(max) {
+            Ok(Some((frame, packet))) if frame.kind() == kind::CONNECT => {
+                let connect = codec::read_connect(packet.get(frame.header..).unwrap_or_default());
+                inbox.consume(frame);
+                return connect.map_err(|ConnectError { fault, answer }| match answer {
+                    Some(version) => Refused::With { version, reason: fault.reason, what: fault.what },
+                    None => Refused::Silently(fault.what),
+                });
+            }
+            Ok(Some(_)) => return Err(Refused::Silently(protocol_error("the first packet is not CONNECT").what)),
+            Ok(None) if inbox.starts_with_other_than(kind::CONNECT) => {
+                return Err(Refused::Silently(protocol_error("the first packet is not CONNECT").what));
+            }
+            Ok(None) => {}
+            Err(fault) => return Err(Refused::Silently(fault.what)),
+        }
+        match stream.read_buf(inbox.room()).await {
+            Ok(count @ 1..) => inbox.arrived(count),
+            Ok(0) | Err(_) => return Err(Refused::Silently("the connection broke")),
+        }
+    }
+}
+
+/// Who may come in. Users, passwords and certificates find their place here (next issue).
+fn admit(connect: &Connect, settings: &Settings) -> Result<(), Refused> {
+    let version = connect.version;
+    let refuse = |reason, what| Err(Refused::With { version, reason, what });
+    if connect.authentication_method.is_some() {
+        // [MQTT-4.12.0-1]
+        return refuse(ReasonCode::BAD_AUTHENTICATION_METHOD, "enhanced authentication is not supported");
+    }
+    if !settings.anonymous {
+        return refuse(ReasonCode::NOT_AUTHORIZED, "anonymous clients are not allowed and no users are configured");
+    }
+    // [MQTT-3.1.3-8] of 3.1.1; 3.1 wants a name in any case; 5.0 always takes an empty one [MQTT-3.1.3-6].
+    let nameless = connect.client_id.is_empty();
+    if nameless && (version == Version::V31 || (version == Version::V311 && !connect.clean)) {
+        return refuse(ReasonCode::CLIENT_ID_NOT_VALID, "a session that is to stay needs a client id");
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The limits of this door. What an operator sets comes from `[mqtt]` in the configuration; the rest has one good value.
+
+use super::Stats;
+use crate::config;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Serve clients that nobody vouches for. Without it every client is refused until users can be configured (next issue).
+    pub anonymous: bool,
+    /// Largest packet accepted, fixed header included. Beyond: 5.0 is told 0x95, then the connection ends.
+    pub max_packet: usize,
+    /// Clients served at once. Beyond: CONNACK "server busy".
+    pub max_connections: usize,
+    /// Connections that have not finished CONNECT. Beyond: the oldest of them is closed, so that silent peers cannot keep
+    /// others out.
+    pub max_half_open: usize,
+    /// From accept to CONNACK.
+    pub connect_timeout: Duration,
+    /// Largest CONNECT, will included: what a peer may make us hold before we know it.
+    pub max_connect: usize,
+    /// Unanswered QoS 1 and 2 publications of one client. Beyond: 5.0 is told 0x93, 3.1.1 is not read until some are answered.
+    pub receive_max: u16,
+    /// Topic aliases a 5.0 client may use.
+    pub topic_alias_max: u16,
+    /// Filters of one SUBSCRIBE that reach the router. Beyond: each is answered with 0x97 (3.1.1: failure).
+    pub max_filters: usize,
+    /// How long a peer may leave our bytes unread, on top of its keep alive.
+    pub write_stall: Duration,
+    /// How long a parting peer gets to read why, and how long its last bytes are read away so that it can.
+    pub farewell: Duration,
+    /// How long a stop waits for acknowledgements that are still on their way from the disk.
+    pub drain: Duration,
+    /// What the door counted; `/metrics` reads it.
+    pub stats: Arc<Stats>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            anonymous: true,
+            max_packet: 2 << 20,
+            max_connections: 10_000,
+            max_half_open: 512,
+            connect_timeout: Duration::from_secs(10),
+            max_connect: 128 << 10,
+            receive_max: 1024,
+            topic_alias_max: 16,
+            max_filters: 1024,
+            write_stall: Duration::from_secs(30),
+            farewell: Duration::from_secs(1),
+            drain: Duration::from_secs(2),
+            stats: Arc::default(),
+        }
+    }
+}
+
+impl From<&config::Mqtt> for Settings {
+    fn from(config: &config::Mqtt) -> Self {
+        Self {
+            anonymous: config.anonymous,
+            max_packet: config.max_packet,
+            max_connections: config.max_connections,
+            ..Self::default()
+        }
+    }
+}
