@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
@@ -75,6 +75,8 @@ pub(super) struct Connection<S> {
     unreported: u32,
     /// The socket has bytes that are not flushed.
     dirty: bool,
+    /// What the peer sends is no WebSocket any more.
+    broken: bool,
     /// Set when the router or we want to end the connection; what is queued still goes out.
     leaving: Option<Farewell>,
 }
@@ -109,6 +111,7 @@ impl<S: Stream> Connection<S> {
             frames: VecDeque::new(),
             unreported: 0,
             dirty: false,
+            broken: false,
             leaving: None,
         }
     }
@@ -261,6 +264,7 @@ impl<S: Stream> Connection<S> {
         match self.ended.take() {
             Some(End::Ours(farewell)) => {
                 Stats::count(&self.settings.stats.malformed);
+                self.broken = true;
                 self.leaving.get_or_insert(farewell);
                 Ok(())
             }
@@ -353,12 +357,16 @@ impl<S: Stream> Connection<S> {
         let until = Instant::now() + self.settings.farewell;
         let frame = CloseFrame { code: farewell.code, reason: handshake::short(&farewell.reason).into() };
         let parted = async {
-            if self.socket.close(Some(frame)).await.is_ok() {
-                // Until the peer's own close frame, or what is left of the stream if it no longer makes sense.
+            if self.socket.close(Some(frame)).await.is_ok() && !self.broken {
+                // Until the peer's own close frame. It waits for us to close the transport first (RFC 6455, 7.1.1).
                 while let Some(Ok(_)) = self.socket.next().await {}
+                return;
             }
+            // Its frames make no sense any more: read them away until it has seen our end.
+            let stream = self.socket.get_mut();
+            stream.shutdown().await.ok();
             let mut rest = [0; 4096];
-            while let Ok(1..) = self.socket.get_mut().read(&mut rest).await {}
+            while let Ok(1..) = stream.read(&mut rest).await {}
         };
         let mut parted = pin!(parted);
         tokio::select! {

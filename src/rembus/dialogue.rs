@@ -230,7 +230,9 @@ impl Dialogue {
                 respond(Token(id.0), Err(refusal))
             }
             Outbound::Accepted { token, outcome: Ok(()), .. } => Said::Answer(codec::ack(MessageId(token.0)).into()),
-            Outbound::Accepted { token, outcome, .. } => respond(token, outcome),
+            // Deliberately no answer: the Python client takes any RESPONSE to a publication, an error too, for success. Without
+            // one it sends again (and may succeed by then), and after 11 times, 22 s, `publish` fails with a timeout.
+            Outbound::Accepted { outcome: Err(_), .. } => Said::Nothing,
             Outbound::Subscribed { token, outcomes } => {
                 respond(token, outcomes.into_iter().find_map(Result::err).map_or(Ok(()), Err))
             }

@@ -23,6 +23,9 @@
 //! | 1009 | a message above `max_message` |
 //! | 4000 | another connection took the name (`overwrite_connection`); Python clients do not come back after it |
 //!
+//! A publication that is refused (the disk is full) gets no answer at all: the Python client takes even an error response for
+//! an acknowledgement. It repeats the message for 22 s and then fails.
+//!
 //! Known limits of this release: no JSON, no keys (REGISTER, ATTESTATION and UNREGISTER are answered with status 10), no admin
 //! role, and `msg_from` is accepted without replay. Ids have exactly 8 bytes; the reference takes shorter ones.
 

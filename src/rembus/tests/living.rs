@@ -173,7 +173,11 @@ async fn a_stop_ends_listening_first_lets_answers_leave_and_then_closes() {
     world.say(client.link, Outbound::Accepted { token, qos: Qos::AtLeastOnce, outcome: Ok(()) }).await;
     assert_eq!(client.next().await, codec::ack(ID));
     assert_eq!(client.closed().await, (1001, "the gateway stops".into()));
+    // The farewell ends with the peer's own close frame.
+    let before = tokio::time::Instant::now();
+    assert!(client.socket.next().await.is_none());
     world.door.await.unwrap();
+    assert!(before.elapsed() < world.settings.farewell / 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -119,13 +119,20 @@ async fn the_slot_is_the_low_half_of_the_id() {
 }
 
 #[tokio::test]
-async fn a_refused_publication_is_answered_with_the_reason() {
+async fn a_refused_publication_gets_no_answer_that_could_pass_for_success() {
     let mut world = World::new(Settings::default());
     let mut client = world.connect().await;
     client.send(publish(Qos::AtLeastOnce, ID, "t")).await;
     let Inbound::Publish { token, .. } = world.hear().await else { panic!("not a publication") };
     world.say(client.link, Outbound::Accepted { token, qos: Qos::AtLeastOnce, outcome: Err(Refusal::DiskFull) }).await;
-    assert_eq!(client.next().await, refused(ID, "the disk is full; the message is not stored"));
+    world.say(client.link, ok(Token(1))).await;
+    assert_eq!(client.next().await, codec::response(MessageId(1), Status::OK, &[0xf6]));
+
+    // The client sends it again, and this time there is room.
+    client.send(publish(Qos::AtLeastOnce, ID, "t")).await;
+    world.hear().await;
+    world.say(client.link, Outbound::Accepted { token, qos: Qos::AtLeastOnce, outcome: Ok(()) }).await;
+    assert_eq!(client.next().await, codec::ack(ID));
 }
 
 #[tokio::test]
