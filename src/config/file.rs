@@ -48,7 +48,9 @@ impl File<'_> {
         let broken: Vec<_> = syntax.iter().map(|error| self.line_column(&error.span().unwrap_or_default()).0).collect();
         found.0.retain(|mistake| !matches!(&mistake.place, Place::File { line, .. } if broken.contains(line)));
         for error in &syntax {
-            found.add(self.place(&error.span().unwrap_or_default()), format!("not valid TOML: {}", error.message()), None);
+            let span = error.span().unwrap_or_default();
+            let message = error.message().trim_end_matches(", expected nothing");
+            found.add(self.place(&span), format!("not valid TOML: {message}"), self.unquoted(&span));
         }
         found.0.sort_by_key(|mistake| match mistake.place {
             Place::File { line, column, .. } => (line, column),
@@ -113,6 +115,15 @@ impl File<'_> {
             (None, None) => format!("[{section}] has {}", here.join(", ")),
         };
         errors.add(self.place(&key.span()), format!("unknown key `{typed}` in [{section}]"), hint);
+    }
+
+    /// What most broken lines need: quotes around their text.
+    fn unquoted(&self, span: &Range<usize>) -> Option<String> {
+        let (line, _) = self.line_column(span);
+        let (key, value) = self.text.lines().nth(line - 1)?.split('#').next()?.split_once('=')?;
+        let (key, value) = (key.trim(), value.trim());
+        let bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{']);
+        bare.then(|| format!("texts stand in quotes: {key} = \"{value}\""))
     }
 
     fn place(&self, span: &Range<usize>) -> Place {

@@ -197,6 +197,13 @@ fn broken_toml_is_told_with_its_place_and_does_not_hide_the_rest() {
 }
 
 #[test]
+fn a_text_without_quotes_is_recognised() {
+    let mistakes = Folder::with("[mqtt]\nlisten = 127.0.0.1:1883 # here\nanonymous = yes\n").mistakes();
+    assert!(mistakes.contains("gateway.toml:2:15: not valid TOML: invalid float\n"), "{mistakes}");
+    assert!(mistakes.contains("hint: texts stand in quotes: listen = \"127.0.0.1:1883\"\n"), "{mistakes}");
+}
+
+#[test]
 fn columns_count_characters_not_bytes() {
     let folder = Folder::with("[gateway]\n\"größe\" = 1\nname = \"ä\" # fine\n");
     assert!(folder.mistakes().starts_with("DIR/gateway.toml:2:1: unknown key `größe` in [gateway]"), "{}", folder.mistakes());
