@@ -39,11 +39,10 @@ fmt: ## formats
 
 sim: ## the simulation with N=200 seeds
 	@scripts/setup build
-	SIM_SEEDS=$(N) cargo test --locked --test it sim -- --nocapture
+	SIM_RUNS=$(N) cargo test --locked --test it sim::
 
-bench: ## measures, and prints a table
-	@scripts/setup test
-	cargo build --release --locked
+bench: ## measures beside mosquitto and the Python broker, and prints a table
+	@scripts/setup bench
 	bench/run
 
 venv: ## .venv with the Python clients of the README
