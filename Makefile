@@ -48,5 +48,5 @@ bench: ## measures beside mosquitto and the Python broker, and prints a table
 venv: ## .venv with the Python clients of the README
 	@scripts/setup python
 
-clean: ## removes what was built and fetched, and the data of `make run`
-	rm -rf target .duckdb .venv data
+clean: ## removes what was built and fetched; the data of `make run` stays
+	rm -rf target .duckdb .venv
