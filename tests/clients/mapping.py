@@ -207,5 +207,31 @@ async def the_package_itself_speaks_mqtt(doors):
     other.close()
 
 
+@scenario(reference=False)  # one bad value stops the tables there
+async def readings_over_mqtt_become_rows(doors):
+    dev = fresh("dev")
+    sensor = Client(doors)
+    for payload in (
+        '{"temperature":1.5,"pressure":980}',
+        '{"temperature":2}',
+        '{"temperature":"3.5"}',
+        f'{{"dn":"{dev}","temperature":4,"other":[1]}}',
+        "{}",
+        "",
+        '{"temperature":"hot"}',
+        "not json",
+        "12",
+        '["too","many","values","here"]',
+    ):
+        sensor.publish(f"{dev}/telemetry", payload, 1)
+    sensor.publish("telemetry", f'["{dev}",5,null]', 1)
+    node = await rb.component(doors.rembus)
+    rows = await node.rpc("query_telemetry", {"where": f"dn='{dev}' ORDER BY temperature", "cols": ["temperature", "pressure"]})
+    got = sorted(rows.rows(), key=lambda row: (row[0] is None, row[0]))
+    equal(got, [(1.5, 980.0), (2.0, None), (3.5, None), (4.0, None), (5.0, None), (None, None), (None, None)])
+    await node.close()
+    sensor.close()
+
+
 if __name__ == "__main__":
     main()

@@ -19,6 +19,7 @@ mod programs;
 mod rembus_peer;
 mod torn;
 
+mod at_rest;
 mod config;
 mod durability;
 mod first_light;
