@@ -48,7 +48,7 @@ fn wish() -> Wish {
             "--bench" => {}
             name if !name.starts_with('-') => wish.only.push(name.to_owned()),
             other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|relay|latency|rows|rpc]…"
+                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|relay|fan-out|idle|latency|rows|rpc]…"
             ),
         }
     }
@@ -91,6 +91,17 @@ async fn main() {
         tables.push(
             compare(&wish, "MQTT QoS 0, one to one, 100 B", &[Kind::GatewayPlain, Kind::Mosquitto], measure::Measure::Relay)
                 .await,
+        );
+    }
+    if chosen("fan-out") {
+        tables.push(
+            compare(&wish, "MQTT QoS 0, one to fifty, 100 B", &[Kind::GatewayPlain, Kind::Mosquitto], measure::Measure::FanOut)
+                .await,
+        );
+    }
+    if chosen("idle") {
+        tables.push(
+            compare(&wish, "1,000 idle MQTT connections", &[Kind::GatewayPlain, Kind::Mosquitto], measure::Measure::Idle).await,
         );
     }
     if chosen("latency") {

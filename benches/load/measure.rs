@@ -16,6 +16,8 @@ pub(crate) enum Measure {
     Qos1,
     Qos1Rembus,
     Relay,
+    FanOut,
+    Idle,
     Latency,
     Rows,
     Rpc,
@@ -25,6 +27,8 @@ impl Measure {
     pub(crate) fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Qos1 | Self::Qos1Rembus => &["acknowledged msg/s", "CPU µs/msg"],
+            Self::FanOut => &["delivered msg/s", "CPU µs/delivery"],
+            Self::Idle => &["KiB per connection", "connects/s"],
             Self::Relay => &["delivered msg/s", "CPU µs/msg"],
             Self::Latency => &["p50 ms", "p99 ms", "worst ms"],
             Self::Rows => &["rows/s", "CPU µs/row"],
@@ -38,6 +42,8 @@ impl Measure {
             Self::Qos1 => qos1(broker, time).await,
             Self::Qos1Rembus => qos1_rembus(broker, time).await,
             Self::Relay => relay(broker).await,
+            Self::FanOut => fan_out(broker).await,
+            Self::Idle => idle(broker).await,
             Self::Latency => latency(broker, seconds).await,
             Self::Rows => rows(broker).await,
             Self::Rpc => rpc(broker, time).await,
@@ -111,6 +117,63 @@ async fn relay(broker: &Broker) -> Vec<f64> {
         }
     }
     rate(broker, got, begin, cpu)
+}
+
+/// One publisher, 50 subscribers.
+async fn fan_out(broker: &Broker) -> Vec<f64> {
+    const COUNT: u64 = 10_000;
+    const READERS: u64 = 50;
+    let mut readers = tokio::task::JoinSet::new();
+    let progress = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    for n in 0..READERS {
+        let mut reader = Client::connect(broker.mqtt, &format!("reader{n}")).await;
+        reader.subscribe("load/topic").await;
+        let progress = (n == READERS - 1).then(|| progress.clone());
+        readers.spawn(async move {
+            let mut got = 0;
+            while got < COUNT {
+                reader.read_more().await;
+                while reader.take().is_some() {
+                    got += 1;
+                }
+                if let Some(progress) = &progress {
+                    progress.store(got, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    let mut writer = Client::connect(broker.mqtt, "writer").await;
+    let payload = Bytes::from(vec![b'x'; 100]);
+    let (begin, cpu) = (Instant::now(), broker.cpu_s());
+    let mut sent = 0;
+    while sent < COUNT {
+        if sent - progress.load(std::sync::atomic::Ordering::Relaxed) >= 256 {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        for _ in 0..16.min(COUNT - sent) {
+            writer.queue("load/topic", QoS::AtMostOnce, payload.clone());
+            sent += 1;
+        }
+        writer.flush().await;
+    }
+    tokio::time::timeout(Duration::from_secs(60), readers.join_all()).await.expect("every copy arrives");
+    rate(broker, COUNT * READERS, begin, cpu)
+}
+
+/// A thousand connections that say nothing.
+async fn idle(broker: &Broker) -> Vec<f64> {
+    const COUNT: usize = 1000;
+    let (before, _) = broker.memory_mb();
+    let begin = Instant::now();
+    let mut clients = Vec::new();
+    for n in 0..COUNT {
+        clients.push(Client::connect(broker.mqtt, &format!("idle{n}")).await);
+    }
+    let speed = COUNT as f64 / begin.elapsed().as_secs_f64();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (after, _) = broker.memory_mb();
+    vec![(after - before) * 1e6 / 1024.0 / COUNT as f64, speed]
 }
 
 async fn latency(broker: &Broker, seconds: u64) -> Vec<f64> {
