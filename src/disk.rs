@@ -42,6 +42,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Replaces `path` by `bytes` so that a reader sees the old or the new content, never a mix: write beside, sync, rename,
     /// sync the folder.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Moves a file or a folder to a name that is free, and makes that durable. Simulated disks need not know it.
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A shared file system; every part keeps its own handle.
@@ -103,6 +107,12 @@ impl Disk for SystemDisk {
             Some(dir) => self.sync_dir(dir),
             None => Ok(()),
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as above, and it syncs both folders")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)?;
+        [to.parent(), from.parent()].into_iter().flatten().try_for_each(|dir| self.sync_dir(dir))
     }
 }
 

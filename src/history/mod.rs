@@ -12,8 +12,12 @@
 //! | `engine/` | the lake: batches, tail, start-up check, queries (DuckDB) |
 
 pub mod command;
+#[cfg(feature = "duckdb")]
+mod engine;
 pub mod kind;
 pub mod model;
 pub mod row;
 pub mod schema;
+mod settings;
 pub mod sql;
+mod status;

@@ -1,0 +1,173 @@
+//! Moves the tail into the lake, so that no power cut can leave the catalog naming a file that is not whole.
+//!
+//! DuckDB syncs its catalog but never the Parquet files it writes (`design/storage.md`, "Durability trap"). So:
+//!
+//! 1. `COPY` each table's tail to a new file, whose name the catalog has never seen;
+//! 2. sync the files, then their folders;
+//! 3. one transaction over all tables: delete what keyed rows replace, sync the delete files that this wrote, register our files,
+//!    store the covered sequence; commit.
+//!
+//! A crash before the commit leaves files that the next start removes; a crash after it leaves log records that are skipped.
+
+use super::catalog::{self, Covered};
+use super::error::EngineError;
+use super::lake::path_text;
+use super::names::{HIDDEN, LAKE, TAIL, ident, same_key, text};
+use super::relation;
+use super::store::LakeTable;
+use crate::disk::Disk;
+use duckdb::Connection;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// One table's file, written and not yet registered.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    table: usize,
+    path: PathBuf,
+}
+
+/// Step 1. On failure nothing is left behind.
+pub(super) fn write_files(
+    conn: &Connection,
+    disk: &dyn Disk,
+    files: &Path,
+    tables: &[LakeTable],
+    covered: Covered,
+    attempt: u64,
+) -> Result<Vec<NewFile>, EngineError> {
+    let mut written = Vec::new();
+    for (place, table) in tables.iter().enumerate().filter(|(_, table)| table.tail.len() > 0) {
+        let folder = files.join(&table.stored.folder);
+        let made = make_folder(disk, &folder).and_then(|()| {
+            let path = folder.join(format!("batch-{:08x}-{}-{attempt}.parquet", covered.log_id >> 32, covered.log_seq));
+            written.push(NewFile { table: place, path: path.clone() });
+            copy(conn, table, &path)
+        });
+        if let Err(error) = made {
+            discard(disk, &written);
+            return Err(error);
+        }
+    }
+    Ok(written)
+}
+
+/// Step 2.
+pub(super) fn sync_files(disk: &dyn Disk, written: &[NewFile]) -> Result<(), EngineError> {
+    let doing = "syncing a batch";
+    for file in written {
+        disk.open(&file.path).and_then(|file| file.sync()).map_err(EngineError::io(doing))?;
+    }
+    for folder in written.iter().filter_map(|file| file.path.parent()).collect::<HashSet<_>>() {
+        disk.sync_dir(folder).map_err(EngineError::io(doing))?;
+    }
+    Ok(())
+}
+
+/// Step 3.
+pub(super) fn register(
+    conn: &Connection,
+    disk: &dyn Disk,
+    files: &Path,
+    tables: &[LakeTable],
+    written: &[NewFile],
+    covered: Covered,
+) -> Result<(), EngineError> {
+    transaction(conn, || {
+        for file in written {
+            let Some(table) = tables.get(file.table) else { continue };
+            let name = ident(&table.table.name);
+            if !table.table.keys.is_empty() {
+                let replaced = format!(
+                    "DELETE FROM {LAKE}.{name} AS l WHERE EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {})",
+                    same_key(&table.table, "n.", "l.")
+                );
+                let folder = files.join(&table.stored.folder);
+                synced(disk, &folder, || conn.execute_batch(&replaced).map_err(EngineError::sql("replacing rows")))?;
+            }
+            conn.execute_batch(&format!(
+                "CALL ducklake_add_data_files('lake', {}, {}, allow_missing => true)",
+                text(&table.table.name),
+                path_text(&file.path)
+            ))
+            .map_err(EngineError::sql("registering a batch"))?;
+        }
+        conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
+    })
+}
+
+/// Runs `work`, which makes DuckLake write files into `folder`, and syncs whatever appeared there. DuckLake writes the files of a
+/// statement while it runs, not at commit, so this is early enough.
+pub(super) fn synced<T>(
+    disk: &dyn Disk,
+    folder: &Path,
+    work: impl FnOnce() -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let doing = "syncing what a statement wrote";
+    make_folder(disk, folder)?;
+    let before: HashSet<PathBuf> = disk.list(folder).map_err(EngineError::io(doing))?.into_iter().collect();
+    let done = work()?;
+    let new: Vec<PathBuf> =
+        disk.list(folder).map_err(EngineError::io(doing))?.into_iter().filter(|name| !before.contains(name)).collect();
+    for name in &new {
+        disk.open(&folder.join(name)).and_then(|file| file.sync()).map_err(EngineError::io(doing))?;
+    }
+    if !new.is_empty() {
+        disk.sync_dir(folder).map_err(EngineError::io(doing))?;
+    }
+    Ok(done)
+}
+
+/// All of `work` or nothing.
+pub(super) fn transaction(conn: &Connection, work: impl FnOnce() -> Result<(), EngineError>) -> Result<(), EngineError> {
+    conn.execute_batch("BEGIN TRANSACTION").map_err(EngineError::sql("beginning a transaction"))?;
+    let done = work().and_then(|()| conn.execute_batch("COMMIT").map_err(EngineError::sql("committing to the lake")));
+    if done.is_err()
+        && let Err(error) = conn.execute_batch("ROLLBACK")
+    {
+        // After a failed COMMIT there is nothing left to roll back.
+        log::debug!(error:% = error; "nothing was rolled back");
+    }
+    done
+}
+
+/// Removes files that will not be registered. What cannot be removed is found as an orphan at the next start.
+pub(super) fn discard(disk: &dyn Disk, written: &[NewFile]) {
+    for file in written {
+        if let Err(error) = disk.remove(&file.path) {
+            log::debug!(error:% = error; "an unfinished batch file stays until the next start");
+        }
+    }
+}
+
+fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), EngineError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let doing = "creating a table's folder";
+    disk.create_dir_all(folder).map_err(EngineError::io(doing))?;
+    for parent in folder.ancestors().skip(1).take(3) {
+        disk.sync_dir(parent).map_err(EngineError::io(doing))?;
+    }
+    Ok(())
+}
+
+fn copy(conn: &Connection, table: &LakeTable, path: &Path) -> Result<(), EngineError> {
+    let name = ident(&table.table.name);
+    let columns = || table.table.columns.iter().map(|c| c.name.as_str()).chain(HIDDEN.iter().map(|(hidden, ..)| *hidden));
+    let source = if table.table.keys.is_empty() {
+        // In the order in which they came: the tail keeps it, and so does COPY.
+        format!("SELECT {} FROM {TAIL}.{name}", columns().map(ident).collect::<Vec<_>>().join(", "))
+    } else {
+        relation::merged(&table.table)
+    };
+    let ids: Vec<String> = columns()
+        .filter_map(|column| Some(format!("{}: {}", ident(column), table.stored.field_ids.get(&column.to_lowercase())?)))
+        .collect();
+    conn.execute_batch(&format!(
+        "COPY ({source}) TO {} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {{{}}})",
+        path_text(path),
+        ids.join(", ")
+    ))
+    .map_err(EngineError::sql("writing a batch"))
+}

@@ -1,0 +1,152 @@
+//! Questions to DuckLake's own tables, and the few changes to tables that the schema asks for.
+
+use super::error::EngineError;
+use super::names::{HIDDEN, LAKE, META, catalog_type, ident, stored_type, text};
+use crate::history::model::Table;
+use crate::message::Seq;
+use duckdb::{Connection, OptionalExt, params};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// What the newest batch wrote beside its rows, in the snapshot's `commit_extra_info`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Covered {
+    /// Which log the sequence belongs to: a log that was lost and started again counts from 1.
+    pub(super) log_id: u64,
+    pub(super) log_seq: u64,
+}
+
+impl Covered {
+    pub(super) fn seq(self) -> Seq {
+        Seq(self.log_seq)
+    }
+}
+
+/// A table as the lake has it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) id: i64,
+    /// Folder of its files, relative to the lake's files.
+    pub(super) folder: PathBuf,
+    /// Column name → DuckLake's column id, which a Parquet file names as field id.
+    pub(super) field_ids: HashMap<String, i64>,
+}
+
+/// What the snapshot `version`, or the newest, says about the log; the default if no batch was ever written.
+pub(super) fn covered(conn: &Connection, version: Option<i64>) -> Result<Covered, EngineError> {
+    let sql = format!(
+        "SELECT commit_extra_info FROM {META}.ducklake_snapshot_changes \
+         WHERE snapshot_id <= ? AND commit_extra_info LIKE '%log_seq%' ORDER BY snapshot_id DESC LIMIT 1"
+    );
+    let info: Option<String> = conn
+        .query_row(&sql, params![version.unwrap_or(i64::MAX)], |row| row.get(0))
+        .optional()
+        .map_err(EngineError::sql("reading what the lake covers"))?;
+    Ok(info.and_then(|info| serde_json::from_str(&info).ok()).unwrap_or_default())
+}
+
+/// Whether every batch of this lake came from the log `log_id`, so that sequence numbers tell their order.
+pub(super) fn knows_no_other_log(conn: &Connection, log_id: u64) -> Result<bool, EngineError> {
+    let doing = "reading what the lake covers";
+    let sql = format!(
+        "SELECT DISTINCT commit_extra_info::JSON->>'log_id' FROM {META}.ducklake_snapshot_changes \
+         WHERE commit_extra_info LIKE '%log_seq%'"
+    );
+    let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
+    let mut ids = statement.query_map([], |row| row.get::<_, Option<String>>(0)).map_err(EngineError::sql(doing))?;
+    let own = log_id.to_string();
+    ids.try_fold(true, |only, id| Ok(only && id? .is_some_and(|id| id == own))).map_err(EngineError::sql(doing))
+}
+
+/// The newest snapshot.
+pub(super) fn newest(conn: &Connection) -> Result<i64, EngineError> {
+    conn.query_row(&format!("SELECT max(snapshot_id) FROM {META}.ducklake_snapshot"), [], |row| row.get(0))
+        .map_err(EngineError::sql("reading the newest snapshot"))
+}
+
+/// The snapshot in force at a time (microseconds since 1970), if there was one.
+pub(super) fn in_force(conn: &Connection, at_us: i64) -> Result<Option<i64>, EngineError> {
+    let sql = format!("SELECT max(snapshot_id) FROM {META}.ducklake_snapshot WHERE epoch_us(snapshot_time) <= ?");
+    conn.query_row(&sql, params![at_us], |row| row.get(0)).map_err(EngineError::sql("looking for a snapshot"))
+}
+
+/// Names and catalog types of the columns that a table had at a snapshot; empty if it did not exist.
+pub(super) fn columns_at(conn: &Connection, table: &str, version: i64) -> Result<HashMap<String, (i64, String)>, EngineError> {
+    let sql = format!(
+        "SELECT c.column_name, c.column_id, c.column_type FROM {META}.ducklake_column c JOIN {META}.ducklake_table t \
+         USING (table_id) WHERE lower(t.table_name) = lower(?1) AND c.parent_column IS NULL \
+         AND t.begin_snapshot <= ?2 AND (t.end_snapshot IS NULL OR t.end_snapshot > ?2) \
+         AND c.begin_snapshot <= ?2 AND (c.end_snapshot IS NULL OR c.end_snapshot > ?2)"
+    );
+    let doing = "reading a table's columns";
+    let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
+    let rows = statement
+        .query_map(params![table, version], |row| Ok((row.get::<_, String>(0)?.to_lowercase(), (row.get(1)?, row.get(2)?))))
+        .map_err(EngineError::sql(doing))?;
+    rows.collect::<Result<_, _>>().map_err(EngineError::sql(doing))
+}
+
+/// Makes the lake's table fit the schema's: creates it, or adds the columns it lacks. The inner error is the reason why it
+/// cannot, for the operator.
+pub(super) fn fit(conn: &Connection, table: &Table) -> Result<Result<Stored, String>, EngineError> {
+    let name = format!("{LAKE}.{}", ident(&table.name));
+    if let Some(column) = table.columns.iter().find(|c| HIDDEN.iter().any(|(hidden, ..)| c.name.eq_ignore_ascii_case(hidden))) {
+        return Ok(Err(format!("column `{}` has a name that the gateway keeps for itself", column.name)));
+    }
+    let have = columns_at(conn, &table.name, newest(conn)?)?;
+    if have.is_empty() {
+        let columns: Vec<String> = wanted(table).map(|(column, sql, _)| format!("{} {sql}", ident(column))).collect();
+        conn.execute_batch(&format!("CREATE TABLE {name} ({})", columns.join(", ")))
+            .map_err(EngineError::sql("creating a table"))?;
+    } else {
+        for (column, sql, kind) in wanted(table) {
+            match have.get(&column.to_lowercase()) {
+                Some((_, stored)) if stored == kind => {}
+                Some((_, stored)) => {
+                    return Ok(Err(format!("column `{column}` is kept as {stored}, which the schema now wants as {kind}")));
+                }
+                None => conn
+                    .execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {} {sql}", ident(column)))
+                    .map_err(EngineError::sql("adding a column"))?,
+            }
+        }
+    }
+    describe(conn, table).map(Ok)
+}
+
+/// Every column that the lake's table must have: name, SQL type, catalog type.
+fn wanted(table: &Table) -> impl Iterator<Item = (&str, &'static str, &'static str)> {
+    table.columns.iter().map(|c| (c.name.as_str(), stored_type(c.kind), catalog_type(c.kind))).chain(HIDDEN)
+}
+
+fn describe(conn: &Connection, table: &Table) -> Result<Stored, EngineError> {
+    let sql = format!(
+        "SELECT t.table_id, s.path || t.path FROM {META}.ducklake_table t JOIN {META}.ducklake_schema s USING (schema_id) \
+         WHERE lower(t.table_name) = lower(?) AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL"
+    );
+    let (id, folder): (i64, String) = conn
+        .query_row(&sql, params![table.name], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(EngineError::sql("finding a table's folder"))?;
+    let columns = columns_at(conn, &table.name, newest(conn)?)?;
+    let field_ids = columns.into_iter().map(|(name, (id, _))| (name, id)).collect();
+    Ok(Stored { id, folder: PathBuf::from(folder), field_ids })
+}
+
+/// Rows of a table that queries see in the lake.
+pub(super) fn live_rows(conn: &Connection, table_id: i64) -> Result<u64, EngineError> {
+    let sql = format!(
+        "SELECT (SELECT coalesce(sum(record_count), 0) FROM {META}.ducklake_data_file \
+           WHERE table_id = ?1 AND end_snapshot IS NULL) - \
+         (SELECT coalesce(sum(delete_count), 0) FROM {META}.ducklake_delete_file WHERE table_id = ?1 AND end_snapshot IS NULL)"
+    );
+    let rows: i64 = conn
+        .query_row(&format!("SELECT ({sql})::BIGINT"), params![table_id], |row| row.get(0))
+        .map_err(EngineError::sql("counting rows"))?;
+    Ok(u64::try_from(rows).unwrap_or(0))
+}
+
+/// The statement that stores, with the transaction it is part of, how far the log is covered.
+pub(super) fn set_covered(covered: Covered) -> String {
+    let info = serde_json::to_string(&covered).expect("two numbers are always JSON");
+    format!("CALL lake.set_commit_message('gateway', 'batch', extra_info => {})", text(&info))
+}

@@ -1,0 +1,59 @@
+//! What can go wrong in the engine, and what the engine does about it.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error("the DuckLake extension is not installed; looked for `ducklake.duckdb_extension` in {}", list(.0))]
+    NoExtension(Vec<PathBuf>),
+    #[error("{doing}: {}", tell(.source))]
+    Sql { doing: &'static str, source: duckdb::Error },
+    #[error("{doing}: {source}")]
+    Io { doing: &'static str, source: std::io::Error },
+    #[error("{0}")]
+    Arrow(String),
+    #[error("history is stopping")]
+    Stopping,
+}
+
+impl EngineError {
+    pub(super) fn sql(doing: &'static str) -> impl FnOnce(duckdb::Error) -> Self {
+        move |source| Self::Sql { doing, source }
+    }
+
+    pub(super) fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+
+    /// Whether the catalog file itself is what is broken, so that only a fresh one helps. Anything that another process, a
+    /// full disk or a wrong permission can cause must not count: a good catalog would be moved aside.
+    pub(super) fn catalog_is_broken(&self) -> bool {
+        const SIGNS: [&str; 7] = [
+            "not a valid DuckDB database",
+            "Corrupt",
+            "corrupt",
+            "checksum",
+            "Serialization Error",
+            "INTERNAL Error",
+            "ducklake_metadata",
+        ];
+        match self {
+            Self::Sql { source, .. } => {
+                let text = source.to_string();
+                SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("lock")
+            }
+            _ => false,
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
+}
+
+/// DuckDB's text without its stack and without its drawing of the statement.
+fn tell(source: &duckdb::Error) -> String {
+    let text = source.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    first.chars().take(300).collect()
+}

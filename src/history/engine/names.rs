@@ -1,0 +1,101 @@
+//! How names, texts and types of the schema look in SQL.
+
+use crate::history::model::{Column, ColumnKind, Table};
+
+/// Catalog of the lake, and of the tables that hold what is not in it yet.
+pub(super) const LAKE: &str = "lake.main";
+pub(super) const TAIL: &str = "memory.tail";
+/// DuckLake's own tables.
+pub(super) const META: &str = "__ducklake_metadata_lake.main";
+
+/// Hidden columns that every lake table has: the log sequence of the record that made the row, and when it was received.
+pub(super) const HIDDEN: [(&str, &str, &str); 2] = [("_seq", "BIGINT", "int64"), ("_recv", "TIMESTAMP", "timestamp")];
+
+/// A name as SQL writes it.
+pub(super) fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text literal.
+pub(super) fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// The type under which a column is stored. DuckDB writes 128-bit integers to Parquet as doubles, which loses digits without a
+/// word; so they are kept as text and cast when read.
+pub(super) fn stored_type(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::HugeInt | ColumnKind::UHugeInt => "VARCHAR",
+        other => sql_type(other),
+    }
+}
+
+/// The type that the schema means.
+pub(super) fn sql_type(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Boolean => "BOOLEAN",
+        ColumnKind::TinyInt => "TINYINT",
+        ColumnKind::SmallInt => "SMALLINT",
+        ColumnKind::Integer => "INTEGER",
+        ColumnKind::BigInt => "BIGINT",
+        ColumnKind::HugeInt => "HUGEINT",
+        ColumnKind::UTinyInt => "UTINYINT",
+        ColumnKind::USmallInt => "USMALLINT",
+        ColumnKind::UInteger => "UINTEGER",
+        ColumnKind::UBigInt => "UBIGINT",
+        ColumnKind::UHugeInt => "UHUGEINT",
+        ColumnKind::Float => "FLOAT",
+        ColumnKind::Double => "DOUBLE",
+        ColumnKind::Text => "VARCHAR",
+        ColumnKind::Blob => "BLOB",
+        ColumnKind::Date => "DATE",
+        ColumnKind::Timestamp => "TIMESTAMP",
+    }
+}
+
+/// The stored type in the catalog's own words.
+pub(super) fn catalog_type(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::TinyInt => "int8",
+        ColumnKind::SmallInt => "int16",
+        ColumnKind::Integer => "int32",
+        ColumnKind::BigInt => "int64",
+        ColumnKind::UTinyInt => "uint8",
+        ColumnKind::USmallInt => "uint16",
+        ColumnKind::UInteger => "uint32",
+        ColumnKind::UBigInt => "uint64",
+        ColumnKind::Float => "float32",
+        ColumnKind::Double => "float64",
+        ColumnKind::HugeInt | ColumnKind::UHugeInt | ColumnKind::Text => "varchar",
+        ColumnKind::Blob => "blob",
+        ColumnKind::Date => "date",
+        ColumnKind::Timestamp => "timestamp",
+    }
+}
+
+/// Whether reading needs a cast from the stored type.
+pub(super) fn stored_as_text(kind: ColumnKind) -> bool {
+    matches!(kind, ColumnKind::HugeInt | ColumnKind::UHugeInt)
+}
+
+/// A stored column as queries see it, with its name; `from` is an alias in front of it, or empty.
+pub(super) fn visible(column: &Column, from: &str) -> String {
+    let name = ident(&column.name);
+    if stored_as_text(column.kind) {
+        format!("CAST({from}{name} AS {}) AS {name}", sql_type(column.kind))
+    } else {
+        format!("{from}{name}")
+    }
+}
+
+/// `n.a = l.a AND n.b = l.b` over the keys.
+pub(super) fn same_key(table: &Table, left: &str, right: &str) -> String {
+    let keys: Vec<String> = table
+        .keys
+        .iter()
+        .filter_map(|&i| table.columns.get(i))
+        .map(|column| format!("{left}{0} = {right}{0}", ident(&column.name)))
+        .collect();
+    keys.join(" AND ")
+}

@@ -1,0 +1,86 @@
+//! The table that a query sees, as SQL: what the lake has and what the tail has, each row once.
+
+use super::arrow::flag;
+use super::catalog::Covered;
+use super::names::{HIDDEN, LAKE, TAIL, ident, same_key, sql_type, visible};
+use crate::history::model::Table;
+use std::collections::HashSet;
+
+/// What the table holds now. The transaction that runs it pins lake and tail at the same moment.
+pub(super) fn now(table: &Table, tail_is_empty: bool) -> String {
+    let name = ident(&table.name);
+    let columns = visible_columns(table, "");
+    if tail_is_empty {
+        return format!("(SELECT {columns} FROM {LAKE}.{name}) AS {name}");
+    }
+    if table.keys.is_empty() {
+        return format!("(SELECT {columns} FROM {LAKE}.{name} UNION ALL SELECT {columns} FROM {TAIL}.{name}) AS {name}");
+    }
+    let same = same_key(table, "n.", "l.");
+    format!(
+        "(SELECT {} FROM {LAKE}.{name} AS l WHERE NOT EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {same}) \
+         UNION ALL SELECT {columns} FROM ({}) AS m) AS {name}",
+        visible_columns(table, "l."),
+        merged(table)
+    )
+}
+
+/// The rows of a keyed table's tail, each merged with the lake's row of the same key; stored columns and hidden ones.
+pub(super) fn merged(table: &Table) -> String {
+    let name = ident(&table.name);
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| {
+            let column = ident(&column.name);
+            // The hidden sequence is never null, so its absence means that the lake does not know the key.
+            format!("CASE WHEN n.{} OR l._seq IS NULL THEN n.{column} ELSE l.{column} END AS {column}", flag(i))
+        })
+        .collect();
+    let hidden: Vec<String> = HIDDEN.iter().map(|(hidden, ..)| format!("n.{hidden} AS {hidden}")).collect();
+    format!(
+        "SELECT {}, {} FROM {TAIL}.{name} AS n LEFT JOIN {LAKE}.{name} AS l ON {}",
+        columns.join(", "),
+        hidden.join(", "),
+        same_key(table, "n.", "l.")
+    )
+}
+
+/// What an append table held at a time: the snapshot then in force, and what had been received by then but reached the lake
+/// only later, or not yet. `had` are the columns of that snapshot; `later` is what the snapshot covers of the present log.
+pub(super) fn then(table: &Table, version: i64, had: &HashSet<String>, later: Option<Covered>, at_us: i64) -> String {
+    let name = ident(&table.name);
+    let old: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| {
+            if had.contains(&column.name.to_lowercase()) {
+                visible(column, "")
+            } else {
+                format!("NULL::{} AS {}", sql_type(column.kind), ident(&column.name))
+            }
+        })
+        .collect();
+    let snapshot = format!("SELECT {} FROM {LAKE}.{name} AT (VERSION => {version})", old.join(", "));
+    let Some(covered) = later else {
+        return format!("({snapshot}) AS {name}");
+    };
+    let columns = visible_columns(table, "");
+    let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
+    format!(
+        "({snapshot} UNION ALL SELECT {columns} FROM {LAKE}.{name} WHERE _seq > {} AND {received} \
+         UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) AS {name}",
+        covered.log_seq
+    )
+}
+
+/// What the lake alone has, with row ids: where deletions look for their rows.
+pub(super) fn stored_with_rowid(table: &Table) -> String {
+    let name = ident(&table.name);
+    format!("(SELECT rowid AS _row, {} FROM {LAKE}.{name}) AS {name}", visible_columns(table, ""))
+}
+
+fn visible_columns(table: &Table, from: &str) -> String {
+    table.columns.iter().map(|column| visible(column, from)).collect::<Vec<_>>().join(", ")
+}

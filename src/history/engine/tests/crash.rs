@@ -1,0 +1,166 @@
+//! A batch abandoned at every stage, and damage found at the start.
+
+use super::*;
+use std::path::PathBuf;
+
+fn files(dir: &Path, table: &str) -> Vec<PathBuf> {
+    let folder = dir.join("lake/files/main").join(table);
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut all: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+/// What the log does after a restart: everything above the covered sequence comes again.
+fn replay(store: &mut Store, last: u64) {
+    for seq in store.covered().0 + 1..=last {
+        add(store, seq);
+    }
+}
+
+#[test]
+fn a_crash_after_the_copy_costs_nothing_and_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (1..=10).for_each(|seq| add(&mut store, seq));
+    store.prepare(Seq(10)).unwrap();
+    assert_eq!(files(dir.path(), "readings").len(), 1);
+    drop(store);
+
+    let (mut store, opened) = open_with(dir.path(), &schema());
+    assert_eq!((opened.orphans, store.covered()), (1, Seq(0)));
+    assert_eq!(files(dir.path(), "readings").len(), 0);
+    replay(&mut store, 10);
+    assert_eq!(readings(&mut store), (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_crash_after_the_commit_brings_no_row_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    (1..=10).for_each(|seq| add(&mut store, seq));
+    store.batch(Seq(10)).unwrap();
+    add(&mut store, 11);
+    drop(store);
+
+    let mut store = open(dir.path());
+    assert_eq!(store.covered(), Seq(10));
+    replay(&mut store, 11);
+    assert_eq!(readings(&mut store), (1..=11).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_under_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    add(&mut store, 1);
+    let first = store.prepare(Seq(1)).unwrap();
+    let second = store.prepare(Seq(1)).unwrap();
+    assert_ne!(format!("{first:?}"), format!("{second:?}"));
+    store.commit(&second, Seq(1)).unwrap();
+    assert_eq!(readings(&mut store), [1]);
+}
+
+#[test]
+fn another_log_is_read_from_its_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    add(&mut store, 5);
+    store.batch(Seq(5)).unwrap();
+    drop(store);
+
+    let (mut store, _) = Store::open(&settings(dir.path()), &schema(), SystemDisk::shared(), LOG + 1).unwrap();
+    assert_eq!(store.covered(), Seq(0));
+    assert_eq!(readings(&mut store), [5]);
+}
+
+#[test]
+fn a_torn_file_is_set_aside_and_the_rest_is_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    for seq in 1..=3 {
+        add(&mut store, seq);
+        store.batch(Seq(seq)).unwrap();
+    }
+    drop(store);
+    let torn = files(dir.path(), "readings").into_iter().find(|path| path.to_string_lossy().contains("-2-")).unwrap();
+    std::fs::write(&torn, b"").unwrap();
+
+    let (mut store, opened) = open_with(dir.path(), &schema());
+    let [damage] = opened.damage.as_slice() else { panic!("{opened:?}") };
+    assert_eq!((damage.table.as_str(), damage.rows, &damage.file), ("readings", 1, &torn));
+    assert!(damage.what.starts_with("has 0 bytes instead of"), "{}", damage.what);
+    assert_eq!(readings(&mut store), [1, 3]);
+    assert_eq!(store.usable()[0].rows_in_lake, 2);
+    assert!(dir.path().join("lake/quarantine").read_dir().unwrap().next().is_some());
+    // And it is said once only.
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn a_missing_file_and_one_with_a_wrong_end_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    for seq in 1..=3 {
+        add(&mut store, seq);
+        store.batch(Seq(seq)).unwrap();
+    }
+    drop(store);
+    let all = files(dir.path(), "readings");
+    std::fs::remove_file(&all[0]).unwrap();
+    let mut bytes = std::fs::read(&all[1]).unwrap();
+    let len = bytes.len();
+    bytes[len - 4..].copy_from_slice(b"\0\0\0\0");
+    std::fs::write(&all[1], bytes).unwrap();
+
+    let (mut store, opened) = open_with(dir.path(), &schema());
+    let mut found: Vec<_> = opened.damage.iter().map(|damage| damage.what.as_str()).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["does not end like a Parquet file", "is missing"]);
+    assert_eq!(readings(&mut store), [3]);
+}
+
+#[test]
+fn a_broken_catalog_is_set_aside_with_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    add(&mut store, 1);
+    store.batch(Seq(1)).unwrap();
+    drop(store);
+    std::fs::write(dir.path().join("lake/catalog.ducklake"), vec![7; 20_000]).unwrap();
+
+    let (mut store, opened) = open_with(dir.path(), &schema());
+    assert!(opened.fresh.is_some());
+    assert_eq!(store.covered(), Seq(0));
+    replay(&mut store, 2);
+    assert_eq!(readings(&mut store), [1, 2]);
+    let kept = dir.path().join("lake/quarantine/lake/files/main/readings");
+    assert_eq!(kept.read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn the_data_folder_can_be_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let mut store = open(&from);
+    add(&mut store, 1);
+    store.batch(Seq(1)).unwrap();
+    drop(store);
+    #[expect(clippy::disallowed_methods, reason = "an operator moves the folder")]
+    std::fs::rename(&from, &to).unwrap();
+
+    let mut store = open(&to);
+    add(&mut store, 2);
+    store.batch(Seq(2)).unwrap();
+    assert_eq!(readings(&mut store), [1, 2]);
+}
+
+#[test]
+fn a_missing_extension_is_an_error_that_names_where_it_was_looked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.library_dirs = vec![dir.path().to_path_buf()];
+    let error = Store::open(&settings, &schema(), SystemDisk::shared(), LOG).unwrap_err();
+    assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+}

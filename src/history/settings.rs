@@ -1,0 +1,55 @@
+//! What the engine needs to know before it opens the lake.
+
+use crate::config;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How the lake is kept and asked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Everything of the lake is below this folder, so that it can be moved: the catalog, the files, the quarantine.
+    pub lake: PathBuf,
+    /// Where DuckDB spills what does not fit into `memory_limit`.
+    pub temp: PathBuf,
+    /// Rows wait this long for a batch at most.
+    pub batch_interval: Duration,
+    /// So many rows above the lake make a batch at once.
+    pub batch_rows: usize,
+    /// Limit of DuckDB's buffers, in bytes.
+    pub memory_limit: u64,
+    pub query_timeout: Duration,
+    /// A result with more rows is an error, never cut short silently.
+    pub query_rows: usize,
+    /// A result with more bytes of Arrow IPC is an error.
+    pub query_bytes: usize,
+    /// Folders in which `ducklake.duckdb_extension` may be, best first.
+    pub library_dirs: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// The operator's settings for the data folder `data`.
+    #[must_use]
+    pub fn new(data: &Path, history: &config::History) -> Self {
+        // DuckLake keeps the path of its files in the catalog and wants it absolute; the lake itself stays movable.
+        let data = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
+        Self {
+            lake: data.join("lake"),
+            temp: data.join("lake").join("tmp"),
+            batch_interval: history.batch_interval,
+            batch_rows: history.batch_rows.max(1),
+            memory_limit: history.memory_limit,
+            query_timeout: history.query_timeout,
+            query_rows: history.query_rows,
+            query_bytes: 60 << 20,
+            library_dirs: library_dirs(),
+        }
+    }
+}
+
+/// Where the extension is looked for: what the environment says, beside the installed binary, where the build found it.
+fn library_dirs() -> Vec<PathBuf> {
+    let environment = std::env::var_os("REMBUS_GATEWAY_LIB_DIR").map(PathBuf::from);
+    let installed = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.join("lib/rembus-gateway")));
+    let developer = option_env!("REMBUS_GATEWAY_DEV_LIB_DIR").map(PathBuf::from);
+    [environment, installed, developer].into_iter().flatten().collect()
+}
