@@ -11,9 +11,12 @@
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
 //! | `engine/` | the lake: batches, tail, start-up check, queries (DuckDB) |
 
+#[cfg(not(feature = "duckdb"))]
+mod absent;
 pub mod command;
 #[cfg(feature = "duckdb")]
 mod engine;
+mod handle;
 pub mod kind;
 pub mod model;
 pub mod row;
@@ -21,3 +24,7 @@ pub mod schema;
 mod settings;
 pub mod sql;
 mod status;
+
+pub use handle::{CommandLog, History};
+pub use settings::Settings;
+pub use status::{HistoryStatus, Phase, TableStatus};

@@ -1,7 +1,9 @@
 //! What history tells about itself, for `/metrics` and `status`.
 
 use crate::message::Seq;
+use crate::metrics;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One consistent look at the engine.
 #[derive(Debug, Clone, Default)]
@@ -48,4 +50,58 @@ pub struct TableStatus {
     pub rejected: BTreeMap<String, u64>,
     /// Why the table cannot be used, if so.
     pub refused: Option<String>,
+}
+
+/// The one copy that the engine writes and others read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedStatus(Arc<Mutex<HistoryStatus>>);
+
+impl SharedStatus {
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut HistoryStatus) -> T) -> T {
+        // A panic while it is held leaves plain numbers behind, each of them whole.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn copy(&self) -> HistoryStatus {
+        self.update(|status| status.clone())
+    }
+}
+
+impl HistoryStatus {
+    /// Why history does not work at present; `None` if it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match &self.phase {
+            Phase::Opening => Some("the lake is being opened".to_owned()),
+            Phase::Running => None,
+            Phase::Unavailable(why) => Some(why.clone()),
+            Phase::Closed => Some("history is closed".to_owned()),
+        }
+    }
+}
+
+impl From<HistoryStatus> for metrics::History {
+    fn from(status: HistoryStatus) -> Self {
+        let table = |table: TableStatus| metrics::Table {
+            rows_in_lake: table.rows_in_lake,
+            rows_in_tail: table.rows_in_tail,
+            rows_taken: table.rows_taken,
+            rejected: table.rejected,
+        };
+        Self {
+            trouble: status.trouble(),
+            ingested: status.ingested,
+            covered: status.covered,
+            lag: status.lag,
+            batches: status.batches,
+            batch_failures: status.batch_failures,
+            unreadable_records: status.unreadable_records,
+            queries: status.queries,
+            queries_failed: status.queries_failed,
+            queries_busy: status.queries_busy,
+            commands: status.commands,
+            commands_failed: status.commands_failed,
+            tables: status.tables.into_iter().map(|(name, status)| (name, table(status))).collect(),
+        }
+    }
 }

@@ -16,8 +16,12 @@ use std::sync::Arc;
 pub(super) fn batch(table: &Table, rows: &[TailRow]) -> Result<RecordBatch, EngineError> {
     let keyed = !table.keys.is_empty();
     let mut names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let mut arrays: Vec<ArrayRef> =
-        table.columns.iter().enumerate().map(|(i, column)| array(column.kind, rows.iter().map(move |row| row.cells.get(i)))).collect();
+    let mut arrays: Vec<ArrayRef> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| array(column.kind, rows.iter().map(move |row| row.cells.get(i))))
+        .collect();
     names.extend(HIDDEN.iter().map(|(name, ..)| (*name).to_owned()));
     arrays.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.seq.0.cast_signed()))));
     arrays.push(Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.received_us))));

@@ -55,7 +55,7 @@ pub(super) fn knows_no_other_log(conn: &Connection, log_id: u64) -> Result<bool,
     let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
     let mut ids = statement.query_map([], |row| row.get::<_, Option<String>>(0)).map_err(EngineError::sql(doing))?;
     let own = log_id.to_string();
-    ids.try_fold(true, |only, id| Ok(only && id? .is_some_and(|id| id == own))).map_err(EngineError::sql(doing))
+    ids.try_fold(true, |only, id| Ok(only && id?.is_some_and(|id| id == own))).map_err(EngineError::sql(doing))
 }
 
 /// The newest snapshot.

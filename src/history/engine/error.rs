@@ -1,5 +1,6 @@
 //! What can go wrong in the engine, and what the engine does about it.
 
+use crate::wal::WalError;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
@@ -10,10 +11,10 @@ pub(crate) enum EngineError {
     Sql { doing: &'static str, source: duckdb::Error },
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: std::io::Error },
-    #[error("{0}")]
+    #[error("the log: {0}")]
+    Log(#[from] WalError),
+    #[error("making Arrow of rows: {0}")]
     Arrow(String),
-    #[error("history is stopping")]
-    Stopping,
 }
 
 impl EngineError {

@@ -10,18 +10,25 @@
 //! | `relation.rs` | the table a query sees, as SQL |
 //! | `query.rs` | runs it, packs the answer |
 //! | `store.rs` | all of that behind one door, on one thread |
+//! | `follow.rs`, `session.rs` | that thread: follows the log |
+//! | `front.rs` | the other side: admission, deadlines |
 
 mod arrow;
 mod batch;
 mod catalog;
 mod error;
+mod follow;
+mod front;
 mod lake;
 mod names;
 mod query;
 mod relation;
+mod session;
 mod store;
 mod tail;
 mod verify;
+
+pub(super) use front::Engine;
 
 #[cfg(test)]
 mod tests;

@@ -129,7 +129,11 @@ fn check(schema: &SchemaRef) -> Result<(), CallError> {
     let bad = schema.fields().iter().find(|field| {
         matches!(
             field.data_type(),
-            DataType::Interval(_) | DataType::Union(..) | DataType::Map(..) | DataType::Struct(_) | DataType::FixedSizeBinary(_)
+            DataType::Interval(_)
+                | DataType::Union(..)
+                | DataType::Map(..)
+                | DataType::Struct(_)
+                | DataType::FixedSizeBinary(_)
         )
     });
     match bad {

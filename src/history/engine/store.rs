@@ -52,7 +52,12 @@ pub(super) struct Opened {
 
 impl Store {
     /// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
-    pub(super) fn open(settings: &Settings, schema: &Schema, disk: SharedDisk, log_id: u64) -> Result<(Self, Opened), EngineError> {
+    pub(super) fn open(
+        settings: &Settings,
+        schema: &Schema,
+        disk: SharedDisk,
+        log_id: u64,
+    ) -> Result<(Self, Opened), EngineError> {
         let mut opened = Opened::default();
         let conn = match lake::open(settings).and_then(|conn| catalog::newest(&conn).map(|_| conn)) {
             Ok(conn) => conn,
@@ -169,7 +174,10 @@ impl Store {
         let name = ident(&table.table.name);
         let (sql, cells) = predicate;
         let statement = if table.table.columns.iter().any(|column| stored_as_text(column.kind)) {
-            format!("DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql})", relation::stored_with_rowid(&table.table))
+            format!(
+                "DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql})",
+                relation::stored_with_rowid(&table.table)
+            )
         } else {
             format!("DELETE FROM {LAKE}.{name} AS {name} WHERE {sql}")
         };

@@ -97,7 +97,8 @@ impl Tail {
             create(conn, &self.table)?;
         }
         let doing = "adding rows to the tail";
-        let mut appender = conn.appender_to_catalog_and_db(&self.table.name, "memory", "tail").map_err(EngineError::sql(doing))?;
+        let mut appender =
+            conn.appender_to_catalog_and_db(&self.table.name, "memory", "tail").map_err(EngineError::sql(doing))?;
         // In pieces, because one frame may carry a million rows and the Arrow copy of them should not be another million.
         for rows in self.rows.chunks(2 * LOOSE_ROWS) {
             appender.append_record_batch(arrow::batch(&self.table, rows)?).map_err(EngineError::sql(doing))?;

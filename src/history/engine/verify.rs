@@ -156,10 +156,8 @@ pub(super) fn remove_orphans(conn: &Connection, files: &Path, disk: &dyn Disk) -
     let doing = "listing files that wait for removal";
     let sql = format!("SELECT path FROM {META}.ducklake_files_scheduled_for_deletion");
     let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
-    let waiting: Vec<String> = statement
-        .query_map([], |row| row.get(0))
-        .and_then(Iterator::collect)
-        .map_err(EngineError::sql(doing))?;
+    let waiting: Vec<String> =
+        statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(EngineError::sql(doing))?;
     known.extend(waiting.into_iter().map(|path| files.join(path)));
     let mut removed = 0;
     for folder in folders(conn, files)? {
@@ -181,7 +179,8 @@ pub(super) fn remove_orphans(conn: &Connection, files: &Path, disk: &dyn Disk) -
 /// A name that the gateway or DuckLake gives; what somebody else put there stays.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    path.extension().is_some_and(|extension| extension == "parquet") && (name.starts_with("batch-") || name.starts_with("ducklake-"))
+    path.extension().is_some_and(|extension| extension == "parquet")
+        && (name.starts_with("batch-") || name.starts_with("ducklake-"))
 }
 
 fn folders(conn: &Connection, files: &Path) -> Result<HashSet<PathBuf>, EngineError> {

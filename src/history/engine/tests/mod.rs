@@ -1,6 +1,7 @@
 //! Stories with the real DuckDB.
 
 mod crash;
+mod gateway;
 mod reads;
 
 use super::store::{Opened, Store};

@@ -116,7 +116,9 @@ fn the_past_shows_what_had_been_received_by_then() {
     let start = now_us();
     // Received at start + 1 s, 2 s, 3 s: after the table's first snapshot, which is now.
     for seq in 1..=3 {
-        store.append("readings", vec![reading("a", i128::from(seq))], Seq(seq), start + us(second) * seq.cast_signed()).unwrap();
+        store
+            .append("readings", vec![reading("a", i128::from(seq))], Seq(seq), start + us(second) * seq.cast_signed())
+            .unwrap();
     }
     let seen = |store: &mut Store, at: i64| {
         let batches = ask_at(store, "readings", "SELECT n FROM {} ORDER BY n", Some(at)).unwrap();
@@ -238,7 +240,9 @@ fn a_stopped_query_ends_with_an_answer() {
 fn statements_can_reach_nothing_but_the_lake() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    for sql in ["SELECT * FROM read_text('/etc/hostname')", "COPY (SELECT 1) TO '/tmp/leak.csv'", "SET threads = 9", "INSTALL httpfs"] {
+    for sql in
+        ["SELECT * FROM read_text('/etc/hostname')", "COPY (SELECT 1) TO '/tmp/leak.csv'", "SET threads = 9", "INSTALL httpfs"]
+    {
         let error = ask(&mut store, "readings", sql).unwrap_err();
         assert!(error.text.contains("disabled by configuration") || error.text.contains("locked"), "{sql}: {}", error.text);
     }
@@ -282,10 +286,17 @@ fn a_column_is_added_and_a_changed_type_is_refused_by_name() {
 
     let other = vec![column("dn", ColumnKind::Text), column("n", ColumnKind::Text)];
     let fine = vec![column("x", ColumnKind::Text)];
-    let tables = vec![table("readings", other, vec![]), table("fine", fine, vec![]), table("bad", vec![column("_SEQ", ColumnKind::Text)], vec![])];
+    let tables = vec![
+        table("readings", other, vec![]),
+        table("fine", fine, vec![]),
+        table("bad", vec![column("_SEQ", ColumnKind::Text)], vec![]),
+    ];
     let (mut store, _) = open_with(dir.path(), &Schema { tables });
     let error = ask(&mut store, "readings", "SELECT 1 FROM {}").unwrap_err();
-    assert_eq!(error.text, "table readings is not available: column `n` is kept as int64, which the schema now wants as varchar");
+    assert_eq!(
+        error.text,
+        "table readings is not available: column `n` is kept as int64, which the schema now wants as varchar"
+    );
     assert!(ask(&mut store, "bad", "SELECT 1 FROM {}").is_err());
     assert!(ask(&mut store, "fine", "SELECT 1 FROM {}").is_ok());
     assert_eq!(store.refused().count(), 2);

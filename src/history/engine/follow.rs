@@ -1,0 +1,209 @@
+//! Follows the log: opens the lake, takes records in order, decides when a batch is due, answers what queries ask for.
+//!
+//! ```text
+//!            ┌────────── pause, longer each time ◀──────────┐
+//!            ▼                                              │
+//! start ─▶ open the lake ─▶ read · apply · batch · answer ─▶ something failed of which only a new opening tells the extent
+//!            └─ fails ─▶ unavailable, said to callers ──────┘
+//! ```
+//! A batch that fails without changing anything (no room, for example) is tried again without opening anew; rows gather meanwhile
+//! up to a bound, then they wait in the log.
+
+use super::error::EngineError;
+use super::query::Pinned;
+use super::session::{Session, Turn};
+use super::store::Store;
+use super::verify::FileKind;
+use crate::clock::SharedClock;
+use crate::disk::SystemDisk;
+use crate::history::model::{CallError, Schema};
+use crate::history::settings::Settings;
+use crate::history::status::{Phase, SharedStatus};
+use crate::message::Seq;
+use crate::wal::LogHandle;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Outcomes of changes that are remembered for callers who ask late.
+const OUTCOMES: usize = 1024;
+
+/// What the front asks for. Its semaphores bound how many there are.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// A view that has every record up to `upto`.
+    Pin { table: String, at_us: Option<i64>, upto: Seq, reply: oneshot::Sender<Result<Pinned, CallError>> },
+    /// How the change in record `seq` went.
+    Applied { seq: Seq, reply: oneshot::Sender<Result<(), CallError>> },
+    /// A last batch, then the end.
+    Close { reply: oneshot::Sender<()> },
+}
+
+/// How changes went, newest last.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes(VecDeque<(Seq, Result<(), CallError>)>);
+
+impl Outcomes {
+    pub(super) fn add(&mut self, seq: Seq, outcome: Result<(), CallError>) {
+        if self.0.len() >= OUTCOMES {
+            self.0.pop_front();
+        }
+        self.0.push_back((seq, outcome));
+    }
+
+    pub(super) fn find(&self, seq: Seq) -> Option<Result<(), CallError>> {
+        self.0.iter().rev().find(|(of, _)| *of == seq).map(|(_, outcome)| outcome.clone())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) settings: Arc<Settings>,
+    pub(super) schema: Arc<Schema>,
+    pub(super) log: LogHandle,
+    pub(super) clock: SharedClock,
+    pub(super) status: SharedStatus,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    /// Asks that cannot be answered yet.
+    pub(super) waiting: Vec<Ask>,
+    pub(super) outcomes: Outcomes,
+}
+
+impl Follower {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        schema: Arc<Schema>,
+        log: LogHandle,
+        clock: SharedClock,
+        status: SharedStatus,
+        asks: mpsc::Receiver<Ask>,
+    ) -> Self {
+        Self { settings, schema, log, clock, status, asks, waiting: Vec::new(), outcomes: Outcomes::default() }
+    }
+
+    /// Until somebody closes it, or everybody who could is gone.
+    pub(super) async fn run(mut self) {
+        let closing = self.work().await;
+        self.status.update(|status| status.phase = Phase::Closed);
+        if let Some(reply) = closing
+            && reply.send(()).is_err()
+        {
+            log::debug!("nobody waited for history to close");
+        }
+    }
+
+    async fn work(&mut self) -> Option<oneshot::Sender<()>> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let failed = match self.open() {
+                Ok(store) => {
+                    let began = self.clock.mono();
+                    match self.follow(store).await {
+                        Ok(closing) => return closing,
+                        Err(error) => {
+                            if self.clock.mono().since(began) > PAUSE_MAX {
+                                pause = PAUSE_MIN;
+                            }
+                            error
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            log::error!(error:% = failed, retry_s = pause.as_secs(); "history is not available");
+            let why = format!("history is not available: {failed}");
+            self.status.update(|status| {
+                status.last_error = Some(why.clone());
+                status.phase = Phase::Unavailable(why.clone());
+            });
+            if let Some(closing) = self.rest(pause, &why).await {
+                return closing;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn open(&self) -> Result<Store, EngineError> {
+        let began = self.clock.mono();
+        let (store, opened) = Store::open(&self.settings, &self.schema, SystemDisk::shared(), self.log.log_id())?;
+        if let Some(why) = &opened.fresh {
+            log::error!(why:%; "the lake's catalog cannot be read: moved to `lake/quarantine` with its files, a fresh lake was \
+                started and takes what the log still has");
+        }
+        for damage in &opened.damage {
+            let file = damage.file.display();
+            match damage.kind {
+                FileKind::Rows => log::error!(table = damage.table, file:%, rows_lost = damage.rows;
+                    "a file of the lake {}: moved to `lake/quarantine`, its rows are gone", damage.what),
+                FileKind::Deletions => log::error!(table = damage.table, file:%, rows_back = damage.rows;
+                    "a file of deletions {}: moved to `lake/quarantine`, the rows it deleted are back", damage.what),
+            }
+        }
+        for (table, why) in store.refused() {
+            log::error!(table, why; "history of this table is refused: the lake has it otherwise than the schema wants it");
+        }
+        let milliseconds = self.clock.mono().since(began).as_millis();
+        log::info!(covered:% = store.covered(), tables = store.usable().len(), leftovers = opened.orphans, milliseconds;
+            "the lake is open");
+        self.status.update(|status| {
+            status.phase = Phase::Running;
+            status.covered = store.covered();
+            status.ingested = store.covered();
+            for table in store.usable() {
+                let shown = status.tables.entry(table.table.name.clone()).or_default();
+                (shown.rows_in_lake, shown.rows_in_tail, shown.refused) = (table.rows_in_lake, 0, None);
+            }
+            for (table, why) in store.refused() {
+                status.tables.entry(table.to_owned()).or_default().refused = Some(why.to_owned());
+            }
+        });
+        Ok(store)
+    }
+
+    /// Works with an open lake, and closes it. `Ok`: somebody asked for the end, or nobody is there any more.
+    async fn follow(&mut self, store: Store) -> Result<Option<oneshot::Sender<()>>, EngineError> {
+        let mut session = Session::new(self, store);
+        let ended = loop {
+            match session.turn(self).await {
+                Ok(Turn::Goes) => {}
+                Ok(Turn::Abandoned) => break Ok(None),
+                Ok(Turn::Closed(reply)) => break Ok(Some(reply)),
+                Err(error) => break Err(error),
+            }
+        };
+        // The lake is not opened again under a running query. Each has its deadline, so this ends.
+        while ended.is_err() && session.store.in_use() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ended
+    }
+
+    /// Says no to everybody for a while. Returns something when the end came meanwhile: as [`follow`](Self::follow).
+    async fn rest(&mut self, pause: Duration, why: &str) -> Option<Option<oneshot::Sender<()>>> {
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        loop {
+            let ask = match waiting.next() {
+                Some(ask) => ask,
+                None => tokio::select! {
+                    () = &mut over => return None,
+                    ask = self.asks.recv() => match ask {
+                        Some(ask) => ask,
+                        None => return Some(None),
+                    },
+                },
+            };
+            // Whoever asked may have given up.
+            let told = match ask {
+                Ask::Pin { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
+                Ask::Applied { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
+                Ask::Close { reply } => return Some(Some(reply)),
+            };
+            log::trace!(told; "refused without a lake");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The follower's work while the lake is open, one turn at a time.
+
+use super::error::EngineError;
+use super::follow::{Ask, Follower};
+use super::store::{BatchError, DeleteError, Store};
+use crate::clock::{Mono, Wall};
+use crate::history::command::{Action, Command};
+use crate::history::model::CallError;
+use crate::history::row;
+use crate::message::{self, Seq, kind};
+use crate::wal::{LogState, Reader, Record};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Bytes of the log that are taken at once, so that asks are answered in between.
+const READ_BYTES: usize = 256 << 10;
+/// Asks taken at once while records come.
+const ASKS: usize = 64;
+/// While batches fail, rows gather up to so many times of what a batch has.
+const BACKLOG: usize = 4;
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Rejected rows are summed up for so long before they are told again.
+const REJECTS_EVERY: Duration = Duration::from_secs(60);
+/// The log hears so seldom that records without rows are not needed.
+const RELEASE_EVERY: u64 = 4096;
+
+#[derive(Debug)]
+pub(super) enum Turn {
+    Goes,
+    /// Nobody is there any more.
+    Abandoned,
+    /// The last batch is written; the one who asked waits to hear that the lake is closed.
+    Closed(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) store: Store,
+    reader: Reader,
+    state: watch::Receiver<LogState>,
+    /// Read and not yet applied.
+    records: VecDeque<Record>,
+    ingested: Seq,
+    released: Seq,
+    /// When the oldest row above the lake came.
+    oldest: Option<Mono>,
+    /// After a failed batch: not before then, and how long to wait after the next failure.
+    retry: Option<Mono>,
+    retry_pause: Duration,
+    /// By table and cause: how many, and the first one's words.
+    rejects: BTreeMap<(String, &'static str), (u64, String)>,
+    rejects_told: Option<Mono>,
+}
+
+impl Session {
+    pub(super) fn new(follower: &Follower, store: Store) -> Self {
+        let covered = store.covered();
+        Self {
+            reader: follower.log.reader(covered.next()),
+            state: follower.log.state(),
+            records: VecDeque::new(),
+            ingested: covered,
+            released: covered,
+            oldest: None,
+            retry: None,
+            retry_pause: RETRY_MIN,
+            rejects: BTreeMap::new(),
+            rejects_told: None,
+            store,
+        }
+    }
+
+    /// Takes some records if there are any, else waits for something to happen.
+    pub(super) async fn turn(&mut self, follower: &mut Follower) -> Result<Turn, EngineError> {
+        self.take(follower).await?;
+        if self.batch_is_due(follower) {
+            self.batch(follower).await?;
+        }
+        self.tell(follower);
+        self.answer(follower)?;
+        let idle = self.records.is_empty() && !self.has_news();
+        let next = if idle || !self.may_take(follower) {
+            let wake = self.next_wake(follower);
+            tokio::select! {
+                ask = follower.asks.recv() => Some(ask),
+                news = self.state.changed(), if self.may_take(follower) => {
+                    if news.is_err() {
+                        return Ok(Turn::Abandoned);
+                    }
+                    None
+                }
+                () = tokio::time::sleep(wake) => None,
+            }
+        } else {
+            None
+        };
+        match next {
+            None => {}
+            Some(None) => return Ok(Turn::Abandoned),
+            Some(Some(ask)) => follower.waiting.push(ask),
+        }
+        while follower.waiting.len() < ASKS
+            && let Ok(ask) = follower.asks.try_recv()
+        {
+            follower.waiting.push(ask);
+        }
+        let closing = follower.waiting.iter().position(|ask| matches!(ask, Ask::Close { .. }));
+        match closing.map(|place| follower.waiting.swap_remove(place)) {
+            Some(Ask::Close { reply }) => {
+                self.close(follower).await;
+                Ok(Turn::Closed(reply))
+            }
+            _ => Ok(Turn::Goes),
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.state.has_changed().unwrap_or(false)
+    }
+
+    /// Whether more rows may gather.
+    fn may_take(&self, follower: &Follower) -> bool {
+        self.store.tail_rows() < BACKLOG * follower.settings.batch_rows
+            && self.store.tail_bytes() < BACKLOG * tail_bytes(follower)
+    }
+
+    /// Reads from the log and applies what was read, until there is a reason to stop.
+    async fn take(&mut self, follower: &mut Follower) -> Result<(), EngineError> {
+        if self.records.is_empty() && self.may_take(follower) {
+            let written = self.state.borrow_and_update().written;
+            self.records = self.reader.read(READ_BYTES)?.into();
+            // Caught up. Records that are damaged or gone have no number here, so the log's own count is the one that tells.
+            if self.records.is_empty() {
+                self.ingested = self.ingested.max(written);
+            } else {
+                // More may have been written than was read; look again before waiting.
+                self.state.mark_changed();
+            }
+        }
+        while let Some(record) = self.records.front() {
+            let seq = record.seq;
+            if !self.apply(follower).await? {
+                break;
+            }
+            self.records.pop_front();
+            self.ingested = self.ingested.max(seq);
+            if self.store.tail_rows() >= BACKLOG * follower.settings.batch_rows {
+                break;
+            }
+        }
+        if self.store.tail_rows() == 0 && self.ingested.0 >= self.released.0 + RELEASE_EVERY {
+            follower.log.release(self.ingested);
+            self.released = self.ingested;
+        }
+        Ok(())
+    }
+
+    /// Applies the first record; `false` if it has to wait for a batch that fails at present.
+    async fn apply(&mut self, follower: &mut Follower) -> Result<bool, EngineError> {
+        let Some(record) = self.records.front() else { return Ok(true) };
+        let seq = record.seq;
+        match record.kind {
+            kind::MESSAGE => {
+                let Ok(message) = message::decode(&record.body) else {
+                    follower.status.update(|status| status.unreadable_records += 1);
+                    return Ok(true);
+                };
+                let Some((table, variables)) = follower.schema.table_for(&message.topic) else { return Ok(true) };
+                let rows = row::rows(table, &variables, &message);
+                let taken = rows.rows.len() as u64;
+                for reject in rows.rejects {
+                    self.count_reject(follower, &table.name, reject);
+                }
+                if taken > 0 {
+                    self.store.append(&table.name, rows.rows, seq, micros(message.received))?;
+                    self.grown(follower);
+                    follower.status.update(|status| status.tables.entry(table.name.clone()).or_default().rows_taken += taken);
+                }
+            }
+            kind::TABLE_COMMAND => {
+                let body = record.body.clone();
+                match Command::decode(&follower.schema, &body) {
+                    Ok(command) => return self.change(follower, seq, command).await,
+                    Err(error) => {
+                        log::warn!(seq:%, error:%; "a change in the log cannot be applied");
+                        follower.status.update(|status| status.unreadable_records += 1);
+                        follower.outcomes.add(seq, Err(CallError::exception(error.to_string())));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    async fn change(&mut self, follower: &mut Follower, seq: Seq, command: Command) -> Result<bool, EngineError> {
+        let table = &command.table.name;
+        let outcome = match command.action {
+            Action::Upsert(rows) => {
+                if !rows.is_empty() {
+                    self.store.append(table, rows, seq, micros(command.received))?;
+                    self.grown(follower);
+                }
+                Ok(())
+            }
+            Action::Delete(predicate) => {
+                if self.store.tail_rows() > 0 && !self.batch(follower).await? {
+                    return Ok(false);
+                }
+                let (sql, cells) = predicate.render();
+                match self.store.delete(table, (&sql, cells), seq) {
+                    Ok(()) => Ok(()),
+                    Err(DeleteError::Refused(error)) => Err(error),
+                    Err(DeleteError::Reopen(error)) => return Err(error),
+                }
+            }
+        };
+        if let Err(error) = &outcome {
+            log::warn!(table, seq:%, error:%; "a change could not be applied");
+        }
+        follower.outcomes.add(seq, outcome);
+        Ok(true)
+    }
+
+    fn grown(&mut self, follower: &Follower) {
+        if self.oldest.is_none() {
+            self.oldest = Some(follower.clock.mono());
+        }
+    }
+
+    fn batch_is_due(&self, follower: &Follower) -> bool {
+        let now = follower.clock.mono();
+        if self.store.tail_rows() == 0 || self.retry.is_some_and(|retry| now < retry) {
+            return false;
+        }
+        self.store.tail_rows() >= follower.settings.batch_rows
+            || self.store.tail_bytes() >= tail_bytes(follower)
+            || self.oldest.is_some_and(|oldest| now.since(oldest) >= follower.settings.batch_interval)
+    }
+
+    /// Moves the tail into the lake. `false` if that failed and will be tried again.
+    async fn batch(&mut self, follower: &mut Follower) -> Result<bool, EngineError> {
+        if self.retry.is_some_and(|retry| follower.clock.mono() < retry) {
+            return Ok(false);
+        }
+        let upto = self.ingested;
+        // What the lake has, the log must have: else a power cut could bring a sequence number a second time.
+        follower.log.sync(upto).await?;
+        match self.store.batch(upto) {
+            Ok(()) => {
+                follower.log.release(upto);
+                self.released = upto;
+                (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
+                follower.status.update(|status| status.batches += 1);
+                Ok(true)
+            }
+            Err(BatchError::Reopen(error)) => {
+                follower.status.update(|status| status.batch_failures += 1);
+                Err(error)
+            }
+            Err(BatchError::Again(error)) => {
+                let (rows, retry_s) = (self.store.tail_rows(), self.retry_pause.as_secs());
+                log::error!(error:%, rows, retry_s; "a batch could not be written; its rows stay in the log and in memory");
+                follower.status.update(|status| {
+                    status.batch_failures += 1;
+                    status.last_error = Some(error.to_string());
+                });
+                self.retry = Some(follower.clock.mono().plus(self.retry_pause));
+                self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Answers the asks that can be.
+    fn answer(&mut self, follower: &mut Follower) -> Result<(), EngineError> {
+        for ask in std::mem::take(&mut follower.waiting) {
+            match ask {
+                Ask::Pin { table, at_us, upto, reply } if upto <= self.ingested => {
+                    // Whoever asked may have given up; the view ends with the answer then.
+                    let _gone = reply.send(self.store.pin(&table, at_us)?);
+                }
+                Ask::Applied { seq, reply } if seq <= self.ingested => {
+                    let unknown = || Err(CallError::exception("the change was applied, its outcome is not known any more"));
+                    let _gone = reply.send(follower.outcomes.find(seq).unwrap_or_else(unknown));
+                }
+                later => follower.waiting.push(later),
+            }
+        }
+        Ok(())
+    }
+
+    /// How long nothing needs to be done if nothing happens.
+    fn next_wake(&self, follower: &Follower) -> Duration {
+        let now = follower.clock.mono();
+        let due = self.oldest.map(|oldest| oldest.plus(follower.settings.batch_interval));
+        // A failed batch is tried again at its time; otherwise when the oldest row is old enough.
+        let batch = match (self.retry, due) {
+            (Some(retry), _) => Some(retry),
+            (None, due) => due,
+        };
+        let rejects = (!self.rejects.is_empty()).then(|| self.rejects_told.map_or(now, |told| told.plus(REJECTS_EVERY)));
+        let next = [batch, rejects].into_iter().flatten().min();
+        next.map_or(Duration::from_secs(3600), |at| at.since(now).max(Duration::from_millis(1)))
+    }
+
+    fn count_reject(&mut self, follower: &Follower, table: &str, reject: row::Reject) {
+        let count = reject.rows as u64;
+        let cause = reject.cause.name();
+        let entry = self.rejects.entry((table.to_owned(), cause)).or_insert((0, reject.text));
+        entry.0 += count;
+        follower.status.update(|status| {
+            *status.tables.entry(table.to_owned()).or_default().rejected.entry(cause.to_owned()).or_default() += count;
+        });
+    }
+
+    /// Keeps the status fresh, and sums up rejected rows for the log.
+    fn tell(&mut self, follower: &Follower) {
+        let now = follower.clock.mono();
+        if !self.rejects.is_empty() && self.rejects_told.is_none_or(|told| now.since(told) >= REJECTS_EVERY) {
+            for ((table, cause), (count, first)) in std::mem::take(&mut self.rejects) {
+                log::warn!(table, cause, count, first; "rows do not fit their table and were left out");
+            }
+            self.rejects_told = Some(now);
+        }
+        follower.status.update(|status| {
+            (status.ingested, status.covered) = (self.ingested, self.store.covered());
+            for table in self.store.usable() {
+                if let Some(shown) = status.tables.get_mut(&table.table.name) {
+                    (shown.rows_in_lake, shown.rows_in_tail) = (table.rows_in_lake, table.tail.len() as u64);
+                }
+            }
+        });
+    }
+
+    /// The last batch. What cannot be written now is still in the log.
+    async fn close(&mut self, follower: &mut Follower) {
+        self.retry = None;
+        let done: Result<(), EngineError> = async {
+            loop {
+                self.take(follower).await?;
+                let caught_up = self.records.is_empty() && !self.has_news();
+                if self.store.tail_rows() > 0 && (caught_up || self.batch_is_due(follower)) && !self.batch(follower).await? {
+                    break;
+                }
+                if caught_up {
+                    break;
+                }
+            }
+            if self.store.tail_rows() == 0 {
+                follower.log.release(self.ingested);
+            }
+            self.answer(follower)?;
+            self.store.checkpoint()
+        }
+        .await;
+        if let Err(error) = done {
+            log::warn!(error:%; "history could not write its last batch; the log has its rows");
+        }
+        self.tell(follower);
+    }
+}
+
+/// Bytes of rows that make a batch at once: rows may be as large as messages.
+fn tail_bytes(follower: &Follower) -> usize {
+    usize::try_from(follower.settings.memory_limit / 8).unwrap_or(usize::MAX).max(1 << 20)
+}
+
+fn micros(at: Wall) -> i64 {
+    i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,298 @@
+//! History as the gateway uses it: a real log, records written by one appender, calls by many.
+
+use super::*;
+use crate::clock::{SharedClock, SystemClock};
+use crate::history::{CommandLog, History, Phase};
+use crate::message::{self, Dialect, Message, Payload, Qos, kind};
+use crate::router::Refusal;
+use crate::wal::{self, Batch, LogHandle};
+use bytes::Bytes;
+use ciborium::{Value, cbor};
+use tokio::sync::Mutex;
+
+/// A log and the history that follows it, in one folder.
+struct Gateway {
+    log: LogHandle,
+    history: History,
+    clock: SharedClock,
+    last: Mutex<u64>,
+    running: tokio::task::JoinHandle<Result<(), wal::WalError>>,
+}
+
+const SCHEMA: &str = r#"{"tables": [
+    {"table": "readings", "topic": ":dn/readings", "columns": [
+        {"col": "dn", "type": "TEXT"}, {"col": "n", "type": "BIGINT", "nullable": false}]},
+    {"table": "state", "topic": ":dn/state", "keys": ["dn"], "columns": [
+        {"col": "dn", "type": "TEXT"}, {"col": "mode", "type": "TEXT", "default": "new"}, {"col": "level", "type": "BIGINT"}]}]}"#;
+
+impl Gateway {
+    fn start(dir: &Path, change: impl FnOnce(&mut Settings)) -> Self {
+        let clock = SystemClock::shared();
+        let options = wal::Options::new(dir.join("wal"));
+        let (log, handle, recovery) = wal::open(SystemDisk::shared(), clock.clone(), options).unwrap();
+        let running = tokio::spawn(log.run());
+        let mut settings = settings(dir);
+        change(&mut settings);
+        let schema = crate::history::schema::parse(SCHEMA).unwrap();
+        let history = History::start(settings, schema, handle.clone(), clock.clone());
+        Self { log: handle, history, clock, last: Mutex::new(recovery.last.0), running }
+    }
+
+    async fn append(&self, kind: u8, bodies: impl IntoIterator<Item = Vec<u8>>) -> Seq {
+        let mut last = self.last.lock().await;
+        let mut batch = Batch::default();
+        for body in bodies {
+            *last += 1;
+            batch.push(Seq(*last), kind, true, |out| out.extend_from_slice(&body));
+        }
+        self.log.append(batch).await.unwrap();
+        Seq(*last)
+    }
+
+    /// Publishes JSON over MQTT, so to say.
+    async fn publish(&self, topic: &str, json: &str) -> Seq {
+        self.publish_all(topic, [json.to_owned()]).await
+    }
+
+    async fn publish_all(&self, topic: &str, payloads: impl IntoIterator<Item = String>) -> Seq {
+        let bodies = payloads.into_iter().map(|json| {
+            let payload = Payload::Mqtt(Bytes::from(json));
+            let message = Message::new(
+                topic.to_owned(),
+                payload,
+                Qos::AtLeastOnce,
+                self.clock.wall(),
+                Dialect::Mqtt,
+                Arc::from("sensor"),
+            );
+            let mut body = Vec::new();
+            message::encode(&message, &mut body);
+            body
+        });
+        self.append(kind::MESSAGE, bodies).await
+    }
+
+    /// Calls with what the log has now.
+    async fn call(&self, method: &str, arguments: Value) -> Result<Bytes, CallError> {
+        let mut data = Vec::new();
+        ciborium::into_writer(&arguments, &mut data).unwrap();
+        let upto = Seq(*self.last.lock().await);
+        self.history.call(method, Bytes::from(data), upto, self).await
+    }
+
+    async fn query(&self, method: &str, where_: &str, cols: &str) -> Result<Vec<RecordBatch>, CallError> {
+        let arguments = cbor!([{ "where" => where_, "cols" => cols }]).unwrap();
+        self.call(method, arguments).await.map(|bytes| frame(&bytes))
+    }
+
+    async fn readings(&self) -> Vec<i64> {
+        numbers(&self.query("query_readings", "1=1 ORDER BY n", "n").await.unwrap())
+    }
+
+    async fn states(&self) -> Vec<String> {
+        let cols = "dn || ' ' || coalesce(mode, '-') || ' ' || coalesce(CAST(level AS TEXT), '-') AS s";
+        texts(&self.query("query_state", "1=1 ORDER BY dn", cols).await.unwrap())
+    }
+
+    async fn close(self) {
+        self.history.close().await;
+        assert_eq!(self.history.status().phase, Phase::Closed);
+        self.log.close().await;
+        self.running.await.unwrap().unwrap();
+    }
+
+    /// As `kill -9` would, except that the log's writer needs an end before the folder is opened again.
+    async fn abandon(self) {
+        let status = self.history.shared_status();
+        drop(self.history);
+        // The lock on the catalog is the process's: the next opening must not be faster than the end of this one.
+        while status.copy().phase != Phase::Closed {
+            tokio::task::yield_now().await;
+        }
+        self.log.close().await;
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+impl CommandLog for Gateway {
+    async fn append_command(&self, body: Vec<u8>) -> Result<Seq, Refusal> {
+        let seq = self.append(kind::TABLE_COMMAND, [body]).await;
+        self.log.sync(seq).await.map_err(|_| Refusal::LogFailed)?;
+        Ok(seq)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_sees_what_was_published_just_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    for n in 1..=20 {
+        gateway.publish("a/readings", &format!(r#"{{"n":{n}}}"#)).await;
+        assert_eq!(gateway.readings().await, (1..=n).collect::<Vec<_>>());
+    }
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_there_after_an_orderly_end_and_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    gateway.close().await;
+
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish("a/readings", r#"{"n":2}"#).await;
+    assert_eq!(gateway.readings().await, [1, 2]);
+    let status = gateway.history.status();
+    assert_eq!((status.tables["readings"].rows_in_lake, status.tables["readings"].rows_in_tail, status.lag), (1, 1, 0));
+    gateway.abandon().await;
+
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.readings().await, [1, 2]);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_poisonous_row_is_counted_and_disturbs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    gateway.publish("a/readings", r#"{"n":"abc"}"#).await;
+    gateway.publish("a/readings", r#"{"n":null}"#).await;
+    gateway.publish("a/readings", "not json").await;
+    gateway.publish("elsewhere", "ignored").await;
+    gateway.publish("a/readings", r#"{"n":2}"#).await;
+    assert_eq!(gateway.readings().await, [1, 2]);
+    let table = gateway.history.status().tables["readings"].clone();
+    assert_eq!(table.rows_taken, 2);
+    assert_eq!(table.rejected.values().sum::<u64>(), 3, "{:?}", table.rejected);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_seen_when_they_are_answered_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish("a/state", r#"{"level":5}"#).await;
+    let null = gateway.call("upsert_state", cbor!([{ "dn" => "a", "mode" => "on" }]).unwrap()).await.unwrap();
+    assert_eq!(null.as_ref(), [0xf6]);
+    assert_eq!(gateway.states().await, ["a on 5"]);
+    gateway.publish("b/state", r#"{"level":1}"#).await;
+    gateway.call("delete_state", cbor!([{ "where" => "dn = 'a'" }]).unwrap()).await.unwrap();
+    assert_eq!(gateway.states().await, ["b new 1"]);
+    gateway.publish("a/state", r#"{"mode":"again"}"#).await;
+    gateway.abandon().await;
+
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.states().await, ["a again -", "b new 1"]);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_call_goes_to_its_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |settings| settings.query_rows = 2);
+    gateway.publish_all("a/readings", (0..3).map(|n| format!(r#"{{"n":{n}}}"#))).await;
+    gateway.publish("a/state", r#"{"mode":"x"}"#).await;
+    let text = |answer: Result<Bytes, CallError>| answer.unwrap_err().text;
+    assert_eq!(text(gateway.call("query_readings", cbor!([]).unwrap()).await), "the result has more than 2 rows; narrow it");
+    let failed = gateway.call("delete_state", cbor!([{ "where" => "CAST(mode AS INTEGER) = 1" }]).unwrap()).await;
+    assert!(text(failed).contains("Conversion Error"));
+    assert_eq!(gateway.states().await, ["a x -"]);
+    assert!(gateway.call("query_nothing", cbor!([]).unwrap()).await.is_err());
+    let when = gateway.call("query_readings", cbor!([{ "when" => 1_577_836_800 }]).unwrap()).await;
+    assert_eq!(text(when), "No snapshot found at timestamp 2020-01-01 00:00:00");
+    let status = gateway.history.status();
+    assert_eq!((status.queries_failed, status.commands_failed), (2, 2));
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_takes_too_long_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish_all("a/readings", (0..60_000).map(|n| format!(r#"{{"n":{n}}}"#))).await;
+    assert_eq!(gateway.readings().await.len(), 60_000);
+    gateway.close().await;
+
+    let gateway = Gateway::start(dir.path(), |settings| settings.query_timeout = Duration::from_millis(300));
+    // Seconds of work: every row becomes ten thousand characters.
+    let tenfold = |text: String| format!("replace({text}, 'a', 'aaaaaaaaaa')");
+    let long = (0..4).fold("dn".to_owned(), |text, _| tenfold(text));
+    let answer = loop {
+        match gateway.query("query_readings", "", &format!("sum(length({long})) AS n")).await {
+            Err(error) if error.text.contains("being opened") => {}
+            other => break other,
+        }
+    };
+    assert_eq!(answer.unwrap_err().text, "the query took longer than 300ms");
+    assert_eq!(numbers(&gateway.query("query_readings", "", "count(*) AS n").await.unwrap()), [60_000]);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_row_is_missing_or_double_while_batches_and_queries_race() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Arc::new(Gateway::start(dir.path(), |settings| settings.batch_rows = 150));
+    let writer = {
+        let gateway = gateway.clone();
+        tokio::spawn(async move {
+            for round in 0..60 {
+                gateway.publish_all("a/readings", (0..50).map(|n| format!(r#"{{"n":{}}}"#, round * 50 + n))).await;
+            }
+        })
+    };
+    let mut seen = 0;
+    while !writer.is_finished() || seen < 3000 {
+        let upto = i64::try_from(*gateway.last.lock().await).unwrap();
+        let count = numbers(&gateway.query("query_readings", "", "count(*) AS n").await.unwrap())[0];
+        let distinct = numbers(&gateway.query("query_readings", "", "count(DISTINCT n) AS n").await.unwrap())[0];
+        assert!(count >= upto && count >= seen, "{count} rows, {upto} acknowledged, {seen} seen before");
+        assert!(distinct >= count, "{distinct} distinct after {count} rows");
+        seen = distinct;
+    }
+    writer.await.unwrap();
+    assert_eq!(gateway.readings().await, (0..3000).collect::<Vec<_>>());
+    assert!(gateway.history.status().batches >= 5, "{:?}", gateway.history.status());
+    let Ok(gateway) = Arc::try_unwrap(gateway) else { panic!("the writer is gone") };
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_library_history_says_so_and_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |settings| settings.library_dirs.clear());
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    let error = gateway.call("query_readings", cbor!([]).unwrap()).await.unwrap_err();
+    assert!(error.text.contains("ducklake.duckdb_extension"), "{error}");
+    let error = gateway.call("delete_readings", cbor!([]).unwrap()).await.unwrap_err();
+    assert!(error.text.contains("not available"), "{error}");
+    gateway.close().await;
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.readings().await, [1]);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_cannot_be_written_is_tried_again_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |settings| settings.batch_rows = 10);
+    gateway.publish("a/readings", r#"{"n":0}"#).await;
+    assert_eq!(gateway.readings().await, [0]);
+    // A file where the table's folder should be.
+    let folder = dir.path().join("lake/files/main/readings");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, b"in the way").unwrap();
+    gateway.publish_all("a/readings", (1..15).map(|n| format!(r#"{{"n":{n}}}"#))).await;
+    assert_eq!(gateway.readings().await.len(), 15);
+    assert!(gateway.history.status().batch_failures > 0);
+    std::fs::remove_file(&folder).unwrap();
+    let last = gateway.publish("a/readings", r#"{"n":15}"#).await;
+    gateway.log.flush(last).await.unwrap();
+    gateway.close().await;
+
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.readings().await, (0..16).collect::<Vec<_>>());
+    assert_eq!(gateway.history.status().tables["readings"].rows_in_lake, 16);
+    gateway.close().await;
+}

@@ -1,0 +1,115 @@
+//! How the rest of the gateway uses history.
+
+use super::command::Command;
+use super::model::{CallError, Schema};
+use super::schema;
+use super::settings::Settings;
+use super::sql::Query;
+use super::status::{HistoryStatus, SharedStatus};
+use crate::clock::SharedClock;
+use crate::message::Seq;
+use crate::router::{HubHandle, Refusal, Status};
+use crate::wal::LogHandle;
+use bytes::Bytes;
+use std::sync::Arc;
+
+#[cfg(not(feature = "duckdb"))]
+use super::absent::Engine;
+#[cfg(feature = "duckdb")]
+use super::engine::Engine;
+
+/// CBOR null: the answer of `delete_T` and `upsert_T`.
+const NULL: &[u8] = &[0xf6];
+
+/// Where commands become records of the log, in order with everything else.
+pub trait CommandLog {
+    /// Returns once the record is durable.
+    fn append_command(&self, body: Vec<u8>) -> impl Future<Output = Result<Seq, Refusal>> + Send;
+}
+
+impl CommandLog for HubHandle {
+    async fn append_command(&self, body: Vec<u8>) -> Result<Seq, Refusal> {
+        Self::append_command(self, body).await
+    }
+}
+
+/// History at work. Dropping it ends the engine as a crash would: what is not in the lake comes from the log at the next start.
+#[derive(Debug)]
+pub struct History {
+    schema: Arc<Schema>,
+    clock: SharedClock,
+    log: LogHandle,
+    status: SharedStatus,
+    engine: Engine,
+}
+
+impl History {
+    /// Returns at once; the lake is opened on a thread of its own, and calls wait for it.
+    #[must_use]
+    pub fn start(settings: Settings, schema: Schema, log: LogHandle, clock: SharedClock) -> Self {
+        let schema = Arc::new(schema);
+        let status = SharedStatus::default();
+        let engine = Engine::start(settings, schema.clone(), log.clone(), clock.clone(), status.clone());
+        Self { schema, clock, log, status, engine }
+    }
+
+    /// What [`call`](Self::call) answers: `query_T`, `delete_T` and `upsert_T` of every table.
+    #[must_use]
+    pub fn methods(&self) -> Vec<String> {
+        schema::methods(&self.schema)
+    }
+
+    /// Serves a call; the answer is CBOR. A query sees every record up to `upto`; a change is durable and seen by every later
+    /// query when it is answered.
+    pub async fn call(&self, method: &str, data: Bytes, upto: Seq, commands: &impl CommandLog) -> Result<Bytes, CallError> {
+        if let Some(table) = method.strip_prefix("query_").and_then(|name| self.schema.table(name)) {
+            let answer = match Query::parse(table, &data) {
+                Ok(query) => self.engine.query(&table.name, query, upto).await,
+                Err(error) => Err(error),
+            };
+            self.status.update(|status| {
+                status.queries += 1;
+                status.queries_failed += u64::from(answer.is_err());
+            });
+            return answer;
+        }
+        let done = self.change(method, &data, commands).await;
+        self.status.update(|status| {
+            status.commands += 1;
+            status.commands_failed += u64::from(done.is_err());
+        });
+        done.map(|()| Bytes::from_static(NULL))
+    }
+
+    async fn change(&self, method: &str, data: &Bytes, commands: &impl CommandLog) -> Result<(), CallError> {
+        let command = Command::prepare(&self.schema, method, data, self.clock.wall())?;
+        // Held until the change is applied: bounds how many wait.
+        let _place = self.engine.place_for_command()?;
+        let seq = commands.append_command(command.encode()).await.map_err(|refusal| CallError {
+            status: Status::GENERIC_ERROR,
+            text: match refusal {
+                Refusal::DiskFull => "the disk is full".to_owned(),
+                _ => "the log takes no more records".to_owned(),
+            },
+        })?;
+        self.engine.applied(seq).await
+    }
+
+    /// A consistent copy of what history tells about itself.
+    #[must_use]
+    pub fn status(&self) -> HistoryStatus {
+        let mut status = self.status.copy();
+        status.lag = self.log.state().borrow().written.0.saturating_sub(status.ingested.0);
+        status
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared_status(&self) -> SharedStatus {
+        self.status.clone()
+    }
+
+    /// Takes what is in the log, writes the last batch and ends. The caller bounds how long it waits.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+}
