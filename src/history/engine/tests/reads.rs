@@ -49,7 +49,7 @@ fn a_view_stays_as_it_was_while_a_batch_moves_its_rows() {
 fn a_map_updates_only_the_columns_it_names() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let mut put = |store: &mut Store, seq: u64, row: Row| store.append("state", vec![row], Seq(seq), 0).unwrap();
+    let put = |store: &mut Store, seq: u64, row: Row| store.append("state", vec![row], Seq(seq), 0).unwrap();
     put(&mut store, 1, state("a", Some("on"), None));
     put(&mut store, 2, state("a", None, Some(5)));
     put(&mut store, 3, state("b", None, Some(1)));
