@@ -1,1 +1,291 @@
-//! to come
+//! Wires the parts together, starts them in the right order and stops them in the reverse.
+//!
+//! ```text
+//! start: lock the data folder ─ open the log ─ history (opens beside) ─ router ─ doors listen ─ ready
+//! stop:  doors stop listening, let acknowledgements leave, close ─ history's last batch ─ log synced and closed
+//! ```
+
+mod services;
+mod sources;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::disk::SystemDisk;
+use crate::history::{self, History};
+use crate::net::{Listener, TcpListener};
+use crate::router::{self, Hub, HubHandle};
+use crate::systemd::{Notifier, Watchdog};
+use crate::wal::{self, Health, LogHandle, WalError};
+use crate::{http, mqtt, rembus};
+use services::GatewayServices;
+use sources::Parts;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Why the gateway could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error("the data folder `{path}` cannot be used: {error}")]
+    Data { path: PathBuf, error: io::Error },
+    #[error("another gateway is using the data folder `{path}`")]
+    InUse { path: PathBuf },
+    #[error("the log cannot be opened: {0}")]
+    Log(#[from] WalError),
+    #[error("the {door} door cannot listen on `{addr}`: {error}")]
+    Listen { door: &'static str, addr: String, error: io::Error },
+    #[error("the schema cannot be read from `{path}`: {error}")]
+    Schema { path: PathBuf, error: String },
+    #[error("the log takes no more writes after a disk error; a restart recovers everything that was acknowledged")]
+    LogFailed,
+    #[error("{what} could not be started: {error}")]
+    System { what: &'static str, error: io::Error },
+}
+
+/// Runs a gateway until SIGTERM or SIGINT, or until its log fails.
+pub fn run(config: &Config) -> Result<(), GatewayError> {
+    let system = |what| move |error| GatewayError::System { what, error };
+    let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(8)
+        .thread_name("gateway")
+        .enable_all()
+        .build()
+        .map_err(system("the runtime"))?;
+    let stop = || -> io::Result<_> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        })
+    };
+    let outcome = runtime.block_on(async {
+        let stop = stop().map_err(system("the signal handler"))?;
+        Gateway::start(config, SystemClock::shared()).await?.run_until(stop).await
+    });
+    // A query that ignores its deadline must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    outcome
+}
+
+/// A gateway whose doors listen.
+#[derive(Debug)]
+struct Gateway {
+    stop_timeout: Duration,
+    notifier: Notifier,
+    hub: HubHandle,
+    log: LogHandle,
+    history: Option<Arc<History>>,
+    doors: JoinSet<()>,
+    stop_doors: watch::Sender<bool>,
+    http: JoinSet<()>,
+    stop_http: watch::Sender<bool>,
+    /// Held as long as the process lives, so that nobody else opens the same data.
+    _lock: std::fs::File,
+}
+
+impl Gateway {
+    async fn start(config: &Config, clock: SharedClock) -> Result<Self, GatewayError> {
+        let notifier = Notifier::from_env();
+        let lock = lock_data(&config.gateway.data)?;
+        let log = open_log(config, &clock)?;
+        let schema = config.history.schema.as_deref().map(read_schema).transpose()?;
+        let history = schema.map(|schema| {
+            let settings = history::Settings::new(&config.gateway.data, &config.history);
+            Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
+        });
+        if history.is_none() {
+            release_what_is_durable(log.clone());
+        }
+        let services = Arc::new(GatewayServices::new(history.clone()));
+        let options = router::Options {
+            name: config.gateway.name.clone(),
+            policy: config.rembus.policy,
+            request_timeout: config.rembus.request_timeout,
+            builtins: services.methods(),
+            ..router::Options::default()
+        };
+        let (router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
+        services.connect(hub.clone());
+        tokio::spawn(router.run());
+
+        let mut gateway = Self {
+            stop_timeout: config.gateway.stop_timeout,
+            notifier,
+            hub,
+            log,
+            history,
+            doors: JoinSet::new(),
+            stop_doors: watch::Sender::new(false),
+            http: JoinSet::new(),
+            stop_http: watch::Sender::new(false),
+            _lock: lock,
+        };
+        gateway.open_doors(config, &clock).await?;
+        log::info!("ready");
+        gateway.notifier.ready();
+        Ok(gateway)
+    }
+
+    async fn open_doors(&mut self, config: &Config, clock: &SharedClock) -> Result<(), GatewayError> {
+        let mqtt = listen("mqtt", config.mqtt.listen.as_deref()).await?;
+        let rembus = listen("rembus", config.rembus.listen.as_deref()).await?;
+        let http = listen("http", config.http.listen.as_deref()).await?;
+        let mut doors = Vec::new();
+        if let Some(listener) = mqtt {
+            let settings = Arc::new(mqtt::Settings::from(&config.mqtt));
+            let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
+            doors.push(("mqtt", self.doors.spawn(mqtt::serve(listener, hub, settings, clock, stop))));
+        }
+        if let Some(listener) = rembus {
+            let settings = Arc::new(rembus::Settings::from(&config.rembus));
+            let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
+            doors.push(("rembus", self.doors.spawn(rembus::serve(listener, hub, settings, clock, stop))));
+        }
+        if let Some(listener) = http {
+            let parts = Parts { hub: self.hub.clone(), log: self.log.clone(), history: self.history.clone(), doors };
+            let mut stop = self.stop_http.subscribe();
+            let stopped = async move {
+                // A dropped sender is a stop as well.
+                stop.wait_for(|stop| *stop).await.ok();
+            };
+            self.http.spawn(http::serve(listener, Arc::new(parts), stopped));
+        }
+        Ok(())
+    }
+
+    /// Works until `stop` is done or the log fails.
+    async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), GatewayError> {
+        let mut log = self.log.state();
+        let _watchdog = self.watch_over();
+        let failed = tokio::select! {
+            () = stop => false,
+            // An error means that the log has ended, which it does by itself only when it is poisoned.
+            _ = log.wait_for(|state| state.health == Health::Poisoned) => true,
+        };
+        self.notifier.stopping();
+        if failed {
+            // Nothing may be acknowledged any more, so there is nothing to drain; systemd starts us again.
+            log::error!("the log failed; stopping so that a restart can recover");
+            return Err(GatewayError::LogFailed);
+        }
+        log::info!("stopping");
+        let stopped = tokio::time::timeout(self.stop_timeout, self.stop()).await;
+        if stopped.is_err() {
+            log::warn!("stop_timeout is over; leaving without an orderly end, nothing acknowledged is lost");
+        }
+        log::info!("stopped");
+        Ok(())
+    }
+
+    async fn stop(&mut self) {
+        // Everything accepted so far becomes durable at once, so that the doors can send its acknowledgements and close.
+        let written = self.log.state().borrow().written;
+        self.log.sync(written).await.ok();
+        self.stop_doors.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
+        if let Some(history) = &self.history {
+            history.close().await;
+        }
+        self.stop_http.send_replace(true);
+        while self.http.join_next().await.is_some() {}
+        self.log.close().await;
+    }
+
+    /// systemd restarts us when the router no longer answers or the log no longer writes.
+    fn watch_over(&self) -> Watchdog {
+        let (hub, log) = (self.hub.clone(), self.log.clone());
+        Watchdog::start(&self.notifier, move || {
+            let (hub, log) = (hub.clone(), log.clone());
+            async move {
+                hub.report().await.map_err(|error| error.to_string())?;
+                let written = log.state().borrow().written;
+                log.flush(written).await.map_err(|error| error.to_string())
+            }
+        })
+    }
+}
+
+fn lock_data(data: &std::path::Path) -> Result<std::fs::File, GatewayError> {
+    let unusable = |error| GatewayError::Data { path: data.into(), error };
+    std::fs::create_dir_all(data).map_err(unusable)?;
+    let lock =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock")).map_err(unusable)?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(GatewayError::InUse { path: data.into() }),
+        Err(error) => Err(unusable(error.into())),
+    }
+}
+
+/// Says what the log found, and exactly what it cost.
+fn tell(recovery: &wal::Recovery) {
+    for damage in &recovery.damaged {
+        log::error!("the log is damaged: {damage}");
+    }
+    if let Some(torn) = &recovery.torn {
+        log::warn!("the log ended in the middle of a write: {torn}; nothing acknowledged was in it");
+    }
+    log::info!(records = recovery.records, segments = recovery.segments, last:% = recovery.last; "log open");
+}
+
+/// Opens the log and gives it a thread of its own, because it waits for the disk.
+fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayError> {
+    let options = wal::Options {
+        dir: config.gateway.data.join("wal"),
+        segment_bytes: 8 << 20,
+        ack_delay_max: config.wal.ack_delay_max,
+        idle_delay_max: Duration::from_secs(1),
+        keep: config.wal.keep,
+        keep_bytes: config.wal.keep_size,
+        reserve_bytes: config.wal.reserve,
+    };
+    let (log, handle, recovery) = wal::open(SystemDisk::shared(), Arc::clone(clock), options)?;
+    tell(&recovery);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| GatewayError::System { what: "the log's runtime", error })?;
+    std::thread::Builder::new()
+        .name("log".into())
+        .spawn(move || {
+            if let Err(error) = runtime.block_on(log.run()) {
+                log::error!(error:%; "the log has failed");
+            }
+        })
+        .map_err(|error| GatewayError::System { what: "the log's thread", error })?;
+    Ok(handle)
+}
+
+fn read_schema(path: &std::path::Path) -> Result<history::model::Schema, GatewayError> {
+    let unreadable = |error: String| GatewayError::Schema { path: path.into(), error };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    history::schema::parse(&text).map_err(|errors| unreadable(errors.to_string()))
+}
+
+/// Without history nobody reads the log, and its old segments may go as soon as `keep` says so.
+fn release_what_is_durable(log: LogHandle) {
+    tokio::spawn(async move {
+        let mut state = log.state();
+        while state.changed().await.is_ok() {
+            let durable = state.borrow_and_update().durable;
+            log.release(durable);
+        }
+    });
+}
+
+async fn listen(door: &'static str, addr: Option<&str>) -> Result<Option<TcpListener>, GatewayError> {
+    let Some(addr) = addr else { return Ok(None) };
+    let failed = |error| GatewayError::Listen { door, addr: addr.into(), error };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    log::info!(door, addr:%; "listening");
+    Ok(Some(listener))
+}

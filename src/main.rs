@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    rembus_gateway::cli::main(|_| Err("the parts are not wired together yet".into()))
+    rembus_gateway::cli::main(|config| Ok(rembus_gateway::gateway::run(&config)?))
 }

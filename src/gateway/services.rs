@@ -1,0 +1,51 @@
+//! History as methods that anybody on the bus can call.
+
+use crate::history::History;
+use crate::message::Seq;
+use crate::router::{HubHandle, Services, Status};
+use bytes::Bytes;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+/// Hands calls of `query_T`, `delete_T` and `upsert_T` to history.
+#[derive(Debug)]
+pub(super) struct GatewayServices {
+    history: Option<Arc<History>>,
+    /// History writes table commands through the router, which is made with these services: the circle is closed afterwards.
+    hub: OnceLock<HubHandle>,
+}
+
+impl GatewayServices {
+    pub(super) fn new(history: Option<Arc<History>>) -> Self {
+        Self { history, hub: OnceLock::new() }
+    }
+
+    pub(super) fn connect(&self, hub: HubHandle) {
+        self.hub.set(hub).expect("the services are connected once");
+    }
+
+    pub(super) fn methods(&self) -> Vec<String> {
+        self.history.as_ref().map(|history| history.methods()).unwrap_or_default()
+    }
+}
+
+impl Services for GatewayServices {
+    fn call(&self, method: Arc<str>, data: Bytes, upto: Seq) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
+        let (Some(history), Some(hub)) = (self.history.clone(), self.hub.get().cloned()) else {
+            return Box::pin(std::future::ready((Status::METHOD_NOT_FOUND, text(&method))));
+        };
+        Box::pin(async move {
+            match history.call(&method, data, upto, &hub).await {
+                Ok(answer) => (Status::OK, answer),
+                Err(error) => (error.status, text(&error.text)),
+            }
+        })
+    }
+}
+
+/// A CBOR text.
+fn text(value: &str) -> Bytes {
+    let mut out = Vec::with_capacity(value.len() + 5);
+    ciborium::into_writer(value, &mut out).expect("writing to a vector cannot fail");
+    out.into()
+}
