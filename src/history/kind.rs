@@ -92,7 +92,7 @@ pub const ALL: [ColumnKind; 17] = [
 /// The type of this name, whatever its case. A length, as in `VARCHAR(20)`, is read and not enforced, as DuckDB does.
 #[must_use]
 pub fn parse(name: &str) -> Option<ColumnKind> {
-    let mut words = name.trim().split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_uppercase();
+    let mut words = name.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_uppercase();
     let find = |words: &str| NAMES.iter().find(|(known, _)| *known == words).map(|(_, kind)| *kind);
     if let Some((head, length)) = words.strip_suffix(')').and_then(|open| open.split_once('(')) {
         if length.trim().is_empty() || !length.trim().bytes().all(|b| b.is_ascii_digit()) {

@@ -65,6 +65,9 @@ impl fmt::Display for SchemaErrors {
     }
 }
 
+/// Names and values of a pattern's variables.
+pub type Variables = Vec<(String, String)>;
+
 /// Reads a schema file.
 pub fn parse(text: &str) -> Result<Schema, SchemaErrors> {
     parse_with_warnings(text).map(|(schema, _)| schema)
@@ -89,7 +92,7 @@ impl Schema {
     /// file; if none matches, a table of the topic's own name takes it, without variables. Called for each message: topics
     /// that match nothing cost one comparison of a segment for most tables, and no memory.
     #[must_use]
-    pub fn table_for(&self, topic: &str) -> Option<(&Arc<Table>, Vec<(String, String)>)> {
+    pub fn table_for(&self, topic: &str) -> Option<(&Arc<Table>, Variables)> {
         let segments = topic.bytes().filter(|byte| *byte == b'/').count() + 1;
         let matching = self.tables.iter().find(|table| table.topic.len() == segments && matches(table, topic));
         match matching {
@@ -119,7 +122,7 @@ fn matches(table: &Table, topic: &str) -> bool {
 }
 
 /// All variables or none: a topic with an empty one matches, but says nothing (observed, `schema-topic//telemetry`).
-fn variables(table: &Table, topic: &str) -> Vec<(String, String)> {
+fn variables(table: &Table, topic: &str) -> Variables {
     let mut variables = Vec::new();
     for (segment, value) in table.topic.iter().zip(topic.split('/')) {
         if let TopicSegment::Variable(name) = segment {

@@ -64,7 +64,6 @@ impl<'a> Check<'a> {
                 Some('"') => format!("{why}. Text is written in single quotes"),
                 _ => why,
             }),
-            ast::Expr::CompoundIdentifier(parts) => self.qualified(parts),
             ast::Expr::Value(value) => literal::value(&value.value).map(Expr::Literal),
             ast::Expr::TypedString(typed) => literal::typed(typed).map(Expr::Literal),
             ast::Expr::Interval(interval) => literal::interval(interval).map(Expr::Interval),
@@ -142,17 +141,6 @@ impl<'a> Check<'a> {
 
     fn alias(&self, name: &str) -> Option<&'a Expr> {
         self.aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, expr)| expr)
-    }
-
-    /// `table.column`, of this table only.
-    fn qualified(&self, parts: &[ast::Ident]) -> Checked {
-        match parts {
-            [table, column] if table.value.eq_ignore_ascii_case(&self.table.name) => self.column(&column.value),
-            parts => {
-                let path: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
-                Err(format!("`{}` is not a column of table `{}`", path.join("."), self.table.name))
-            }
-        }
     }
 
     fn is(&mut self, what: Is, negated: bool, expr: &ast::Expr) -> Checked {

@@ -68,7 +68,7 @@ pub(super) fn columns(table: &Table, cols: &Cols) -> Result<(Vec<Item>, Distinct
         // Joined as the reference does, so that an entry may be more than a name. A name is quoted, lest it be a word of SQL.
         Cols::List(list) => list.iter().map(|entry| exact(table, entry)).collect::<Vec<_>>().join(", "),
     };
-    let (query, select) = select("SELECT", &exact(table, &text), "FROM t")?;
+    let (query, select) = select(&table.name, "SELECT", &exact(table, &text), "FROM t")?;
     let (projection, distinct) = only_projection(&query, select)?;
     let mut items = Vec::new();
     let mut check = Check::new(table, Aggregates::Possible, None);
@@ -78,15 +78,7 @@ pub(super) fn columns(table: &Table, cols: &Cols) -> Result<(Vec<Item>, Distinct
                 plain_wildcard(options)?;
                 items.extend(every_column(table));
             }
-            ast::SelectItem::QualifiedWildcard(kind, options) => {
-                let own = matches!(kind, ast::SelectItemQualifiedWildcardKind::ObjectName(name)
-                    if name.to_string().eq_ignore_ascii_case(&table.name));
-                if !own {
-                    return Err(format!("`{kind}` is not this table"));
-                }
-                plain_wildcard(options)?;
-                items.extend(every_column(table));
-            }
+            ast::SelectItem::QualifiedWildcard(kind, _) => return Err(format!("`{kind}` is not this table")),
             ast::SelectItem::UnnamedExpr(expr) => {
                 let expr = check.expr(expr)?;
                 let name = match &expr {
@@ -204,7 +196,7 @@ fn only_projection(query: &ast::Query, select: ast::Select) -> Result<(Vec<ast::
 
 /// A condition and nothing else.
 pub(super) fn condition(table: &Table, text: &str, now: Wall) -> Result<Expr, String> {
-    let (query, select) = select("SELECT 1 FROM t WHERE", text, "")?;
+    let (query, select) = select(&table.name, "SELECT 1 FROM t WHERE", text, "")?;
     refuse_extras(&query, &select)?;
     let grouped = !matches!(&select.group_by, ast::GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty());
     if grouped || select.having.is_some() || query.order_by.is_some() || query.limit_clause.is_some() {
@@ -217,7 +209,7 @@ pub(super) fn condition(table: &Table, text: &str, now: Wall) -> Result<Expr, St
 impl Tail {
     /// Reads a condition and what users append to it.
     pub(super) fn read(table: &Table, items: &[Item], text: &str) -> Result<Self, String> {
-        let (query, select) = select("SELECT 1 FROM t WHERE", text, "")?;
+        let (query, select) = select(&table.name, "SELECT 1 FROM t WHERE", text, "")?;
         refuse_extras(&query, &select)?;
         let aliases: Vec<(String, Expr)> = items.iter().map(|item| (item.name.clone(), item.expr.clone())).collect();
         let place = |aggregates| Check::new(table, aggregates, None);

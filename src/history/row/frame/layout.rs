@@ -38,7 +38,7 @@ pub(super) struct Field {
     /// Id, and the kind of the indexes that stand in the batches.
     pub(super) dictionary: Option<(i64, Kind)>,
     own: Own,
-    children: Vec<Field>,
+    children: Vec<Self>,
 }
 
 /// Buffers that a column owns, besides those of its children.

@@ -315,3 +315,47 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&cells[1], &Cell::Text(text));
     }
 }
+
+/// The parser tries alternatives, and some nestings make it try all of their combinations. Were one of these let through to
+/// it, this test would not end.
+#[test]
+fn no_nesting_makes_the_parser_try_for_ever() {
+    let opens = [
+        "(",
+        "abs(",
+        "case when ",
+        "not ",
+        "- ",
+        "cast(",
+        "interval ",
+        "(name, ",
+        "trim(",
+        "position(",
+        "substring(",
+        "extract(hour from ",
+        "name in (",
+        "name between ",
+        "count(*) filter (where ",
+        "max(name order by ",
+        "exists (",
+        "(select ",
+        "array[",
+        "!!",
+        "x -> ",
+        "telemetry.position(",
+        "telemetry.",
+        "{'a': ",
+        "map {",
+        "name::",
+        "floor(",
+        "timestamp ",
+        "struct(",
+        "any(",
+    ];
+    for (one, two) in opens.iter().flat_map(|one| opens.map(|two| (*one, two))) {
+        let open = format!("{one}{two}").repeat(45);
+        for close in [String::new(), format!("1{}", ")".repeat(90)), format!("1 end{}", " as int)".repeat(45))] {
+            drop(filtered(&format!("{open}{close}")));
+        }
+    }
+}
