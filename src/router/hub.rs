@@ -12,6 +12,7 @@ use crate::message::{self, Seq, kind};
 use crate::wal::{Batch, Health, LogHandle};
 use ahash::AHashMap;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,6 +157,9 @@ impl Hub {
         let mut letters = Vec::with_capacity(TURN);
         let mut effects = Vec::new();
         let mut behind = false;
+        // Letters opened so far, and links that are lost once so many are.
+        let mut opened = 0;
+        let mut leaving = VecDeque::<(u64, Vec<LinkId>)>::new();
         loop {
             let pending = self.log.pending_bytes();
             let log_fine = state.borrow().health == Health::Fine;
@@ -184,10 +188,18 @@ impl Hub {
             }
             for letter in letters.drain(..) {
                 self.open_letter(letter, &mut effects);
+                opened += 1;
             }
-            // After the letters: what a link sent before it went must count.
-            for link in self.gone.take() {
-                self.handle(Event::Link { link, inbound: Inbound::LOST }, &mut effects);
+            // What a link sent before it went must count, and lies in the inbox at the latest when its note is here: a sensor
+            // that publishes, says goodbye and hangs up is heard.
+            let gone = self.gone.take();
+            if !gone.is_empty() {
+                leaving.push_back((opened + self.inbox.len() as u64, gone));
+            }
+            while let Some((_, links)) = leaving.pop_front_if(|(after, _)| *after <= opened) {
+                for link in links {
+                    self.handle(Event::Link { link, inbound: Inbound::LOST }, &mut effects);
+                }
             }
             if self.act(&mut effects).await.is_err() {
                 break;
