@@ -14,7 +14,7 @@ use crate::router::{
     Subscription, Token,
 };
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -63,8 +63,8 @@ pub(super) struct Dialogue {
     publisher: Arc<str>,
     /// Requests that the router has not answered.
     unanswered: usize,
-    /// Deliveries that the peer acknowledges in two steps.
-    exactly_once: BTreeSet<DeliveryId>,
+    /// Deliveries that the peer acknowledges in two steps, and the ids they went out with: a slot is part of the id.
+    exactly_once: BTreeMap<DeliveryId, MessageId>,
 }
 
 impl Dialogue {
@@ -75,7 +75,7 @@ impl Dialogue {
             naming: Naming::Anonymous,
             publisher: format!("~{}", link.0).into(),
             unanswered: 0,
-            exactly_once: BTreeSet::new(),
+            exactly_once: BTreeMap::new(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Dialogue {
             }
             Frame::Ack { id } => {
                 if let Some(id) = delivery_id(id) {
-                    let stage = if self.exactly_once.contains(&id) { Stage::Received } else { Stage::Done };
+                    let stage = if self.exactly_once.contains_key(&id) { Stage::Received } else { Stage::Done };
                     batch.push(Inbound::Delivered { id, stage });
                 }
                 return Ok(());
@@ -204,8 +204,8 @@ impl Dialogue {
                 return Said::Delivery(Packet::request(MessageId(call.0), &method, &data));
             }
             Outbound::Release { id } => {
-                self.exactly_once.remove(&id);
-                return Said::Answer(codec::ack2(message_id(id, None)).into());
+                let sent_as = self.exactly_once.remove(&id).unwrap_or(message_id(id, None));
+                return Said::Answer(codec::ack2(sent_as).into());
             }
             Outbound::Close(reason) => return Said::Close(farewell(reason)),
             // Everything else answers a request.
@@ -255,7 +255,7 @@ impl Dialogue {
             }
             Some(id) => {
                 if delivery.qos == Qos::ExactlyOnce {
-                    self.exactly_once.insert(id);
+                    self.exactly_once.insert(id, message_id(id, message.slot));
                     if self.exactly_once.len() > EXACTLY_ONCE_MAX {
                         self.exactly_once.pop_first();
                     }
