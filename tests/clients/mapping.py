@@ -67,12 +67,16 @@ async def what_is_not_json_arrives_as_text_bytes_or_nothing(doors):
 
 @scenario(reference=False)  # 20 parallel workers there
 async def order_is_kept_from_mqtt_to_rembus(doors):
-    topic = fresh("order")
-    node, got = await listener(doors.component(fresh("sub")), topic, "**/nothing")
+    topic, other = fresh("order"), fresh("order")
+    node, got = await listener(doors.component(fresh("sub")), topic, other)
     pub = Client(doors)
-    for n in range(500):
-        pub.client.publish(topic, str(n), qos=n % 2)
-    equal(await delivered(got, 500, "500 messages"), [(n,) for n in range(500)])
+    # One topic for each level: paho sends QoS 0 past the QoS 1 messages that wait for room in its window.
+    for n in range(250):
+        pub.client.publish(topic, str(n), qos=0)
+        pub.client.publish(other, str(n), qos=1)
+    await until(lambda: len(got) >= 500, "500 messages")
+    for t in (topic, other):
+        equal([args for name, args in got if name == t], [(n,) for n in range(250)])
     await node.close()
     pub.close()
 
