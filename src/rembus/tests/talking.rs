@@ -270,7 +270,7 @@ async fn deliveries_keep_level_and_slot_and_are_reported_when_written() {
     client.send(codec::ack(MessageId(6 << 32 | 1234))).await;
     assert!(matches!(world.hear().await, Inbound::Delivered { id: DeliveryId(6), stage: Stage::Received }));
     world.say(client.link, Outbound::Release { id: DeliveryId(6) }).await;
-    assert_eq!(client.next().await, codec::ack2(MessageId(6 << 32)));
+    assert_eq!(client.next().await, codec::ack2(MessageId(6 << 32 | 1234)));
 }
 
 #[tokio::test]
