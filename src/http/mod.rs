@@ -6,9 +6,9 @@
 //! | `/readyz` | 200 if every door listens, the router answers and the log takes writes; else 503 with the reasons, as JSON |
 //! | `/metrics` | everything counted, for Prometheus ([`crate::metrics`]) |
 //!
-//! Whoever connects here costs the others nothing: at most [`CONNECTIONS_MAX`] connections (more wait in the kernel's queue),
-//! [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all, and no bodies are read. `axum::serve` knows none of these limits,
-//! so the loop is our own, on hyper.
+//! Whoever connects here costs the others nothing: at most [`CONNECTIONS_MAX`] connections (a newcomer beyond takes the place of
+//! the oldest, which has either had its answer or is in no hurry), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all, and
+//! no bodies are read. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
 
 mod pages;
 
@@ -19,10 +19,12 @@ use crate::net::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 pub use pages::Sources;
 
@@ -38,26 +40,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` resolves, then finishes the requests under way.
 pub async fn serve<L: Listener, S: Sources>(mut listener: L, sources: Arc<S>, stop: impl Future<Output = ()> + Send) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (stopping, _) = watch::channel(false);
     let service = TowerToHyperService::new(pages::router(sources));
+    let mut connections = JoinSet::new();
+    // Oldest first; each ends its connection when it is dropped.
+    let mut places = VecDeque::new();
     let mut stop = pin!(stop);
     loop {
-        let next = async {
-            let place = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut stop => break,
-            next = next => next,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (service, stopping) = (service.clone(), stopping.subscribe());
-                tokio::spawn(async move {
-                    connection(stream, service, stopping).await;
-                    drop(place);
-                });
+                places.retain(|place: &oneshot::Sender<()>| !place.is_closed());
+                while places.len() >= CONNECTIONS_MAX {
+                    places.pop_front();
+                }
+                let (place, displaced) = oneshot::channel();
+                places.push_back(place);
+                connections.spawn(connection(stream, service.clone(), stopping.subscribe(), displaced));
             }
             Err(error) => {
                 log::debug!(door = "http", error:%; "a connection could not be accepted");
@@ -66,22 +69,28 @@ pub async fn serve<L: Listener, S: Sources>(mut listener: L, sources: Arc<S>, st
         }
     }
     stopping.send_replace(true);
-    let everybody = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
     // Each connection ends itself within LAST_REQUEST; the deadline is for the case that one does not.
-    if tokio::time::timeout(2 * LAST_REQUEST, room.acquire_many(everybody)).await.is_err() {
+    let all_gone = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(2 * LAST_REQUEST, all_gone).await.is_err() {
         log::warn!(door = "http"; "requests were cut off by the stop");
     }
 }
 
 type Service = TowerToHyperService<axum::Router>;
 
-async fn connection(stream: impl crate::net::Stream, service: Service, mut stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: impl crate::net::Stream,
+    service: Service,
+    mut stopping: watch::Receiver<bool>,
+    displaced: oneshot::Receiver<()>,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // How a connection ends is the peer's business.
         _ = &mut connection => return,
+        _ = displaced => return,
         () = tokio::time::sleep(LIFE_MAX) => {}
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
