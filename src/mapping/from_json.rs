@@ -140,7 +140,8 @@ impl Keys {
     }
 }
 
-fn tree(value: &serde_json::Value, writer: &mut Writer) {
+/// Writes a value that is parsed already.
+pub(super) fn tree(value: &serde_json::Value, writer: &mut Writer) {
     match value {
         serde_json::Value::Null => writer.null(),
         serde_json::Value::Bool(value) => writer.bool(*value),

@@ -68,3 +68,17 @@ pub fn rembus_to_mqtt(data: &[u8]) -> MqttBody {
         Err(_) => MqttBody { bytes: Bytes::copy_from_slice(data), content_type: Some(OCTETS) },
     }
 }
+
+/// A JSON value as CBOR.
+#[must_use]
+pub fn json_to_cbor(value: &serde_json::Value) -> Bytes {
+    let mut writer = Writer::default();
+    from_json::tree(value, &mut writer);
+    writer.finish().into()
+}
+
+/// CBOR data as JSON text, with frames as rows where they are arguments. Total: what cannot be read becomes null.
+#[must_use]
+pub fn cbor_to_json(data: &[u8]) -> String {
+    to_json::text(data).unwrap_or_else(|| "null".into())
+}

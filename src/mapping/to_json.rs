@@ -41,6 +41,13 @@ pub(super) fn body(data: &[u8]) -> Result<Body<'_>, CborError> {
     }
 }
 
+/// The JSON text of `data`.
+pub(super) fn text(data: &[u8]) -> Option<String> {
+    let mut out = Vec::with_capacity(data.len() * 2);
+    value(&mut Reader::new(data), &mut out, 0).ok()?;
+    String::from_utf8(out).ok()
+}
+
 /// The only argument: bytes and frames have a form of their own.
 fn single(mut reader: Reader<'_>) -> Result<Body<'_>, CborError> {
     let mut inside = reader.clone();

@@ -69,6 +69,8 @@ pub(super) struct Connection<S> {
     queue: VecDeque<Outbound>,
     /// Answers that needed no router.
     answers: Vec<Packet>,
+    /// For the router, found while answering.
+    reconsidered: Vec<Inbound>,
     /// Encoded, not yet with the socket.
     frames: VecDeque<Message>,
     /// Deliveries that are complete when `frames` is empty and flushed.
@@ -108,6 +110,7 @@ impl<S: Stream> Connection<S> {
             ended: None,
             queue: VecDeque::new(),
             answers: Vec::new(),
+            reconsidered: Vec::new(),
             frames: VecDeque::new(),
             unreported: 0,
             dirty: false,
@@ -143,6 +146,10 @@ impl<S: Stream> Connection<S> {
         let mut stopping: Option<Instant> = None;
         loop {
             self.feed()?;
+            if !self.reconsidered.is_empty() {
+                let batch = std::mem::take(&mut self.reconsidered);
+                self.hand_over(batch).await?;
+            }
             if let Some(farewell) = self.done_leaving() {
                 return Err(End::Ours(farewell));
             }
@@ -242,9 +249,7 @@ impl<S: Stream> Connection<S> {
         for message in std::mem::take(&mut self.inbox) {
             let heard = match message {
                 Message::Binary(message) => self.dialogue.hear(&message, &mut batch, &mut self.answers),
-                Message::Text(_) => {
-                    Err(Farewell::new(CloseCode::Unsupported, "text (JSON) messages are not supported yet; send binary (CBOR)"))
-                }
+                Message::Text(text) => self.dialogue.hear_text(text.as_str(), &mut batch, &mut self.answers),
                 // The pong is in the socket's buffer already.
                 Message::Ping(_) | Message::Close(_) => {
                     self.dirty = true;
@@ -310,6 +315,10 @@ impl<S: Stream> Connection<S> {
                     Said::Delivery(packet) => {
                         packet.frames(&mut self.frames);
                         self.unreported += 1;
+                    }
+                    Said::Reconsidered(packet, inbound) => {
+                        packet.frames(&mut self.frames);
+                        self.reconsidered.push(inbound);
                     }
                     Said::Close(farewell) => {
                         self.queue.clear();

@@ -4,8 +4,9 @@
 //! id, which is the router's [`Token`]; calls to the peer carry the [`CallId`], and deliveries the [`DeliveryId`] in the high
 //! half of the id and the slot in the low one.
 
+use super::codec::json::{self, Spelling};
 use super::codec::{self, AdminCommand, AdminError, Frame, MessageId};
-use super::packet::Packet;
+use super::packet::{Packet, Voice};
 use super::{Settings, cbor, name};
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Qos};
@@ -13,6 +14,7 @@ use crate::router::{
     Attach, CallId, CloseReason, Delivery, DeliveryId, Filter, Inbound, LinkId, OnConflict, Outbound, Refusal, Stage, Status,
     Subscription, Token,
 };
+use ahash::AHashMap;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,12 +39,14 @@ impl Farewell {
 }
 
 /// What an [`Outbound`] means for the socket.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Said {
     Nothing,
     Answer(Packet),
     /// Counted by [`Inbound::Written`] once it is in the socket.
     Delivery(Packet),
+    /// An answer, and something to tell the router.
+    Reconsidered(Packet, Inbound),
     Close(Farewell),
 }
 
@@ -59,6 +63,10 @@ pub(super) struct Dialogue {
     settings: Arc<Settings>,
     clock: SharedClock,
     naming: Naming,
+    voice: Voice,
+    spelling: Spelling,
+    /// JSON calls that may have been publications with a slot, by id: the two look the same (section 3, defect 3).
+    slots: AHashMap<Token, (String, Bytes)>,
     /// The peer's name as publisher.
     publisher: Arc<str>,
     /// Requests that the router has not answered.
@@ -73,6 +81,9 @@ impl Dialogue {
             settings,
             clock,
             naming: Naming::Anonymous,
+            voice: Voice::Cbor,
+            spelling: Spelling::default(),
+            slots: AHashMap::new(),
             publisher: format!("~{}", link.0).into(),
             unanswered: 0,
             exactly_once: BTreeMap::new(),
@@ -96,23 +107,43 @@ impl Dialogue {
         batch: &mut Vec<Inbound>,
         answers: &mut Vec<Packet>,
     ) -> Result<(), Farewell> {
-        let frame = codec::decode(message)
-            .map_err(|error| Farewell::new(CloseCode::Protocol, format!("malformed message: {error}")))?;
-        let mut answer = |id, status, data: &[u8]| answers.push(codec::response(id, status, data).into());
+        let frame = codec::decode(message).map_err(malformed)?;
+        self.voice = Voice::Cbor;
+        self.understand(frame, batch, answers)
+    }
+
+    /// A text message: from now on the peer is answered in JSON.
+    pub(super) fn hear_text(
+        &mut self,
+        text: &str,
+        batch: &mut Vec<Inbound>,
+        answers: &mut Vec<Packet>,
+    ) -> Result<(), Farewell> {
+        let frame = json::decode(text, &mut self.spelling).map_err(malformed)?;
+        self.voice = Voice::Json(self.spelling);
+        if let Frame::Rpc { id, topic, data, .. } = &frame
+            && id.0 <= u32::MAX.into()
+        {
+            self.slots.insert(Token(id.0), (topic.clone(), data.clone()));
+        }
+        self.understand(frame, batch, answers)
+    }
+
+    fn understand(&mut self, frame: Frame, batch: &mut Vec<Inbound>, answers: &mut Vec<Packet>) -> Result<(), Farewell> {
+        let voice = self.voice;
+        let mut answer = |id, status, data: Vec<u8>| answers.push(Packet::response(voice, id, status, &data.into()));
         let inbound = match frame {
             Frame::Identity { id, cid, .. } => match self.identify(id, cid) {
                 Ok(attach) => Inbound::Attach(attach),
                 Err(reason) => {
-                    answer(id, Status::GENERIC_ERROR, &cbor::text(reason));
+                    answer(id, Status::GENERIC_ERROR, cbor::text(reason));
                     return Ok(());
                 }
             },
             Frame::Publish { id, flags, topic, data } => {
                 let qos = flags.qos();
-                let payload = Payload::Rembus(own(data));
-                let (received, publisher) = (self.clock.wall(), Arc::clone(&self.publisher));
-                let mut message = Message::new(topic, payload, qos, received, Dialect::Rembus, publisher);
-                message.slot = id.filter(|_| flags.has_slot()).map(low_half);
+                let slot = id.filter(|_| flags.has_slot()).map(low_half);
+                let message = self.publication(topic, own(data), qos, slot);
                 let token = Token(id.map_or(0, |id| id.0));
                 batch.push(Inbound::Publish { message, token });
                 self.unanswered += usize::from(qos != Qos::AtMostOnce);
@@ -124,7 +155,7 @@ impl Dialogue {
             Frame::Admin { id, topic, data } => match self.administer(id, topic, &data) {
                 Ok(inbound) => inbound,
                 Err((status, reason)) => {
-                    answer(id, status, &reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text));
+                    answer(id, status, reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text));
                     return Ok(());
                 }
             },
@@ -143,21 +174,28 @@ impl Dialogue {
             }
             Frame::Ack2 { id } => Inbound::Release { token: Token(id.0) },
             Frame::Unregister { id } => {
-                answer(id, Status::GENERIC_ERROR, &cbor::text("invalid operation"));
+                answer(id, Status::GENERIC_ERROR, cbor::text("invalid operation"));
                 return Ok(());
             }
             Frame::Register { id, .. } => {
-                answer(id, Status::GENERIC_ERROR, &cbor::text("this gateway takes no registrations yet"));
+                answer(id, Status::GENERIC_ERROR, cbor::text("this gateway takes no registrations yet"));
                 return Ok(());
             }
             Frame::Attestation { id, .. } => {
-                answer(id, Status::GENERIC_ERROR, &cbor::text("no challenge is pending"));
+                answer(id, Status::GENERIC_ERROR, cbor::text("no challenge is pending"));
                 return Err(Farewell::new(CloseCode::Policy, "attestation without a challenge"));
             }
         };
         batch.push(inbound);
         self.unanswered += 1;
         Ok(())
+    }
+
+    fn publication(&self, topic: String, data: Bytes, qos: Qos, slot: Option<u32>) -> Message {
+        let (received, publisher) = (self.clock.wall(), Arc::clone(&self.publisher));
+        let mut message = Message::new(topic, Payload::Rembus(data), qos, received, Dialect::Rembus, publisher);
+        message.slot = slot;
+        message
     }
 
     fn identify(&mut self, id: MessageId, cid: String) -> Result<Attach, &'static str> {
@@ -201,35 +239,36 @@ impl Dialogue {
         match outbound {
             Outbound::Deliver(delivery) => return Said::Delivery(self.deliver(&delivery)),
             Outbound::Request { call, method, data } => {
-                return Said::Delivery(Packet::request(MessageId(call.0), &method, &data));
+                return Said::Delivery(Packet::request(self.voice, MessageId(call.0), &method, &data));
             }
             Outbound::Release { id } => {
-                let sent_as = self.exactly_once.remove(&id).unwrap_or(message_id(id, None));
-                return Said::Answer(codec::ack2(sent_as).into());
+                self.exactly_once.remove(&id);
+                return Said::Answer(Packet::ack2(self.voice, message_id(id, None)));
             }
             Outbound::Close(reason) => return Said::Close(farewell(reason)),
             // Everything else answers a request.
             _ => self.unanswered = self.unanswered.saturating_sub(1),
         }
+        let voice = self.voice;
         let respond = |token: Token, outcome: Result<(), Refusal>| {
             let (status, data) = match outcome {
                 Ok(()) => (Status::OK, cbor::NULL.to_vec()),
                 Err(refusal) => (Status::GENERIC_ERROR, cbor::text(reason(refusal))),
             };
-            Said::Answer(codec::response(MessageId(token.0), status, &data).into())
+            Said::Answer(Packet::response(voice, MessageId(token.0), status, &data.into()))
         };
         match outbound {
             Outbound::Attached { name, .. } => {
                 let Naming::Asked(id) = std::mem::replace(&mut self.naming, Naming::Named) else { return Said::Nothing };
                 self.publisher = name;
                 // No exports: plain clients do not need them, and the names are nobody's business.
-                Said::Answer(codec::response(id, Status::OK, NO_EXPORTS).into())
+                Said::Answer(Packet::response(voice, id, Status::OK, &Bytes::from_static(NO_EXPORTS)))
             }
             Outbound::Refused(refusal) => {
                 let Naming::Asked(id) = std::mem::replace(&mut self.naming, Naming::Anonymous) else { return Said::Nothing };
                 respond(Token(id.0), Err(refusal))
             }
-            Outbound::Accepted { token, outcome: Ok(()), .. } => Said::Answer(codec::ack(MessageId(token.0)).into()),
+            Outbound::Accepted { token, outcome: Ok(()), .. } => Said::Answer(Packet::ack(voice, MessageId(token.0))),
             // Deliberately no answer: the Python client takes any RESPONSE to a publication, an error too, for success. Without
             // one it sends again (and may succeed by then), and after 11 times, 22 s, `publish` fails with a timeout.
             Outbound::Accepted { outcome: Err(_), .. } => Said::Nothing,
@@ -238,7 +277,18 @@ impl Dialogue {
             }
             // Also when it had not been subscribed.
             Outbound::Unsubscribed { token, .. } => respond(token, Ok(())),
-            Outbound::Response { token, status, data } => Said::Answer(Packet::response(MessageId(token.0), status, &data)),
+            Outbound::Response { token, status, data } => {
+                let answer = Packet::response(voice, MessageId(token.0), status, &data);
+                // There is no such method: it may have been a publication. The Python client, which wrote it as one, does
+                // not mind the answer.
+                match self.slots.remove(&token).filter(|_| status == Status::METHOD_NOT_FOUND) {
+                    Some((topic, data)) => {
+                        let message = self.publication(topic, data, Qos::AtMostOnce, Some(low_half(MessageId(token.0))));
+                        Said::Reconsidered(answer, Inbound::Publish { message, token })
+                    }
+                    None => Said::Answer(answer),
+                }
+            }
             // Nothing answers an ACK2.
             Outbound::Completed { .. } => Said::Nothing,
             Outbound::Deliver(_) | Outbound::Request { .. } | Outbound::Release { .. } | Outbound::Close(_) => {
@@ -263,8 +313,12 @@ impl Dialogue {
                 (codec::Flags::of(delivery.qos, message.slot.is_some()), message_id(id, message.slot))
             }
         };
-        Packet::publish(flags, id, &message.topic, delivery.pattern.as_deref(), message.rembus_data())
+        Packet::publish(self.voice, flags, id, &message.topic, delivery.pattern.as_deref(), message.rembus_data())
     }
+}
+
+fn malformed(error: codec::FrameError) -> Farewell {
+    Farewell::new(CloseCode::Protocol, format!("malformed message: {error}"))
 }
 
 /// `[[], []]`: no methods, no subscriptions.

@@ -1,4 +1,4 @@
-//! The Rembus door: WebSocket with binary messages in CBOR, as the Python and Julia clients speak it.
+//! The Rembus door: WebSocket with binary messages in CBOR and text messages in JSON, as the Python and Julia clients speak it.
 //!
 //! It turns messages into [`Inbound`](crate::router::Inbound) and [`Outbound`](crate::router::Outbound) into messages, and
 //! decides nothing about who gets what. `data` passes untouched.
@@ -17,16 +17,17 @@
 //! |---|---|
 //! | 1001 | the gateway stops |
 //! | 1002 | a message that is not Rembus, or a broken WebSocket frame (the Python broker says 1000 and nothing else) |
-//! | 1003 | a text message: JSON comes in a later release |
 //! | 1007 | text that is not UTF-8 |
 //! | 1008 | too slow; attestation without a challenge; anonymous access is off |
 //! | 1009 | a message above `max_message` |
 //! | 4000 | another connection took the name (`overwrite_connection`); Python clients do not come back after it |
 //!
+//! The encoding is that of the peer's last message: a text message switches everything to JSON, a binary one back.
+//!
 //! A publication that is refused (the disk is full) gets no answer at all: the Python client takes even an error response for
 //! an acknowledgement. It repeats the message for 22 s and then fails.
 //!
-//! Known limits of this release: no JSON, no keys (REGISTER, ATTESTATION and UNREGISTER are answered with status 10), no admin
+//! Known limits of this release: no keys (REGISTER, ATTESTATION and UNREGISTER are answered with status 10), no admin
 //! role, and `msg_from` is accepted without replay. Ids have exactly 8 bytes; the reference takes shorter ones.
 
 mod accept;

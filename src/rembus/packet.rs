@@ -1,7 +1,9 @@
 //! One WebSocket message on its way out, in pieces that the socket can take.
 
+use super::codec::json::Spelling;
 use super::codec::{self, Flags, MessageId};
-use bytes::Bytes;
+use crate::router::Status;
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -13,57 +15,86 @@ const COPY_MAX: usize = 64 << 10;
 /// What is handed to the socket at once of such data.
 const FRAGMENT: usize = 256 << 10;
 
+/// The encoding a peer is spoken to in: that of its last message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    Cbor,
+    Json(Spelling),
+}
+
 /// An encoded Rembus message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Packet {
     head: Bytes,
     body: Bytes,
+    is_text: bool,
 }
 
 impl Packet {
     /// A publication as section 7 says, or in the form of section 7.1 when a pattern matched.
-    pub(super) fn publish(flags: Flags, id: MessageId, topic: &str, pattern: Option<&str>, data: &Bytes) -> Self {
-        let copied = data.len() <= COPY_MAX;
-        let Some(pattern) = pattern else {
-            return if copied {
-                codec::publish(flags, id, topic, data).into()
-            } else {
-                Self { head: codec::publish(flags, id, topic, &[]), body: data.clone() }
-            };
+    pub(super) fn publish(voice: Voice, flags: Flags, id: MessageId, topic: &str, pattern: Option<&str>, data: &Bytes) -> Self {
+        let (name, opening, from) = match pattern {
+            None => (topic, Vec::new(), 0),
+            Some(pattern) => {
+                let (opening, from) = codec::pattern_data(topic, data);
+                (pattern, opening, from)
+            }
         };
-        let (mut opening, from) = codec::pattern_data(topic, data);
         let arguments = data.slice(from..);
-        if copied {
-            opening.extend_from_slice(&arguments);
-            return codec::publish(flags, id, pattern, &opening).into();
+        match voice {
+            Voice::Cbor => Self::with_data(codec::publish(flags, id, name, &opening), arguments),
+            Voice::Json(spelling) => Self::text(spelling.publish(flags, id, name, &[opening, arguments.to_vec()].concat())),
         }
-        Self { head: codec::publish(flags, id, pattern, &opening), body: arguments }
     }
 
     /// A call for an exposer: the target is always null (section 9).
-    pub(super) fn request(id: MessageId, method: &str, data: &Bytes) -> Self {
-        if data.len() <= COPY_MAX {
-            codec::rpc(id, method, None, data).into()
-        } else {
-            Self { head: codec::rpc(id, method, None, &[]), body: data.clone() }
+    pub(super) fn request(voice: Voice, id: MessageId, method: &str, data: &Bytes) -> Self {
+        match voice {
+            Voice::Cbor => Self::with_data(codec::rpc(id, method, None, &[]), data.clone()),
+            Voice::Json(spelling) => Self::text(spelling.rpc(id, method, data)),
         }
     }
 
-    pub(super) fn response(id: MessageId, status: crate::router::Status, data: &Bytes) -> Self {
-        if data.len() <= COPY_MAX {
-            codec::response(id, status, data).into()
-        } else {
-            Self { head: codec::response(id, status, &[]), body: data.clone() }
+    pub(super) fn response(voice: Voice, id: MessageId, status: Status, data: &Bytes) -> Self {
+        match voice {
+            Voice::Cbor => Self::with_data(codec::response(id, status, &[]), data.clone()),
+            Voice::Json(spelling) => Self::text(spelling.response(id, status, data)),
         }
+    }
+
+    pub(super) fn ack(voice: Voice, id: MessageId) -> Self {
+        match voice {
+            Voice::Cbor => codec::ack(id).into(),
+            Voice::Json(spelling) => Self::text(spelling.ack(id)),
+        }
+    }
+
+    pub(super) fn ack2(voice: Voice, id: MessageId) -> Self {
+        match voice {
+            Voice::Cbor => codec::ack2(id).into(),
+            Voice::Json(spelling) => Self::text(spelling.ack2(id)),
+        }
+    }
+
+    fn with_data(head: Bytes, data: Bytes) -> Self {
+        if data.len() > COPY_MAX {
+            return Self { head, body: data, is_text: false };
+        }
+        let mut whole = BytesMut::from(head);
+        whole.extend_from_slice(&data);
+        whole.freeze().into()
+    }
+
+    fn text(text: String) -> Self {
+        let mut head = Bytes::from(text);
+        let body = head.split_off(head.len().min(FRAGMENT));
+        Self { head, body, is_text: true }
     }
 
     /// Takes the message apart into WebSocket frames.
     pub(super) fn frames(mut self, into: &mut VecDeque<Message>) {
-        if self.body.is_empty() {
-            into.push_back(Message::Binary(self.head));
-            return;
-        }
-        into.push_back(Message::Frame(Frame::message(self.head, OpCode::Data(Data::Binary), false)));
+        let kind = if self.is_text { Data::Text } else { Data::Binary };
+        into.push_back(Message::Frame(Frame::message(self.head, OpCode::Data(kind), self.body.is_empty())));
         while !self.body.is_empty() {
             let piece = self.body.split_to(self.body.len().min(FRAGMENT));
             let last = self.body.is_empty();
@@ -74,6 +105,6 @@ impl Packet {
 
 impl From<Bytes> for Packet {
     fn from(head: Bytes) -> Self {
-        Self { head, body: Bytes::new() }
+        Self { head, body: Bytes::new(), is_text: false }
     }
 }

@@ -131,6 +131,12 @@ fn number(value: &[u8]) -> Result<f64, ()> {
         Ok(Header::Float(number)) if !number.is_nan() => Ok(number),
         Ok(Header::Positive(number)) => Ok(number as f64),
         Ok(Header::Negative(number)) => Ok(-1.0 - number as f64),
+        // JSON has no infinity; these stand for it.
+        Ok(Header::Simple(simple::NULL)) => Ok(f64::INFINITY),
+        Ok(Header::Text(_)) => match Reader::new(value).text().as_deref() {
+            Ok("inf" | "Infinity" | "LastReceived") => Ok(f64::INFINITY),
+            _ => Err(()),
+        },
         _ => Err(()),
     }
 }

@@ -1,4 +1,4 @@
-//! One binary WebSocket message is one Rembus message: a CBOR array whose first element is the type byte.
+//! One binary WebSocket message is one Rembus message (`json` has the text form): a CBOR array whose first element is the type byte.
 //!
 //! ```text
 //! bit 7   bit 6   bit 5   bit 4  │ bits 3..0        IDENTITY     0  id, cid, [meta]
@@ -18,6 +18,7 @@
 
 mod admin;
 mod encode;
+pub mod json;
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +103,9 @@ pub enum FrameError {
     Short { kind: u8, missing: &'static str },
     #[error("a message id has 8 bytes, not {0}")]
     Id(usize),
+    /// What is wrong, or the name of the member that is missing or of another type.
+    #[error("the JSON message is not valid: {0}")]
+    Json(&'static str),
     #[error("a name is longer than {NAME_MAX} bytes")]
     NameTooLong,
 }

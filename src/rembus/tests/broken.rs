@@ -48,11 +48,14 @@ async fn an_attestation_out_of_the_blue_is_answered_and_then_closed() {
 }
 
 #[tokio::test]
-async fn text_is_told_to_be_unsupported() {
+async fn text_that_is_not_json_rpc_closes_its_connection() {
     let mut world = World::new(Settings::default());
-    let mut client = world.connect().await;
-    client.socket.send(Message::Text("ola mondo".into())).await.unwrap();
-    assert_eq!(client.closed().await.0, 1003);
+    for text in ["ola mondo", "[]", r#"{"id":5}"#, r#"{"id":5.5,"method":"rid"}"#, r#"{"id":5,"result":{"type":999}}"#] {
+        let mut client = world.connect().await;
+        client.socket.send(Message::Text(text.into())).await.unwrap();
+        assert_eq!(client.closed().await.0, 1002, "{text}");
+        world.hear().await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Stories at the door: a WebSocket client on one side, the test in the router's place on the other.
 
 mod broken;
+mod json;
 mod living;
 mod talking;
 
