@@ -247,7 +247,7 @@ impl Client {
         let mut rest = Vec::new();
         // A reset is as good an end as any.
         patiently(self.stream.read_to_end(&mut rest)).await.ok();
-        assert!(rest.is_empty(), "more than the end: {rest:x?}");
+        assert!(rest.is_empty(), "more than the end");
     }
 
     /// DISCONNECT of 5.0 with this reason, then the end.
