@@ -128,18 +128,23 @@ impl Cursor {
             buffer.truncate(n);
             return buffer.freeze();
         }
-        let mut end = 0;
-        for (number, page) in buffer.chunks_mut(PAGE_BYTES).enumerate() {
-            match read_stubbornly(self.file.as_ref(), page, at + (number * PAGE_BYTES) as u64) {
-                Ok(n) => end = number * PAGE_BYTES + n,
-                Err(_) => {
-                    page.fill(0);
-                    self.unreadable += page.len() as u64;
-                    end = number * PAGE_BYTES + page.len();
-                }
+        let mut done = 0;
+        while done < len {
+            let place = at + done as u64;
+            let page_rest = PAGE_BYTES - usize::try_from(place % PAGE_BYTES as u64).expect("less than a page");
+            let end = len.min(done + page_rest);
+            let page = &mut buffer[done..end];
+            let read = read_stubbornly(self.file.as_ref(), page, place).unwrap_or_else(|_| {
+                page.fill(0);
+                self.unreadable += page.len() as u64;
+                page.len()
+            });
+            done += read;
+            if done < end {
+                break;
             }
         }
-        buffer.truncate(end);
+        buffer.truncate(done);
         buffer.freeze()
     }
 }

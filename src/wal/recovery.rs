@@ -124,6 +124,8 @@ struct Scan {
     first: Option<Seq>,
     last: Seq,
     records: u64,
+    /// Whole records whose numbers were seen before or are too low for this file: copies.
+    ignored: u64,
     /// Behind the last whole record.
     end: u64,
     /// Bytes behind it that are not zero.
@@ -168,7 +170,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, WalError
         _ => true,
     });
     // Numbers never go back below what a segment was made for, even if all records before it are lost.
-    let floor = candidates.iter().map(|candidate| candidate.floor).max().unwrap_or(Seq(1));
+    let floor = candidates.iter().filter(|c| c.header.is_some()).map(|c| c.floor).max().unwrap_or(Seq(1));
     report.last = report.last.max(before(floor));
 
     let (tail, unused) = find_tail(disk, dir, &mut candidates, &mut report)?;
@@ -252,7 +254,9 @@ fn find_tail(
             break;
         }
         let Candidate { path, file, bytes, header, floor } = candidate;
-        if scan.unreadable > 0 || (header.is_none() && scan.garbage > 0) {
+        // Neither garbage under a segment's name nor a copy of an older segment is ours to remove.
+        let is_foreign = (header.is_none() && scan.garbage > 0) || scan.ignored > 0;
+        if scan.unreadable > 0 || is_foreign {
             // Whatever is there stays there, and numbers that it may have are not used again.
             report.last = report.last.max(Seq(floor.0 + scan.unreadable / HEAD_BYTES as u64));
             report.damaged.push(match scan.unreadable {
@@ -263,7 +267,7 @@ fn find_tail(
         }
         if scan.garbage > 0 {
             report.torn = Some(TornTail { file: name_of(&path), at: HEADER_BYTES, bytes: scan.garbage, kept: 0 });
-        } else if header.is_some() && bytes > HEADER_BYTES && unused.is_none() {
+        } else if header.is_some() && bytes > HEADER_BYTES && scan.end == HEADER_BYTES && unused.is_none() {
             unused = Some((path, file, bytes));
             continue;
         }
@@ -368,7 +372,7 @@ fn look_at(candidate: &Candidate, wholly: bool) -> Scan {
     if !wholly {
         let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
         while let Step::Record { seq, kind, hole: 0, .. } = cursor.next(candidate.bytes, before(candidate.floor)) {
-            if kind != MARK && kind != VOID {
+            if kind != MARK && kind != VOID && seq >= candidate.floor {
                 return Scan { first: Some(seq), last: seq, ..Scan::default() };
             }
         }
@@ -407,7 +411,10 @@ fn verify(candidate: &Candidate) -> Scan {
                         unsure.push_back((seq, at));
                         continue;
                     }
-                    _ if seq <= scan.last => continue,
+                    _ if seq <= scan.last => {
+                        scan.ignored += 1;
+                        continue;
+                    }
                     _ => {}
                 }
                 scan.first.get_or_insert(seq);

@@ -75,6 +75,12 @@ impl MemDisk {
         self.0.lock().unwrap()
     }
 
+    /// How many syncs of files, writes, and syncs of folders there were.
+    pub(super) fn work(&self) -> [u32; 3] {
+        let state = self.state();
+        [state.syncs, state.writes, state.dir_syncs]
+    }
+
     /// What was not synced is lost, or not.
     pub(super) fn cut_power(&self, seed: u64) {
         let mut guard = self.state();

@@ -1,7 +1,9 @@
 //! Tests of the whole log, on a disk in memory that forgets what was not synced.
 
+mod damage;
 mod disk;
 mod model;
+mod retention;
 mod stories;
 
 use super::*;

@@ -274,6 +274,7 @@ async fn process(world: &SharedWorld, machine: &Machine, breakage: Break, log: w
     let running = tokio::spawn(log.run());
     let stop = running.abort_handle();
     tokio::select! {
+            biased;
         ended = running => {
             if let Ok(Err(error)) = ended && !machine.fate().is_dark {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -334,6 +335,7 @@ async fn route(
     let mut state = log.state();
     loop {
         tokio::select! {
+            biased;
             changed = state.changed() => if changed.is_err() { return },
             message = inbox.recv() => {
                 let Some((body, publisher)) = message else { return };

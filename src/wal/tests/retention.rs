@@ -1,0 +1,145 @@
+//! Short stories about what is kept, and for whom.
+
+use super::disk::MemDisk;
+use super::*;
+use crate::clock::{Clock, Mono, SharedClock, Wall};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+#[derive(Debug, Default)]
+struct SetClock(AtomicU64);
+
+impl Clock for SetClock {
+    fn mono(&self) -> Mono {
+        Mono(0)
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(self.0.load(Relaxed))
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
+/// In 2026.
+const TODAY: u64 = 20_500 * DAY;
+
+async fn filled(options: Options, wall: u64) -> (LogHandle, Arc<SetClock>) {
+    let clock = Arc::new(SetClock(AtomicU64::new(wall)));
+    let shared: SharedClock = clock.clone();
+    let (log, handle, _) = open(MemDisk::new().shared(), shared, options).unwrap();
+    tokio::spawn(log.run());
+    for first in (1..=2000).step_by(100) {
+        handle.append(batch(first..=first + 99)).await.unwrap();
+    }
+    handle.sync(Seq(2000)).await.unwrap();
+    (handle, clock)
+}
+
+fn small() -> Options {
+    Options { keep_bytes: 48 << 10, ..options() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_before_it_is_released() {
+    let (log, clock) = filled(small(), TODAY).await;
+    clock.0.store(TODAY + 30 * DAY, Relaxed);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(log.stats().oldest, Seq(1));
+    assert!(log.stats().bytes_on_disk > 48 << 10);
+    assert_eq!(read_all(&mut log.reader(Seq(1))).len(), 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn released_segments_go_when_there_are_too_many() {
+    let (log, _) = filled(small(), TODAY).await;
+    log.release(Seq(1000));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let oldest = log.stats().oldest;
+    assert!(oldest > Seq(1) && oldest <= Seq(1001), "{oldest}");
+    log.release(Seq(2000));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(log.stats().bytes_on_disk <= 48 << 10);
+    // What fits is kept, released or not: it is the archive.
+    assert!(log.stats().bytes_on_disk > 24 << 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn released_segments_go_when_they_are_old() {
+    let (log, clock) = filled(options(), TODAY).await;
+    log.release(Seq(2000));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(log.stats().oldest, Seq(1));
+    clock.0.store(TODAY + 2 * DAY, Relaxed);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(log.stats().oldest > Seq(1000));
+    // The one in use stays.
+    assert_eq!(log.stats().segments, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_not_set_makes_nothing_old() {
+    let (log, clock) = filled(options(), 1000).await;
+    log.release(Seq(2000));
+    clock.0.store(TODAY, Relaxed);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(log.stats().oldest, Seq(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_position_was_removed_goes_on_with_what_is_left_and_says_so() {
+    let (log, _) = filled(small(), TODAY).await;
+    let mut early = log.reader(Seq(1));
+    let mut reading = log.reader(Seq(1));
+    assert_eq!(reading.read(1).unwrap().len(), 1);
+    log.release(Seq(2000));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let oldest = log.stats().oldest.0;
+
+    let records = read_all(&mut early);
+    assert_eq!(numbers(&records), (oldest..=2000).collect::<Vec<_>>());
+    assert_eq!(early.skipped().removed, oldest - 1);
+
+    // This one has the removed file open, and may finish it.
+    let records = read_all(&mut reading);
+    assert_eq!(records.last().unwrap().seq, Seq(2000));
+    assert_eq!(1 + records.len() as u64 + reading.skipped().removed, 2000);
+    assert_eq!(reading.skipped().damaged, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_follows_the_writer_across_segments() {
+    let (log, handle, _) = open(MemDisk::new().shared(), SystemClock::shared(), options()).unwrap();
+    tokio::spawn(log.run());
+    let mut reader = handle.reader(Seq(1));
+    let mut found = Vec::new();
+    for first in (1..=3000).step_by(7) {
+        assert_eq!(reader.read(1).unwrap(), []);
+        handle.append(batch(first..=first + 6)).await.unwrap();
+        handle.flush(Seq(first + 6)).await.unwrap();
+        found.extend(numbers(&read_all(&mut reader)));
+    }
+    let last = *found.last().unwrap();
+    assert_eq!(found, (1..=last).collect::<Vec<_>>());
+    assert!(handle.stats().segments > 3);
+    assert_eq!(reader.skipped(), Skipped::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_segments_make_room_on_a_full_disk() {
+    let disk = MemDisk::new();
+    disk.state().capacity = 100 << 10;
+    let (log, handle, _) = open(disk.shared(), SystemClock::shared(), small()).unwrap();
+    tokio::spawn(log.run());
+    let mut next = 1;
+    let mut state = handle.state();
+    while state.borrow_and_update().health != Health::Full {
+        handle.append(batch(next..=next + 9)).await.unwrap();
+        handle.sync(Seq(next + 9)).await.unwrap();
+        next += 10;
+        tokio::task::yield_now().await;
+    }
+    handle.release(Seq(next - 1));
+    state.wait_for(|state| state.health == Health::Fine).await.unwrap();
+    handle.append(batch(next..=next + 500)).await.unwrap();
+    handle.sync(Seq(next + 500)).await.unwrap();
+}
