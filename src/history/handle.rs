@@ -22,7 +22,7 @@ use super::engine::Engine;
 const NULL: &[u8] = &[0xf6];
 
 /// Where commands become records of the log, in order with everything else.
-pub trait CommandLog {
+pub trait CommandLog: Sync {
     /// Returns once the record is durable.
     fn append_command(&self, body: Vec<u8>) -> impl Future<Output = Result<Seq, Refusal>> + Send;
 }

@@ -32,6 +32,22 @@ pub(super) struct Stored {
     pub(super) field_ids: HashMap<String, i64>,
 }
 
+/// Reads every row of every catalog table once. DuckDB reads its file lazily: damage that is not found now would be found by a
+/// query, or by a batch.
+pub(super) fn read_everything(conn: &Connection) -> Result<(), EngineError> {
+    let doing = "reading the catalog";
+    let mut statement = conn
+        .prepare("SELECT table_name FROM duckdb_tables() WHERE database_name = '__ducklake_metadata_lake'")
+        .map_err(EngineError::sql(doing))?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0)).map_err(EngineError::sql(doing))?;
+    for name in names {
+        let name = ident(&name.map_err(EngineError::sql(doing))?);
+        conn.query_row(&format!("SELECT max(hash(t)) IS NULL FROM {META}.{name} AS t"), [], |row| row.get::<_, bool>(0))
+            .map_err(EngineError::sql(doing))?;
+    }
+    Ok(())
+}
+
 /// What the snapshot `version`, or the newest, says about the log; the default if no batch was ever written.
 pub(super) fn covered(conn: &Connection, version: Option<i64>) -> Result<Covered, EngineError> {
     let sql = format!(

@@ -29,11 +29,12 @@ impl EngineError {
     /// Whether the catalog file itself is what is broken, so that only a fresh one helps. Anything that another process, a
     /// full disk or a wrong permission can cause must not count: a good catalog would be moved aside.
     pub(super) fn catalog_is_broken(&self) -> bool {
-        const SIGNS: [&str; 7] = [
+        const SIGNS: [&str; 8] = [
             "not a valid DuckDB database",
             "Corrupt",
             "corrupt",
             "checksum",
+            "Could not read enough bytes",
             "Serialization Error",
             "INTERNAL Error",
             "ducklake_metadata",
@@ -41,7 +42,7 @@ impl EngineError {
         match self {
             Self::Sql { source, .. } => {
                 let text = source.to_string();
-                SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("lock")
+                SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("Could not set lock")
             }
             _ => false,
         }

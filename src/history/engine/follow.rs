@@ -114,7 +114,9 @@ impl Follower {
                 Err(error) => error,
             };
             log::error!(error:% = failed, retry_s = pause.as_secs(); "history is not available");
-            let why = format!("history is not available: {failed}");
+            // Callers need not know where the lake is.
+            let lake = self.settings.lake.to_string_lossy();
+            let why = format!("history is not available: {}", failed.to_string().replace(lake.as_ref(), "…"));
             self.status.update(|status| {
                 status.last_error = Some(why.clone());
                 status.phase = Phase::Unavailable(why.clone());

@@ -57,6 +57,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(follower: &Follower, store: Store) -> Self {
         let covered = store.covered();
+        follower.log.release(covered);
         Self {
             reader: follower.log.reader(covered.next()),
             state: follower.log.state(),

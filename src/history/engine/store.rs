@@ -10,12 +10,12 @@ use super::query::{Pinned, value};
 use super::tail::{self, Tail};
 use super::verify::{self, Damage};
 use super::{batch, lake, relation};
-use crate::disk::SharedDisk;
+use crate::disk::{Disk, SharedDisk};
 use crate::history::model::{CallError, Cell, Row, Schema, Table};
 use crate::history::settings::Settings;
 use crate::message::Seq;
 use duckdb::{Connection, params_from_iter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A schema table and its place in the lake.
@@ -31,6 +31,7 @@ pub(super) struct LakeTable {
 pub(super) struct Store {
     conn: Connection,
     disk: SharedDisk,
+    lake: PathBuf,
     files: PathBuf,
     /// In schema order. A table that the lake cannot hold is here as the reason why.
     tables: Vec<(String, Result<usize, String>)>,
@@ -59,16 +60,31 @@ impl Store {
         log_id: u64,
     ) -> Result<(Self, Opened), EngineError> {
         let mut opened = Opened::default();
-        let conn = match lake::open(settings).and_then(|conn| catalog::newest(&conn).map(|_| conn)) {
-            Ok(conn) => conn,
+        if !lake::catalog(settings).exists() && verify::has_files(&lake::files(settings)) {
+            verify::set_aside(settings, disk.as_ref())?;
+            opened.fresh = Some("it is missing".to_owned());
+        }
+        match Self::open_checked(settings, schema, &disk, log_id, &mut opened) {
+            Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 verify::set_aside(settings, disk.as_ref())?;
-                opened.fresh = Some(error.to_string());
-                lake::open(settings)?
+                opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
+                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_checked(
+        settings: &Settings,
+        schema: &Schema,
+        disk: &SharedDisk,
+        log_id: u64,
+        opened: &mut Opened,
+    ) -> Result<Self, EngineError> {
         let files = lake::files(settings);
+        let conn = lake::open(settings)?;
+        catalog::read_everything(&conn)?;
         opened.damage = verify::check(&conn, settings, disk.as_ref())?;
         opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
         let mut tables = Vec::new();
@@ -88,8 +104,19 @@ impl Store {
         let covered = catalog::covered(&conn, None)?;
         let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
         lake::lock_down(&conn, settings)?;
-        let store = Self { conn, disk, files, tables, usable, log_id, covered, attempts: 0, in_use: Arc::new(()) };
-        Ok((store, opened))
+        sync_lake(disk.as_ref(), &settings.lake)?;
+        Ok(Self {
+            conn,
+            disk: disk.clone(),
+            lake: settings.lake.clone(),
+            files,
+            tables,
+            usable,
+            log_id,
+            covered,
+            attempts: 0,
+            in_use: Arc::new(()),
+        })
     }
 
     /// Newest log record that the lake's files hold; the log is read from the next one on.
@@ -157,6 +184,7 @@ impl Store {
     /// The second half: the catalog learns of the files, the tail forgets.
     pub(super) fn commit(&mut self, prepared: &[batch::NewFile], upto: Seq) -> Result<(), EngineError> {
         batch::register(&self.conn, self.disk.as_ref(), &self.files, &self.usable, prepared, self.covering(upto))?;
+        sync_lake(self.disk.as_ref(), &self.lake)?;
         self.covered = upto;
         for table in self.usable.iter_mut().filter(|table| table.tail.len() > 0) {
             table.tail.clear(&self.conn)?;
@@ -194,6 +222,7 @@ impl Store {
         });
         match (done, refused) {
             (Ok(()), _) => {
+                sync_lake(self.disk.as_ref(), &self.lake).map_err(DeleteError::Reopen)?;
                 self.covered = self.covered.max(seq);
                 table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id).map_err(DeleteError::Reopen)?;
                 Ok(())
@@ -264,6 +293,11 @@ pub(super) enum DeleteError {
     Refused(CallError),
     /// It may or may not have happened.
     Reopen(EngineError),
+}
+
+/// DuckDB syncs its catalog and the log beside it, but not the folder in which it made them.
+fn sync_lake(disk: &dyn Disk, lake: &Path) -> Result<(), EngineError> {
+    disk.sync_dir(lake).map_err(EngineError::io("syncing the lake's folder"))
 }
 
 /// The relation for a look into the past; `None` if there was nothing yet.

@@ -67,16 +67,21 @@ impl Tail {
         debug_assert_eq!(row.cells.len(), self.table.columns.len(), "a row has one cell for each column");
         self.newest_us = self.newest_us.max(received_us);
         self.dirty = true;
-        self.bytes += weight(&row.cells);
         let row = TailRow { cells: row.cells, named: row.named, seq, received_us };
         if !self.keyed() {
+            self.bytes += weight(&row.cells);
             self.rows.push(row);
             return;
         }
         let key = key(&self.table, &row.cells);
         match self.places.get(&key).and_then(|&place| self.rows.get_mut(place)) {
-            Some(older) => merge(older, row),
+            Some(older) => {
+                self.bytes -= weight(&older.cells);
+                merge(older, row);
+                self.bytes += weight(&older.cells);
+            }
             None => {
+                self.bytes += weight(&row.cells);
                 self.places.insert(key, self.rows.len());
                 self.rows.push(row);
             }

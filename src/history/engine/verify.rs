@@ -224,6 +224,12 @@ pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), Engi
     disk.sync_dir(&quarantine).map_err(EngineError::io(doing))
 }
 
+/// Whether there are files in the lake's folders (`<schema>/<table>/<file>`): beside a catalog that is gone they are worth keeping.
+pub(super) fn has_files(files: &Path) -> bool {
+    let below = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    below(files.to_path_buf()).flat_map(below).flat_map(below).next().is_some()
+}
+
 /// `name` in `dir`, with a number if it is taken.
 fn unused(dir: &Path, name: &str) -> PathBuf {
     let numbered = (1..).map(|n| dir.join(format!("{name}.{n}")));

@@ -140,6 +140,47 @@ fn a_broken_catalog_is_set_aside_with_its_files() {
 }
 
 #[test]
+fn whatever_became_of_the_catalog_history_starts() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 6] = [
+        ("empty", |catalog| std::fs::write(catalog, b"").unwrap()),
+        ("cut", |catalog| std::fs::OpenOptions::new().write(true).open(catalog).unwrap().set_len(5000).unwrap()),
+        ("half", |catalog| {
+            let file = std::fs::OpenOptions::new().write(true).open(catalog).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        }),
+        ("header", |catalog| {
+            let mut bytes = std::fs::read(catalog).unwrap();
+            bytes[..12_288].fill(0x55);
+            std::fs::write(catalog, bytes).unwrap();
+        }),
+        ("blocks", |catalog| {
+            let mut bytes = std::fs::read(catalog).unwrap();
+            bytes[12_288..].iter_mut().step_by(997).for_each(|byte| *byte ^= 0x40);
+            std::fs::write(catalog, bytes).unwrap();
+        }),
+        ("gone", |catalog| std::fs::remove_file(catalog).unwrap()),
+    ];
+    for (name, harm) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        add(&mut store, 1);
+        store.batch(Seq(1)).unwrap();
+        store.checkpoint().unwrap();
+        drop(store);
+        harm(&dir.path().join("lake/catalog.ducklake"));
+
+        let (mut store, opened) = Store::open(&settings(dir.path()), &schema(), SystemDisk::shared(), LOG)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(store.covered(), Seq(0), "{name}: {opened:?}");
+        replay(&mut store, 1);
+        assert_eq!(readings(&mut store), [1], "{name}");
+        assert!(opened.fresh.is_some(), "{name}");
+        assert_eq!(opened.orphans, 0, "{name}: what the lost catalog knew is kept");
+    }
+}
+
+#[test]
 fn the_data_folder_can_be_moved() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));

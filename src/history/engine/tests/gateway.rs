@@ -11,10 +11,10 @@ use ciborium::{Value, cbor};
 use tokio::sync::Mutex;
 
 /// A log and the history that follows it, in one folder.
-struct Gateway {
+pub(super) struct Gateway {
     log: LogHandle,
-    history: History,
-    clock: SharedClock,
+    pub(super) history: History,
+    pub(super) clock: SharedClock,
     last: Mutex<u64>,
     running: tokio::task::JoinHandle<Result<(), wal::WalError>>,
 }
@@ -26,7 +26,7 @@ const SCHEMA: &str = r#"{"tables": [
         {"col": "dn", "type": "TEXT"}, {"col": "mode", "type": "TEXT", "default": "new"}, {"col": "level", "type": "BIGINT"}]}]}"#;
 
 impl Gateway {
-    fn start(dir: &Path, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn start(dir: &Path, change: impl FnOnce(&mut Settings)) -> Self {
         let clock = SystemClock::shared();
         let options = wal::Options::new(dir.join("wal"));
         let (log, handle, recovery) = wal::open(SystemDisk::shared(), clock.clone(), options).unwrap();
@@ -54,7 +54,7 @@ impl Gateway {
         self.publish_all(topic, [json.to_owned()]).await
     }
 
-    async fn publish_all(&self, topic: &str, payloads: impl IntoIterator<Item = String>) -> Seq {
+    pub(super) async fn publish_all(&self, topic: &str, payloads: impl IntoIterator<Item = String>) -> Seq {
         let bodies = payloads.into_iter().map(|json| {
             let payload = Payload::Mqtt(Bytes::from(json));
             let message = Message::new(
@@ -77,10 +77,10 @@ impl Gateway {
         let mut data = Vec::new();
         ciborium::into_writer(&arguments, &mut data).unwrap();
         let upto = Seq(*self.last.lock().await);
-        self.history.call(method, Bytes::from(data), upto, self).await
+        is_send(self.history.call(method, Bytes::from(data), upto, self)).await
     }
 
-    async fn query(&self, method: &str, where_: &str, cols: &str) -> Result<Vec<RecordBatch>, CallError> {
+    pub(super) async fn query(&self, method: &str, where_: &str, cols: &str) -> Result<Vec<RecordBatch>, CallError> {
         let arguments = cbor!([{ "where" => where_, "cols" => cols }]).unwrap();
         self.call(method, arguments).await.map(|bytes| frame(&bytes))
     }
@@ -94,7 +94,7 @@ impl Gateway {
         texts(&self.query("query_state", "1=1 ORDER BY dn", cols).await.unwrap())
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.history.close().await;
         assert_eq!(self.history.status().phase, Phase::Closed);
         self.log.close().await;
@@ -120,6 +120,11 @@ impl CommandLog for Gateway {
         self.log.sync(seq).await.map_err(|_| Refusal::LogFailed)?;
         Ok(seq)
     }
+}
+
+/// The router runs calls as tasks.
+fn is_send<T: Send>(value: T) -> T {
+    value
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

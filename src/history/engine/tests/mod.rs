@@ -2,6 +2,7 @@
 
 mod crash;
 mod gateway;
+mod measure;
 mod reads;
 
 use super::store::{Opened, Store};

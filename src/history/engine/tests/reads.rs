@@ -134,6 +134,22 @@ fn the_past_shows_what_had_been_received_by_then() {
 }
 
 #[test]
+fn the_past_of_a_keyed_table_is_that_of_its_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let seen = |store: &mut Store, at: i64| texts(&ask_at(store, "state", "SELECT mode FROM {}", Some(at)).unwrap());
+    store.append("state", vec![state("a", Some("on"), None)], Seq(1), now_us()).unwrap();
+    store.batch(Seq(1)).unwrap();
+    let first = now_us();
+    store.append("state", vec![state("a", Some("off"), None)], Seq(2), now_us()).unwrap();
+    assert_eq!(seen(&mut store, first), ["on"], "the tail is later");
+    assert_eq!(seen(&mut store, now_us()), ["off"], "now is now");
+    store.batch(Seq(2)).unwrap();
+    assert_eq!(seen(&mut store, first), ["on"]);
+    assert_eq!(seen(&mut store, now_us()), ["off"]);
+}
+
+#[test]
 fn before_the_first_snapshot_there_is_nothing_to_see() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
