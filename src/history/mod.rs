@@ -2,14 +2,35 @@
 //!
 //! A reader of the durable log, never a stage in front of it: it may lag, fail or be absent, and routing does not notice.
 //!
+//! ```text
+//! log ─▶ topic → table, payload → rows ─▶ tail ─▶ batch: file, sync, one transaction ─▶ lake ─▶ log may forget
+//!                                          └───────────── a query sees both ─────────────┘
+//! ```
+//!
+//! Promises:
+//!
+//! * A query sees everything that was acknowledged before it was asked, each row once.
+//! * A row leaves the log's care only when the file that holds it is synced and the catalog's transaction names it. The same
+//!   transaction stores how far the log is covered, as JSON in the snapshot's `commit_extra_info`:
+//!   `{"log_id":18446744073709551615,"log_seq":12345}`. So a crash at any moment brings neither loss nor a row twice.
+//! * One row that does not fit is counted and left out; it never holds up others.
+//! * A damaged file or catalog is moved to `lake/quarantine`, told exactly, and does not keep history from starting.
+//! * Every query has a deadline, a limit of rows, bytes and memory, and can reach nothing but its table.
+//!
+//! Tables of the lake have the schema's columns and two hidden ones, `_seq` and `_recv` (log sequence and receive time of the
+//! record that made the row), which make `when` exact to the microsecond for appended rows, across batches. Keyed tables look
+//! back batch by batch. 128-bit integers are stored as text, because Parquet as DuckDB writes it has only doubles for them.
+//!
 //! | file | what |
 //! |---|---|
-//! | `model.rs` | tables, columns, cells, rows: what the other files share |
+//! | `handle.rs` | what the rest of the gateway uses: start, call, status, close |
+//! | `model.rs`, `settings.rs`, `status.rs` | tables, columns, cells, rows, limits and figures: what the other files share |
 //! | `schema.rs` | the schema file, with line and column of each mistake; topic → table |
-//! | `row.rs` | payload → rows, value by value casts, rejects |
-//! | `sql/` | `where`, `cols`, `when`: parsed, allowed or refused, rendered with bound parameters |
+//! | `row.rs`, `kind.rs` | payload → rows, value by value casts, rejects |
+//! | `sql.rs` | `where`, `cols`, `when`: parsed, allowed or refused, rendered with bound parameters |
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
 //! | `engine/` | the lake: batches, tail, start-up check, queries (DuckDB) |
+//! | `absent.rs` | answers in the engine's place where the build has no DuckDB |
 
 #[cfg(not(feature = "duckdb"))]
 mod absent;

@@ -44,6 +44,12 @@ impl Settings {
             library_dirs: library_dirs(),
         }
     }
+
+    /// An error's text for callers, who need not know where the lake is.
+    #[cfg(feature = "duckdb")]
+    pub(super) fn without_paths(&self, error: &impl std::fmt::Display) -> String {
+        error.to_string().replace(self.lake.to_string_lossy().as_ref(), "…")
+    }
 }
 
 /// Where the extension is looked for: what the environment says, beside the installed binary, where the build found it.

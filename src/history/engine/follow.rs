@@ -114,9 +114,7 @@ impl Follower {
                 Err(error) => error,
             };
             log::error!(error:% = failed, retry_s = pause.as_secs(); "history is not available");
-            // Callers need not know where the lake is.
-            let lake = self.settings.lake.to_string_lossy();
-            let why = format!("history is not available: {}", failed.to_string().replace(lake.as_ref(), "…"));
+            let why = format!("history is not available: {}", self.settings.without_paths(&failed));
             self.status.update(|status| {
                 status.last_error = Some(why.clone());
                 status.phase = Phase::Unavailable(why.clone());

@@ -72,7 +72,7 @@ impl Engine {
         };
         let (pinned, turn) = tokio::select! {
             prepared = prepared => prepared?,
-            () = &mut timeout => return Err(self.not_in_time()),
+            () = &mut timeout => return Err(self.not_in_time(upto)),
         };
         let stop = StopAtEnd(pinned.stop());
         let settings = self.settings.clone();
@@ -104,10 +104,15 @@ impl Engine {
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    fn not_in_time(&self) -> CallError {
-        match self.status.copy().trouble() {
-            Some(trouble) => CallError::exception(trouble),
-            None => timed_out(&self.settings),
+    fn not_in_time(&self, upto: Seq) -> CallError {
+        let status = self.status.copy();
+        let behind = upto.0.saturating_sub(status.ingested.0);
+        match (status.trouble(), status.last_error) {
+            (Some(trouble), _) => CallError::exception(trouble),
+            (None, Some(error)) if behind > 0 => {
+                CallError::exception(format!("history is {behind} records behind; its last trouble was: {error}"))
+            }
+            (None, _) => timed_out(&self.settings),
         }
     }
 

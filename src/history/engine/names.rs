@@ -1,5 +1,6 @@
 //! How names, texts and types of the schema look in SQL.
 
+use crate::history::kind;
 use crate::history::model::{Column, ColumnKind, Table};
 
 /// Catalog of the lake, and of the tables that hold what is not in it yet.
@@ -26,30 +27,7 @@ pub(super) fn text(value: &str) -> String {
 pub(super) fn stored_type(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::HugeInt | ColumnKind::UHugeInt => "VARCHAR",
-        other => sql_type(other),
-    }
-}
-
-/// The type that the schema means.
-pub(super) fn sql_type(kind: ColumnKind) -> &'static str {
-    match kind {
-        ColumnKind::Boolean => "BOOLEAN",
-        ColumnKind::TinyInt => "TINYINT",
-        ColumnKind::SmallInt => "SMALLINT",
-        ColumnKind::Integer => "INTEGER",
-        ColumnKind::BigInt => "BIGINT",
-        ColumnKind::HugeInt => "HUGEINT",
-        ColumnKind::UTinyInt => "UTINYINT",
-        ColumnKind::USmallInt => "USMALLINT",
-        ColumnKind::UInteger => "UINTEGER",
-        ColumnKind::UBigInt => "UBIGINT",
-        ColumnKind::UHugeInt => "UHUGEINT",
-        ColumnKind::Float => "FLOAT",
-        ColumnKind::Double => "DOUBLE",
-        ColumnKind::Text => "VARCHAR",
-        ColumnKind::Blob => "BLOB",
-        ColumnKind::Date => "DATE",
-        ColumnKind::Timestamp => "TIMESTAMP",
+        other => kind::name(other),
     }
 }
 
@@ -83,7 +61,7 @@ pub(super) fn stored_as_text(kind: ColumnKind) -> bool {
 pub(super) fn visible(column: &Column, from: &str) -> String {
     let name = ident(&column.name);
     if stored_as_text(column.kind) {
-        format!("CAST({from}{name} AS {}) AS {name}", sql_type(column.kind))
+        format!("CAST({from}{name} AS {}) AS {name}", kind::name(column.kind))
     } else {
         format!("{from}{name}")
     }

@@ -113,10 +113,8 @@ impl Pinned {
         if self.stop.asked() {
             return timed_out(settings);
         }
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let lake = settings.lake.to_string_lossy();
-        CallError::exception(first.replace(lake.as_ref(), "…").chars().take(300).collect::<String>())
+        let text = settings.without_paths(error);
+        CallError::exception(text.lines().next().unwrap_or_default().chars().take(300).collect::<String>())
     }
 }
 

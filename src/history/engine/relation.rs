@@ -2,7 +2,8 @@
 
 use super::arrow::flag;
 use super::catalog::Covered;
-use super::names::{HIDDEN, LAKE, TAIL, ident, same_key, sql_type, visible};
+use super::names::{HIDDEN, LAKE, TAIL, ident, same_key, visible};
+use crate::history::kind;
 use crate::history::model::Table;
 use std::collections::HashSet;
 
@@ -58,7 +59,7 @@ pub(super) fn then(table: &Table, version: i64, had: &HashSet<String>, later: Op
             if had.contains(&column.name.to_lowercase()) {
                 visible(column, "")
             } else {
-                format!("NULL::{} AS {}", sql_type(column.kind), ident(&column.name))
+                format!("NULL::{} AS {}", kind::name(column.kind), ident(&column.name))
             }
         })
         .collect();

@@ -15,8 +15,8 @@ use tokio::sync::{oneshot, watch};
 
 /// Bytes of the log that are taken at once, so that asks are answered in between.
 const READ_BYTES: usize = 256 << 10;
-/// Asks taken at once while records come.
-const ASKS: usize = 64;
+/// Asks that are held at once. The front's semaphores keep those that somebody still waits for below it.
+const ASKS: usize = 128;
 /// While batches fail, rows gather up to so many times of what a batch has.
 const BACKLOG: usize = 4;
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -55,7 +55,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(follower: &Follower, store: Store) -> Self {
+    pub(super) fn new(follower: &Follower, mut store: Store) -> Self {
+        let last = follower.log.state().borrow().written;
+        if store.covered() > last {
+            log::error!(covered:% = store.covered(), last:%;
+                "the log has lost records that the lake already has; its next records are taken as new ones");
+            store.rewind(last);
+        }
         let covered = store.covered();
         follower.log.release(covered);
         Self {
@@ -85,7 +91,7 @@ impl Session {
         let next = if idle || !self.may_take(follower) {
             let wake = self.next_wake(follower);
             tokio::select! {
-                ask = follower.asks.recv() => Some(ask),
+                ask = follower.asks.recv(), if follower.waiting.len() < ASKS => Some(ask),
                 news = self.state.changed(), if self.may_take(follower) => {
                     if news.is_err() {
                         return Ok(Turn::Abandoned);
@@ -266,7 +272,7 @@ impl Session {
                 log::error!(error:%, rows, retry_s; "a batch could not be written; its rows stay in the log and in memory");
                 follower.status.update(|status| {
                     status.batch_failures += 1;
-                    status.last_error = Some(error.to_string());
+                    status.last_error = Some(follower.settings.without_paths(&error));
                 });
                 self.retry = Some(follower.clock.mono().plus(self.retry_pause));
                 self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
@@ -287,6 +293,9 @@ impl Session {
                     let unknown = || Err(CallError::exception("the change was applied, its outcome is not known any more"));
                     let _gone = reply.send(follower.outcomes.find(seq).unwrap_or_else(unknown));
                 }
+                // Whoever asked has given up.
+                Ask::Pin { reply, .. } if reply.is_closed() => {}
+                Ask::Applied { reply, .. } if reply.is_closed() => {}
                 later => follower.waiting.push(later),
             }
         }

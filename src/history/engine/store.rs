@@ -124,6 +124,11 @@ impl Store {
         self.covered
     }
 
+    /// The log goes on at a lower number than the lake covers: it was damaged, and what comes now is new.
+    pub(super) fn rewind(&mut self, last: Seq) {
+        self.covered = self.covered.min(last);
+    }
+
     pub(super) fn usable(&self) -> &[LakeTable] {
         &self.usable
     }

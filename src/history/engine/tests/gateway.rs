@@ -158,6 +158,38 @@ async fn everything_is_there_after_an_orderly_end_and_after_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_its_end_is_still_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    gateway.close().await;
+    let (wal, kept) = (dir.path().join("wal"), dir.path().join("kept"));
+    std::fs::create_dir(&kept).unwrap();
+    let copy = |from: &Path, to: &Path| {
+        for entry in std::fs::read_dir(from).unwrap().flatten() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    copy(&wal, &kept);
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish("a/readings", r#"{"n":2}"#).await;
+    gateway.publish("a/readings", r#"{"n":3}"#).await;
+    assert_eq!(gateway.readings().await, [1, 2, 3]);
+    gateway.close().await;
+
+    std::fs::remove_dir_all(&wal).unwrap();
+    std::fs::create_dir(&wal).unwrap();
+    copy(&kept, &wal);
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.publish("a/readings", r#"{"n":4}"#).await, Seq(2), "a number that the lake has seen");
+    assert_eq!(gateway.readings().await, [1, 2, 3, 4]);
+    gateway.abandon().await;
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.readings().await, [1, 2, 3, 4]);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_poisonous_row_is_counted_and_disturbs_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(dir.path(), |_| {});

@@ -2,7 +2,6 @@
 //! `cargo test --release --lib history::engine::tests::measure -- --ignored --nocapture`
 
 use super::gateway::Gateway;
-use crate::clock::Clock;
 use crate::history::Phase;
 
 const ROWS: usize = 600_000;
