@@ -166,3 +166,13 @@ pub(super) fn set_covered(covered: Covered) -> String {
     let info = serde_json::to_string(&covered).expect("two numbers are always JSON");
     format!("CALL lake.set_commit_message('gateway', 'batch', extra_info => {})", text(&info))
 }
+
+/// Corrects what the newest batch said. There is nothing to commit through DuckLake then, so its table is changed directly.
+pub(super) fn restate_covered(conn: &Connection, covered: Covered) -> Result<(), EngineError> {
+    let info = serde_json::to_string(&covered).expect("two numbers are always JSON");
+    let sql = format!(
+        "UPDATE {META}.ducklake_snapshot_changes SET commit_extra_info = ? WHERE snapshot_id = (SELECT max(snapshot_id) \
+         FROM {META}.ducklake_snapshot_changes WHERE commit_extra_info LIKE '%log_seq%')"
+    );
+    conn.execute(&sql, params![info]).map(|_| ()).map_err(EngineError::sql("correcting what the lake covers"))
+}

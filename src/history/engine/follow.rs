@@ -70,6 +70,8 @@ pub(super) struct Follower {
     /// Asks that cannot be answered yet.
     pub(super) waiting: Vec<Ask>,
     pub(super) outcomes: Outcomes,
+    /// The log's last record when the process started, until the lake has been compared with it.
+    pub(super) log_at_start: Option<Seq>,
 }
 
 impl Follower {
@@ -81,7 +83,9 @@ impl Follower {
         status: SharedStatus,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
-        Self { settings, schema, log, clock, status, asks, waiting: Vec::new(), outcomes: Outcomes::default() }
+        let log_at_start = Some(log.state().borrow().written);
+        let (waiting, outcomes) = (Vec::new(), Outcomes::default());
+        Self { settings, schema, log, clock, status, asks, waiting, outcomes, log_at_start }
     }
 
     /// Until somebody closes it, or everybody who could is gone.
@@ -165,7 +169,7 @@ impl Follower {
 
     /// Works with an open lake, and closes it. `Ok`: somebody asked for the end, or nobody is there any more.
     async fn follow(&mut self, store: Store) -> Result<Option<oneshot::Sender<()>>, EngineError> {
-        let mut session = Session::new(self, store);
+        let mut session = Session::new(self, store)?;
         let ended = loop {
             match session.turn(self).await {
                 Ok(Turn::Goes) => {}

@@ -55,16 +55,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(follower: &Follower, mut store: Store) -> Self {
-        let last = follower.log.state().borrow().written;
-        if store.covered() > last {
+    pub(super) fn new(follower: &mut Follower, mut store: Store) -> Result<Self, EngineError> {
+        if let Some(last) = follower.log_at_start
+            && store.covered() > last
+        {
             log::error!(covered:% = store.covered(), last:%;
                 "the log has lost records that the lake already has; its next records are taken as new ones");
-            store.rewind(last);
+            store.rewind(last)?;
         }
+        follower.log_at_start = None;
         let covered = store.covered();
         follower.log.release(covered);
-        Self {
+        Ok(Self {
             reader: follower.log.reader(covered.next()),
             state: follower.log.state(),
             records: VecDeque::new(),
@@ -76,7 +78,7 @@ impl Session {
             rejects: BTreeMap::new(),
             rejects_told: None,
             store,
-        }
+        })
     }
 
     /// Takes some records if there are any, else waits for something to happen.

@@ -124,11 +124,15 @@ impl Store {
         self.covered
     }
 
-    /// The log goes on at a lower number than the lake covers: it was damaged, and what comes now is new.
-    pub(super) fn rewind(&mut self, last: Seq) {
-        self.covered = self.covered.min(last);
+    /// The log goes on at a lower number than the lake covers: it was damaged, and what comes now is new. Stored at once, lest
+    /// the next start take the new records for those that the lake has.
+    pub(super) fn rewind(&mut self, last: Seq) -> Result<(), EngineError> {
+        catalog::restate_covered(&self.conn, self.covering(last))?;
+        self.covered = last;
+        Ok(())
     }
 
+    /// The schema's tables that the lake can hold.
     pub(super) fn usable(&self) -> &[LakeTable] {
         &self.usable
     }
