@@ -242,8 +242,8 @@ impl Dialogue {
                 return Said::Delivery(Packet::request(self.voice, MessageId(call.0), &method, &data));
             }
             Outbound::Release { id } => {
-                self.exactly_once.remove(&id);
-                return Said::Answer(Packet::ack2(self.voice, message_id(id, None)));
+                let sent_as = self.exactly_once.remove(&id).unwrap_or(message_id(id, None));
+                return Said::Answer(Packet::ack2(self.voice, sent_as));
             }
             Outbound::Close(reason) => return Said::Close(farewell(reason)),
             // Everything else answers a request.
