@@ -1,14 +1,20 @@
-//! The seeded simulation: the real log with publishers, a history reader and an ack gate, on a disk that loses its power at
-//! any moment, tears writes, runs full and fails.
+//! The seeded simulations, on a disk that loses its power at any moment, tears writes, runs full and fails:
+//! [`log`], the real log driven hard; [`gateway`], the real MQTT door, router and log, with sensors on other machines.
 //!
-//! `SIM_SEED` (first seed, default 1) and `SIM_RUNS` (how many, default 30) choose what is run; a failure names its seed, and the
-//! same seed fails again in the same way. The tests `the_simulation_catches_…` break one thing each and expect to be told.
+//! `SIM_SEED` (first seed, default 1) and `SIM_RUNS` (how many, default 30) choose what is run; a failure names its seed. With the
+//! same seed the log's storm is the same to the last bit. The tests `the_simulation_catches_…` break one thing each and expect to
+//! be told; that is how we know that the others could fail.
 
 mod disk;
+mod gateway;
 mod log;
+mod storm;
 
 use disk::Lie;
-use log::{Break, Outcome, storm};
+use storm::{Break, Outcome};
+
+/// Runs one storm with this seed.
+type Storm = fn(u64, Break) -> Result<Outcome, String>;
 
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
@@ -16,8 +22,7 @@ fn seeds() -> std::ops::Range<u64> {
     first..first + number("SIM_RUNS", 30)
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_in_any_storm() {
+fn survived(storm: Storm) -> Outcome {
     let mut total = Outcome::default();
     for seed in seeds() {
         match storm(seed, Break::Nothing) {
@@ -26,29 +31,58 @@ fn nothing_acknowledged_is_lost_in_any_storm() {
         }
     }
     println!("seeds {:?}: {total:?}", seeds());
-    // A storm that never happened proves nothing.
-    assert!(total.acknowledged > 1000 && total.cuts > 100 && total.removed_segments > 0, "{total:?}");
-    assert!(total.torn > 0 && total.voids > 0 && total.poisoned > 0 && total.full > 0 && total.kills > 0, "{total:?}");
+    // A storm that never happened proves nothing; of a single seed not everything can be asked.
+    assert!(total.acknowledged > 0 && total.cuts > 0, "{total:?}");
+    if seeds().count() >= 30 {
+        assert!(total.torn > 0 && total.poisoned > 0 && total.full > 0 && total.kills > 0, "{total:?}");
+        assert!(total.removed_segments > 0, "{total:?}");
+    }
+    total
 }
 
-fn caught(breakage: Break) -> String {
-    let faults: Vec<String> =
-        seeds().filter_map(|seed| Some(format!("seed {seed}: {}", storm(seed, breakage).err()?))).collect();
-    println!("{breakage:?}: caught by {} of {} seeds; first {:?}", faults.len(), seeds().count(), faults.first());
-    faults.first().cloned().unwrap_or_else(|| panic!("{breakage:?} was not noticed in seeds {:?}", seeds()))
+/// Runs storms until one notices, and tells what it noticed.
+fn caught(storm: Storm, breakage: Break) -> String {
+    for seed in seeds() {
+        if let Err(fault) = storm(seed, breakage) {
+            println!("{breakage:?}: seed {seed}: {fault}");
+            return fault;
+        }
+    }
+    panic!("{breakage:?} was not noticed in seeds {:?}", seeds())
 }
 
 #[test]
-fn the_simulation_catches_a_disk_that_does_not_sync_files() {
-    assert!(caught(Break::Disk(Lie::Sync)).contains("acknowledged"));
+fn nothing_acknowledged_is_lost_in_any_storm_over_the_log() {
+    let total = survived(log::storm);
+    assert!(seeds().count() < 30 || total.voids > 0, "{total:?}");
 }
 
 #[test]
-fn the_simulation_catches_a_disk_that_does_not_sync_folders() {
-    assert!(caught(Break::Disk(Lie::SyncDir)).contains("acknowledged"));
+fn nothing_acknowledged_is_lost_in_any_storm_over_the_gateway() {
+    survived(gateway::storm);
+}
+
+#[test]
+fn the_simulation_catches_a_log_whose_files_are_not_synced() {
+    assert!(caught(log::storm, Break::Disk(Lie::Sync)).contains("acknowledged"));
+}
+
+#[test]
+fn the_simulation_catches_a_log_whose_folder_is_not_synced() {
+    assert!(caught(log::storm, Break::Disk(Lie::SyncDir)).contains("acknowledged"));
 }
 
 #[test]
 fn the_simulation_catches_an_ack_that_does_not_wait_for_the_disk() {
-    assert!(caught(Break::EarlyAck).contains("acknowledged"));
+    assert!(caught(log::storm, Break::EarlyAck).contains("acknowledged"));
+}
+
+#[test]
+fn the_simulation_catches_a_gateway_whose_files_are_not_synced() {
+    assert!(caught(gateway::storm, Break::Disk(Lie::Sync)).contains("acknowledged"));
+}
+
+#[test]
+fn the_simulation_catches_a_gateway_whose_folder_is_not_synced() {
+    assert!(caught(gateway::storm, Break::Disk(Lie::SyncDir)).contains("acknowledged"));
 }
