@@ -101,6 +101,7 @@ fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) 
         Ending::Lost => (None, "the connection broke"),
         Ending::Closed(CloseReason::TakenOver) => (None, "a newer connection has the client id"),
         Ending::Closed(CloseReason::ShuttingDown) => (None, "the gateway stops"),
+        Ending::Closed(CloseReason::Silent) => (None, "the client showed no sign of life"),
         Ending::Closed(CloseReason::TooSlow) => (Some(&stats.stalled), "the client reads too slowly"),
         Ending::Closed(CloseReason::ProtocolError) => (Some(&stats.malformed), "the client broke the protocol"),
         Ending::Closed(CloseReason::PublishRefused) => (Some(&stats.refused), "a publication was refused"),

@@ -71,6 +71,8 @@ pub(super) struct Connection<S> {
     answers: Vec<Packet>,
     /// For the router, found while answering.
     reconsidered: Vec<Inbound>,
+    /// The router wants to know whether the peer lives: the next thing heard says so.
+    probed: bool,
     /// Encoded, not yet with the socket.
     frames: VecDeque<Message>,
     /// Deliveries that are complete when `frames` is empty and flushed.
@@ -111,6 +113,7 @@ impl<S: Stream> Connection<S> {
             queue: VecDeque::new(),
             answers: Vec::new(),
             reconsidered: Vec::new(),
+            probed: false,
             frames: VecDeque::new(),
             unreported: 0,
             dirty: false,
@@ -246,6 +249,9 @@ impl<S: Stream> Connection<S> {
     /// Looks at what was read and tells the router, all at once.
     async fn take_inbox(&mut self) -> Result<(), End> {
         let mut batch = Vec::with_capacity(self.inbox.len());
+        if !self.inbox.is_empty() && std::mem::take(&mut self.probed) {
+            batch.push(Inbound::Alive);
+        }
         for message in std::mem::take(&mut self.inbox) {
             let heard = match message {
                 Message::Binary(message) => self.dialogue.hear(&message, &mut batch, &mut self.answers),
@@ -319,6 +325,10 @@ impl<S: Stream> Connection<S> {
                     Said::Reconsidered(packet, inbound) => {
                         packet.frames(&mut self.frames);
                         self.reconsidered.push(inbound);
+                    }
+                    Said::Probe => {
+                        self.probed = true;
+                        self.frames.push_back(Message::Ping(Bytes::new()));
                     }
                     Said::Close(farewell) => {
                         self.queue.clear();

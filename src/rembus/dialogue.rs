@@ -47,6 +47,8 @@ pub(super) enum Said {
     Delivery(Packet),
     /// An answer, and something to tell the router.
     Reconsidered(Packet, Inbound),
+    /// Find out whether the peer lives.
+    Probe,
     Close(Farewell),
 }
 
@@ -245,6 +247,7 @@ impl Dialogue {
                 let sent_as = self.exactly_once.remove(&id).unwrap_or(message_id(id, None));
                 return Said::Answer(Packet::ack2(self.voice, sent_as));
             }
+            Outbound::Probe => return Said::Probe,
             Outbound::Close(reason) => return Said::Close(farewell(reason)),
             // Everything else answers a request.
             _ => self.unanswered = self.unanswered.saturating_sub(1),
@@ -291,9 +294,11 @@ impl Dialogue {
             }
             // Nothing answers an ACK2.
             Outbound::Completed { .. } => Said::Nothing,
-            Outbound::Deliver(_) | Outbound::Request { .. } | Outbound::Release { .. } | Outbound::Close(_) => {
-                unreachable!("said above")
-            }
+            Outbound::Deliver(_)
+            | Outbound::Request { .. }
+            | Outbound::Release { .. }
+            | Outbound::Probe
+            | Outbound::Close(_) => unreachable!("said above"),
         }
     }
 
@@ -360,6 +365,8 @@ fn farewell(reason: CloseReason) -> Farewell {
         // The client does not come back by itself after this one.
         CloseReason::TakenOver => Farewell::new(CloseCode::from(4000), "overwritten"),
         CloseReason::ShuttingDown => Farewell::new(CloseCode::Away, "the gateway stops"),
+        // Should it live after all, it may come back.
+        CloseReason::Silent => Farewell::new(CloseCode::Away, "no answer to a ping while the name was claimed"),
         CloseReason::TooSlow => Farewell::new(CloseCode::Policy, "too slow"),
         CloseReason::ProtocolError => Farewell::new(CloseCode::Protocol, "protocol error"),
         CloseReason::PublishRefused => Farewell::new(CloseCode::Error, "publication refused"),

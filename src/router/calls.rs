@@ -144,6 +144,7 @@ impl Router {
         while let Some(timer) = self.timers.pop_due(self.now.mono) {
             match timer {
                 Timer::Resend(key, id) => self.resend(key, id, effects),
+                Timer::Probe(link) => self.probe_failed(link, effects),
                 Timer::Call(call) => {
                     let Some(Callee::Session(key)) = self.calls.get(call).map(|call| call.callee) else { continue };
                     if let Some(session) = self.sessions.get_mut(key) {

@@ -90,6 +90,8 @@ pub struct Router {
     pub(super) last: Seq,
     pub(super) counters: Counters,
     pub(super) now: Now,
+    /// Links whose name others claim, and who waits for the outcome of the probe.
+    pub(super) claims: AHashMap<LinkId, Vec<(LinkId, Attach)>>,
     assigned: u64,
 }
 
@@ -114,6 +116,7 @@ impl Router {
             last: log.written,
             counters: Counters::default(),
             now: Now::default(),
+            claims: AHashMap::new(),
             assigned: 0,
         }
     }
@@ -182,6 +185,7 @@ impl Router {
         match inbound {
             Inbound::Attach(attach) => return self.attach(link, attach, effects),
             Inbound::Closed { reason } => return self.closed(link, reason, effects),
+            Inbound::Alive => return self.refuse_claims(link, effects),
             _ => {}
         }
         let Some(session) = known.session else {
@@ -238,7 +242,7 @@ impl Router {
                 self.call(Caller { link, session, token }, &method, target, data, effects);
             }
             Inbound::Return { call, status, data } => self.returned(session, call, status, data, effects),
-            Inbound::Attach(_) | Inbound::Closed { .. } => unreachable!("handled above"),
+            Inbound::Attach(_) | Inbound::Alive | Inbound::Closed { .. } => unreachable!("handled above"),
         }
     }
 
@@ -262,10 +266,7 @@ impl Router {
         let earlier = self.sessions.by_name(dialect, &name);
         if let Some(older) = earlier.and_then(|key| self.sessions.get(key)).and_then(|session| session.link) {
             match attach.on_conflict {
-                OnConflict::Refuse => {
-                    effects.push(Effect::Send { link, out: Outbound::Refused(Refusal::NameInUse) });
-                    return;
-                }
+                OnConflict::Refuse => return self.claim(link, attach, older, effects),
                 OnConflict::TakeOver => self.close(older, CloseReason::TakenOver, effects),
             }
         }
@@ -324,7 +325,16 @@ impl Router {
             *open -= 1;
         }
         effects.push(Effect::Drop { link });
-        let Some(key) = known.session else { return };
+        self.leave(link, known.session, effects);
+        // Whoever waited for the name may have it now.
+        for (newcomer, attach) in self.claims.remove(&link).unwrap_or_default() {
+            self.attach(newcomer, attach, effects);
+        }
+    }
+
+    /// What the end of a link means for its session.
+    fn leave(&mut self, link: LinkId, session: Option<SessionKey>, effects: &mut Vec<Effect>) {
+        let Some(key) = session else { return };
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.link != Some(link) {
             return;

@@ -61,6 +61,8 @@ pub enum Inbound {
     Return { call: CallId, status: Status, data: Bytes },
     /// So many `Deliver` and `Request` were written to the socket; room for more.
     Written { count: u32 },
+    /// The peer has been heard since [`Outbound::Probe`].
+    Alive,
     /// The connection is over. Nothing follows.
     Closed { reason: Closed },
 }
@@ -84,7 +86,8 @@ pub struct Attach {
 pub enum OnConflict {
     /// The newcomer wins and the older link is closed with [`CloseReason::TakenOver`].
     TakeOver,
-    /// The newcomer is refused with [`Refusal::NameInUse`].
+    /// The newcomer is refused with [`Refusal::NameInUse`] if the older peer answers an [`Outbound::Probe`]; after a cut cable
+    /// nobody does, and the newcomer gets the name.
     Refuse,
 }
 
@@ -165,6 +168,8 @@ pub enum Outbound {
         status: Status,
         data: Bytes,
     },
+    /// Somebody else claims the name of this link: find out whether the peer still lives, answer with [`Inbound::Alive`].
+    Probe,
     /// Send what the dialect says for this reason, then close. Nothing follows.
     Close(CloseReason),
 }
@@ -212,6 +217,8 @@ pub enum CloseReason {
     ShuttingDown,
     /// The link let its queue overflow beyond its limits.
     TooSlow,
+    /// The peer did not answer a probe while somebody else claimed its name.
+    Silent,
     /// The peer broke the protocol in a way only the router can see.
     ProtocolError,
     /// An MQTT 3.1.1 publisher cannot be told that a message was refused; its link is closed instead \[MQTT-3.3.5-2\].

@@ -9,6 +9,7 @@
 //! | `event.rs` | what goes in and out |
 //! | `core.rs` | the state; links, sessions, registrations |
 //! | `publish.rs` | log, acknowledgement, copies, delivery state |
+//! | `claims.rs` | two components, one name |
 //! | `calls.rs`, `services.rs` | RPC |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
@@ -16,6 +17,7 @@
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
 mod calls;
+mod claims;
 mod core;
 mod event;
 mod gate;

@@ -239,6 +239,7 @@ impl CloseReason {
             Self::TakenOver => "taken_over",
             Self::ShuttingDown => "shutting_down",
             Self::TooSlow => "too_slow",
+            Self::Silent => "silent",
             Self::ProtocolError => "protocol_error",
             Self::PublishRefused => "publish_refused",
         }

@@ -1,6 +1,6 @@
 //! Deadlines, in order. A timer that is not needed any more is not searched for: it finds nothing to do when it is due.
 
-use super::event::{CallId, DeliveryId};
+use super::event::{CallId, DeliveryId, LinkId};
 use super::session::SessionKey;
 use crate::clock::Mono;
 use std::cmp::Reverse;
@@ -12,6 +12,8 @@ pub(super) enum Timer {
     Resend(SessionKey, DeliveryId),
     /// An exposer has had its time.
     Call(CallId),
+    /// A link whose name somebody claims has had its time to show that it lives.
+    Probe(LinkId),
 }
 
 #[derive(Debug, Default)]

@@ -69,6 +69,7 @@ impl From<CloseReason> for ReasonCode {
         match reason {
             CloseReason::TakenOver => Self::SESSION_TAKEN_OVER,
             CloseReason::ShuttingDown => Self::SERVER_SHUTTING_DOWN,
+            CloseReason::Silent => Self::KEEP_ALIVE_TIMEOUT,
             CloseReason::TooSlow | CloseReason::PublishRefused => Self::QUOTA_EXCEEDED,
             CloseReason::ProtocolError => Self::PROTOCOL_ERROR,
         }

@@ -61,7 +61,11 @@ impl Dialogue {
                 codec::unsuback(outbox.gathered(), self.version, packet_id(token), &codes);
             }
             Outbound::Close(reason) => return Err(Ending::Closed(reason)),
-            Outbound::Attached { .. } | Outbound::Refused(_) | Outbound::Request { .. } | Outbound::Response { .. } => {
+            Outbound::Attached { .. }
+            | Outbound::Refused(_)
+            | Outbound::Request { .. }
+            | Outbound::Response { .. }
+            | Outbound::Probe => {
                 log::error!(client_id = &*self.publisher; "the router sent an answer to what an MQTT link never asks");
             }
         }

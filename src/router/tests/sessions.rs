@@ -41,10 +41,47 @@ fn a_client_without_an_id_gets_one_of_its_own() {
 #[test]
 fn a_live_component_keeps_its_name() {
     let mut w = World::new();
-    w.component("c");
+    let older = w.component("c");
     let other = w.link(Dialect::Rembus);
     w.attach(other, "c", OnConflict::Refuse, 10);
+    assert!(matches!(w.take(older)[..], [Outbound::Probe]));
+    assert!(w.take(other).is_empty());
+    w.say(older, Inbound::Alive);
     assert!(matches!(w.take(other)[..], [Outbound::Refused(Refusal::NameInUse)]));
+    w.wait(Duration::from_secs(3));
+    assert!(w.take(older).is_empty(), "it has shown that it lives");
+}
+
+#[test]
+fn a_dead_component_loses_its_name_to_the_one_who_dials_again() {
+    let mut w = World::new();
+    let dead = w.component("c");
+    w.subscribe(dead, rembus("a"), Qos::ExactlyOnce);
+    let (again, stranger) = (w.link(Dialect::Rembus), w.link(Dialect::Rembus));
+    w.attach(again, "c", OnConflict::Refuse, 10);
+    w.attach(stranger, "c", OnConflict::Refuse, 10);
+    w.take(dead);
+    w.wait(Duration::from_secs(2));
+    assert!(matches!(w.take(dead)[..], [Outbound::Close(CloseReason::Silent)]));
+    assert!(matches!(w.take(again)[..], [Outbound::Attached { session_present: true, .. }, Outbound::Probe]));
+    w.say(again, Inbound::Alive);
+    assert!(matches!(w.take(stranger)[..], [Outbound::Refused(Refusal::NameInUse)]));
+}
+
+#[test]
+fn a_name_is_free_at_once_when_its_holder_leaves_during_the_probe() {
+    let mut w = World::new();
+    let older = w.component("c");
+    let other = w.link(Dialect::Rembus);
+    w.attach(other, "c", OnConflict::Refuse, 10);
+    w.say(older, Inbound::Closed { reason: Closed::Orderly });
+    assert!(matches!(w.take(other)[..], [Outbound::Attached { .. }]));
+}
+
+#[test]
+fn a_name_is_given_once_and_must_not_be_empty() {
+    let mut w = World::new();
+    let other = w.link(Dialect::Rembus);
     w.attach(other, "", OnConflict::Refuse, 10);
     assert!(matches!(w.take(other)[..], [Outbound::Refused(Refusal::NameInvalid)]));
     w.attach(other, "d", OnConflict::Refuse, 10);

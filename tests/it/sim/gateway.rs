@@ -69,7 +69,8 @@ fn signature(record: &Record) -> Option<(u8, u64)> {
     let message = message::decode(&record.body).ok()?;
     let Payload::Mqtt(payload) = &message.payload else { return None };
     let (sensor, number) = (*payload.first()?, u64::from_le_bytes(payload.get(1..9)?.try_into().ok()?));
-    (message.topic == format!("sensor/{sensor}") && *message.publisher == *format!("sensor-{sensor}")).then_some((sensor, number))
+    (message.topic == format!("sensor/{sensor}") && *message.publisher == *format!("sensor-{sensor}"))
+        .then_some((sensor, number))
 }
 
 /// Compares what was found at a start with what sensors were promised.
@@ -189,7 +190,10 @@ async fn session(name: u8, world: &Shared<Truth>, under_way: &mut VecDeque<u64>,
         let number = under_way.pop_front().ok_or(io::ErrorKind::InvalidData)?;
         let mut world = world.get();
         if packet_id(number) != ack.pkid {
-            world.blame(format!("sensor {name} waited for the acknowledgement of {number}, and got that of packet {}", ack.pkid));
+            world.blame(format!(
+                "sensor {name} waited for the acknowledgement of {number}, and got that of packet {}",
+                ack.pkid
+            ));
         }
         world.truth.acknowledged.entry(name).or_default().insert(number);
     }
