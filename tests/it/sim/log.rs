@@ -117,6 +117,7 @@ async fn route(
 ) {
     let mut waiting = VecDeque::new();
     let mut state = log.state();
+    let mut health = Health::Fine;
     loop {
         tokio::select! {
             biased;
@@ -134,7 +135,7 @@ async fn route(
             }
         }
         let state = *state.borrow_and_update();
-        if state.health == Health::Full {
+        if std::mem::replace(&mut health, state.health) != state.health && health == Health::Full {
             world.get().outcome.full += 1;
         }
         let upto = if breakage == Break::EarlyAck { last } else { state.durable };

@@ -175,7 +175,7 @@ pub(crate) fn storm<Truth: Default>(
     set_up(&mut sim, &world, &machine);
 
     for _ in 0..CUTS {
-        let calm = 5 + world.get().roll(150);
+        let calm = 5 + world.get().roll(300);
         for _ in 0..calm {
             sim.step().map_err(|e| e.to_string())?;
         }
@@ -282,17 +282,16 @@ fn note_poison<Truth>(world: &Shared<Truth>, error: &WalError) {
     world.outcome.poisoned += 1;
 }
 
-/// Full disks and failing ones.
+/// Full disks, also over restarts, and failing ones.
 pub(crate) async fn misfortune<Truth>(world: Shared<Truth>, machine: Machine) {
-    machine.fate().capacity = u64::MAX;
     loop {
-        let wait = 50 + world.get().roll(400);
+        let wait = 5 + world.get().roll(150);
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        let what = world.get().roll(4);
+        let what = world.get().roll(5);
         match what {
             0 => machine.fate().capacity = (48 + world.get().roll(64)) << 10,
-            1 => machine.fate().capacity = u64::MAX,
-            2 => machine.fate().failures = 1,
+            1 | 2 => machine.fate().capacity = u64::MAX,
+            3 => machine.fate().failures = 1,
             _ => {}
         }
     }
