@@ -170,7 +170,8 @@ impl<S: Stream, H: Hub> Connection<S, H> {
             }
         };
         report(ending);
-        self.end(ending, handing).await;
+        // Boxed, like the handshake: only the end needs what it needs.
+        Box::pin(self.end(ending, handing)).await;
     }
 
     /// Encodes and decodes as far as limits allow. Encoding comes first, because it makes room for decoding; what decoding

@@ -58,8 +58,10 @@ pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, d
     let mut inbox = Inbox::new();
     let (mut stop, mut name) = (door.stop.clone(), String::new());
     let mut seat = None;
+    // Boxed, so that what it needs is gone when it is done: the task keeps room for its largest part for as long as it lives.
+    let shaking = Box::pin(shake_hands(&mut stream, &mut inbox, peer, &door, &mut name, &mut seat));
     let shaken = tokio::select! {
-        shaken = shake_hands(&mut stream, &mut inbox, peer, &door, &mut name, &mut seat) => shaken,
+        shaken = shaking => shaken,
         () = tokio::time::sleep_until(deadline) => Err(Refused::Silently("CONNECT took too long")),
         () = entry.displaced() => Err(Refused::Silently("too many connections before CONNECT")),
         _ = stop.wait_for(|stop| *stop) => Err(Refused::Silently("the gateway stops")),
@@ -74,7 +76,7 @@ pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, d
             let connection =
                 Connection::<S, H>::new(stream, link, &connect, dialogue, read_already, settings.clone(), door.clock.clone());
             drop(connect);
-            Box::pin(connection.run(stop, |ending| report(&door, ending, &name, peer))).await;
+            connection.run(stop, |ending| report(&door, ending, &name, peer)).await;
         }
         Err(Refused::Silently(reason)) => {
             Stats::count(&stats.abandoned);
@@ -87,7 +89,7 @@ pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, d
             }
             let mut outbox = Outbox::default();
             codec::connack(outbox.gathered(), version, Err((reason, what)));
-            farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell).await;
+            Box::pin(farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell)).await;
         }
     }
     drop(seat);

@@ -147,3 +147,17 @@ async fn an_idle_connection_gives_its_buffers_back_and_goes_on() {
         client.is_served().await;
     }
 }
+
+/// An idle connection is a task, 1 KiB to read into, and its link. The task was 7 KiB before the handshake and the end were boxed.
+#[tokio::test(start_paused = true)]
+async fn the_task_of_a_connection_is_small() {
+    use super::super::{gate, handshake};
+    let stage = Stage::new();
+    let (opened, _links) = mpsc::channel(1);
+    let (_stop, stop) = watch::channel(false);
+    let (settings, clock, gate) = (Arc::default(), SystemClock::shared(), gate::Gate::new(1));
+    let entry = gate.enter();
+    let door = handshake::Door { hub: PlayedHub { opened, inbox: 1 }, settings, clock, gate, stop };
+    let task = handshake::attend(stage.dial().await.stream, peer(), Arc::new(door), entry);
+    assert!(size_of_val(&task) <= 4 << 10, "{} bytes", size_of_val(&task));
+}
