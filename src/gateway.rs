@@ -16,7 +16,7 @@ use crate::net::{Listener, TcpListener};
 use crate::router::{self, Hub, HubHandle};
 use crate::systemd::{Notifier, Watchdog};
 use crate::wal::{self, Health, LogHandle, WalError};
-use crate::{http, mqtt, rembus};
+use crate::{http, metrics, mqtt, rembus};
 use services::GatewayServices;
 use sources::Parts;
 use std::io;
@@ -138,19 +138,21 @@ impl Gateway {
         let mqtt = listen("mqtt", config.mqtt.listen.as_deref()).await?;
         let rembus = listen("rembus", config.rembus.listen.as_deref()).await?;
         let http = listen("http", config.http.listen.as_deref()).await?;
-        let mut doors = Vec::new();
+        let (mut doors, mut counts) = (Vec::new(), metrics::Doors::default());
         if let Some(listener) = mqtt {
             let settings = Arc::new(mqtt::Settings::from(&config.mqtt));
+            counts.mqtt = Some(Arc::clone(&settings.stats));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("mqtt", self.doors.spawn(mqtt::serve(listener, hub, settings, clock, stop))));
         }
         if let Some(listener) = rembus {
             let settings = Arc::new(rembus::Settings::from(&config.rembus));
+            counts.rembus = Some(Arc::clone(&settings.stats));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("rembus", self.doors.spawn(rembus::serve(listener, hub, settings, clock, stop))));
         }
         if let Some(listener) = http {
-            let parts = Parts { hub: self.hub.clone(), log: self.log.clone(), history: self.history.clone(), doors };
+            let parts = Parts { hub: self.hub.clone(), log: self.log.clone(), history: self.history.clone(), counts, doors };
             let mut stop = self.stop_http.subscribe();
             let stopped = async move {
                 // A dropped sender is a stop as well.

@@ -11,6 +11,7 @@
 //! copies = copies_delivered + copies_queued + copies_in_flight + copies_expired + Σ copies_dropped{reason}
 //! ```
 
+mod doors;
 mod exposition;
 mod history;
 mod process;
@@ -20,6 +21,7 @@ use crate::router::Report;
 use crate::wal::Health;
 use exposition::{Kind, Page};
 
+pub use doors::Doors;
 pub use history::{History, Table};
 pub use process::Process;
 
@@ -31,6 +33,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Snapshot {
     /// `None` if the router did not answer in time.
     pub router: Option<Report>,
+    pub doors: Doors,
     pub log: Log,
     /// `None` without a schema.
     pub history: Option<History>,
@@ -64,6 +67,7 @@ impl Snapshot {
             copies(&mut page, report);
             tables(&mut page, report);
         }
+        doors::render(&mut page, &self.doors);
         log(&mut page, &self.log);
         if let Some(history) = &self.history {
             history::render(&mut page, history, self.log.written);

@@ -13,6 +13,7 @@ pub(super) struct Parts {
     pub(super) hub: HubHandle,
     pub(super) log: LogHandle,
     pub(super) history: Option<Arc<History>>,
+    pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
     pub(super) doors: Vec<(&'static str, tokio::task::AbortHandle)>,
 }
@@ -20,6 +21,10 @@ pub(super) struct Parts {
 impl Sources for Parts {
     async fn report(&self) -> Option<Report> {
         self.hub.report().await.ok()
+    }
+
+    fn doors(&self) -> metrics::Doors {
+        self.counts.clone()
     }
 
     fn log(&self) -> metrics::Log {

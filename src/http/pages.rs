@@ -1,6 +1,6 @@
 //! What each path answers.
 
-use crate::metrics::{self, History, Log, Process, Snapshot};
+use crate::metrics::{self, Doors, History, Log, Process, Snapshot};
 use crate::router::Report;
 use crate::wal::Health;
 use axum::extract::State;
@@ -17,6 +17,8 @@ const ROUTER_TIMEOUT: Duration = Duration::from_secs(1);
 pub trait Sources: Send + Sync + 'static {
     /// The router's counters; `None` when the gateway stops.
     fn report(&self) -> impl Future<Output = Option<Report>> + Send;
+    /// What the open doors count.
+    fn doors(&self) -> Doors;
     fn log(&self) -> Log;
     /// `None` without a schema.
     fn history(&self) -> Option<History>;
@@ -61,6 +63,7 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
 
 async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
-    let snapshot = Snapshot { router, log: sources.log(), history: sources.history(), process: Process::read() };
+    let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
+    let snapshot = Snapshot { router, doors, log, history, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::metrics::{History, Log};
+use crate::metrics::{Doors, History, Log};
 use crate::net::TcpListener;
 use crate::router::Report;
 use crate::wal::Health;
@@ -21,6 +21,10 @@ struct Fake {
 impl Sources for Fake {
     async fn report(&self) -> Option<Report> {
         if self.router_hangs { std::future::pending().await } else { Some(Report::default()) }
+    }
+
+    fn doors(&self) -> Doors {
+        Doors::default()
     }
 
     fn log(&self) -> Log {

@@ -1,7 +1,31 @@
 use super::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 fn counts<const N: usize>(pairs: [(&'static str, u64); N]) -> std::collections::BTreeMap<&'static str, u64> {
     pairs.into_iter().collect()
+}
+
+fn doors() -> Doors {
+    let doors = Doors { mqtt: Some(Arc::default()), rembus: Some(Arc::default()) };
+    let (mqtt, rembus) = (doors.mqtt.as_ref().unwrap(), doors.rembus.as_ref().unwrap());
+    let counts = [
+        (&mqtt.accepted, 40),
+        (&mqtt.half_open, 1),
+        (&mqtt.refused, 2),
+        (&mqtt.abandoned, 3),
+        (&mqtt.malformed, 4),
+        (&mqtt.keep_alive_timeouts, 5),
+        (&mqtt.stalled, 6),
+        (&mqtt.undeliverable, 7),
+        (&rembus.accepted, 9),
+        (&rembus.abandoned, 8),
+        (&rembus.silent, 1),
+    ];
+    for (counter, value) in counts {
+        counter.store(value, Ordering::Relaxed);
+    }
+    doors
 }
 
 fn snapshot() -> Snapshot {
@@ -28,6 +52,7 @@ fn snapshot() -> Snapshot {
             calls_pending: 1,
             acks_waiting: 6,
         }),
+        doors: doors(),
         log: Log {
             written: Seq(95),
             durable: Seq(90),
