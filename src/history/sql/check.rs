@@ -21,6 +21,8 @@ pub(super) struct Check<'a> {
     /// A fixed time for `now()`; a query asks the engine.
     pub(super) now: Option<Wall>,
     depth: usize,
+    /// Texts joined so far, by `||` or `concat`.
+    joined: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +32,14 @@ pub(super) enum Aggregates {
     NotIn(&'static str),
 }
 
+/// Texts that one condition or column list may join.
+const JOINED_MAX: usize = 16;
+
 type Checked = Result<Expr, String>;
 
 impl<'a> Check<'a> {
     pub(super) fn new(table: &'a Table, aggregates: Aggregates, now: Option<Wall>) -> Self {
-        Self { table, aliases: &[], aggregates, now, depth: 0 }
+        Self { table, aliases: &[], aggregates, now, depth: 0, joined: 0 }
     }
 
     pub(super) fn with_aliases(mut self, aliases: &'a [(String, Expr)]) -> Self {
@@ -174,10 +179,19 @@ impl<'a> Check<'a> {
             BinaryOperator::Divide => Operator::Divide,
             BinaryOperator::DuckIntegerDivide => Operator::DivideWhole,
             BinaryOperator::Modulo => Operator::Remainder,
-            BinaryOperator::StringConcat => Operator::Concat,
+            BinaryOperator::StringConcat => {
+                self.join(1)?;
+                Operator::Concat
+            }
             other => return Err(format!("the operator `{other}` is not possible")),
         };
         self.compare(left, operator, right)
+    }
+
+    /// Counts joined texts: the engine's memory limit does not see what they take, and it makes 2,048 of them at once.
+    fn join(&mut self, texts: usize) -> Result<(), String> {
+        self.joined += texts;
+        if self.joined > JOINED_MAX { Err(format!("more than {JOINED_MAX} texts are joined")) } else { Ok(()) }
     }
 
     /// `a AND b AND c` without recursion: long chains are real, and lean to the left.

@@ -118,7 +118,7 @@ const CONDITIONS: [&str; 71] = [
     "(((temperature)) > ((4)))",
     "temperature\n>\t4",
     "power(temperature, 2) > sqrt(4)",
-    "replace(name, 'a', 'b') = upper(type)",
+    "name || 'b' = upper(type)",
     "day + interval 1 day > t - interval '1 month'",
     "t - interval 5 second > '2024-01-01'",
 ];

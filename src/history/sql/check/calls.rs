@@ -41,6 +41,9 @@ impl Check<'_> {
                 if !function.takes(arguments.len()) {
                     return Err(wrong_count(function.name(), arguments.len()));
                 }
+                if function.name() == "concat" {
+                    self.join(arguments.len())?;
+                }
                 let mut checked = Vec::new();
                 for (index, argument) in arguments.iter().enumerate() {
                     let expr = self.expr(argument)?;

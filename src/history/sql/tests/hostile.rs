@@ -107,6 +107,16 @@ const REFUSED_COLS: [&str; 23] = [
 ];
 
 #[test]
+fn texts_cannot_be_made_large() {
+    assert!(filtered("replace(replace(name, 'a', 'aaaaaaaaaa'), 'a', 'aaaaaaaaaa') = 'x'").is_err());
+    for whole in ["name".to_owned() + &" || name".repeat(17), format!("concat(name{})", ", name".repeat(17))] {
+        let why = filtered(&format!("{whole} = 'x'")).expect_err(&whole);
+        assert!(why.to_string().contains("joined"), "{why}");
+    }
+    assert!(filtered("name || '-' || type = 'a-b'").is_ok());
+}
+
+#[test]
 fn what_is_not_on_the_list_is_refused_by_name() {
     let mut all = String::new();
     for text in REFUSED {
