@@ -201,6 +201,11 @@ impl Router {
             }
             Inbound::Delivered { id, stage } => self.delivered(link, session, id, stage, effects),
             Inbound::Written { count } => self.written(session, count, effects),
+            Inbound::Unsendable { count } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.out.unsendable(count);
+                }
+            }
             Inbound::Subscribe { token, filters } => {
                 let outcomes = filters.into_iter().map(|wanted| self.subscribe(session, wanted)).collect();
                 effects.push(Effect::Send { link, out: Outbound::Subscribed { token, outcomes } });

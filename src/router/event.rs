@@ -61,6 +61,9 @@ pub enum Inbound {
     Return { call: CallId, status: Status, data: Bytes },
     /// So many `Deliver` and `Request` were written to the socket; room for more.
     Written { count: u32 },
+    /// So many of the QoS 0 deliveries under way cannot be said to this peer (its packet limit, a topic that is a filter to it)
+    /// and are let go; each is reported as `Written` too. For QoS 1 and 2 there is [`Stage::Refused`].
+    Unsendable { count: u32 },
     /// The peer has been heard since [`Outbound::Probe`].
     Alive,
     /// The connection is over. Nothing follows.

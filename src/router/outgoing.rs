@@ -72,10 +72,19 @@ pub(super) struct Outgoing {
     queue_bytes: usize,
     unwritten: VecDeque<Unwritten>,
     unwritten_bytes: usize,
+    /// QoS 0 deliveries among the unwritten that the door cannot say to its peer.
+    unsendable: u64,
     in_flight: AHashMap<DeliveryId, InFlight>,
     in_flight_max: usize,
     last_id: u32,
     id_max: u32,
+}
+
+/// What became of QoS 0 deliveries.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) delivered: u64,
+    pub(super) unsendable: u64,
 }
 
 /// Copies that ended with their session: waiting, and on their way without an acknowledgement.
@@ -93,6 +102,7 @@ impl Outgoing {
             queue_bytes: 0,
             unwritten: VecDeque::new(),
             unwritten_bytes: 0,
+            unsendable: 0,
             in_flight: AHashMap::new(),
             in_flight_max,
             last_id: 0,
@@ -151,8 +161,13 @@ impl Outgoing {
         Some(item)
     }
 
-    /// The door has written `count` items. Returns how many QoS 0 deliveries are done with that.
-    pub(super) fn written(&mut self, count: u32) -> u64 {
+    /// The door lets go of `count` QoS 0 deliveries; it counts them among those written as well.
+    pub(super) fn unsendable(&mut self, count: u32) {
+        self.unsendable += u64::from(count);
+    }
+
+    /// The door is done with `count` items. Returns the QoS 0 deliveries that ended with that.
+    pub(super) fn written(&mut self, count: u32) -> Written {
         let mut done = 0;
         for _ in 0..count {
             let Some(kind) = self.unwritten.pop_front() else { break };
@@ -163,7 +178,9 @@ impl Outgoing {
         if self.unwritten.is_empty() && self.unwritten.capacity() > 64 {
             self.unwritten = VecDeque::new();
         }
-        done
+        let unsendable = self.unsendable.min(done);
+        self.unsendable -= unsendable;
+        Written { delivered: done - unsendable, unsendable }
     }
 
     /// The peer answered a delivery. `None` if there is no such delivery (a late or foreign answer): nothing changed.

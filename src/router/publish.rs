@@ -162,8 +162,11 @@ impl Router {
     pub(super) fn written(&mut self, key: SessionKey, count: u32, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let done = session.out.written(count);
-        self.counters.in_flight -= done;
-        self.counters.delivered += done;
+        self.counters.in_flight -= done.delivered + done.unsendable;
+        self.counters.delivered += done.delivered;
+        if done.unsendable > 0 {
+            *self.counters.dropped.entry("unsendable").or_default() += done.unsendable;
+        }
         self.pump(key, effects);
     }
 

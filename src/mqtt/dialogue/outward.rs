@@ -124,9 +124,10 @@ impl Dialogue {
     fn undeliverable(&self, delivery: &Delivery, why: Unsendable, batch: &mut Vec<Inbound>) {
         Stats::count(&self.settings.stats.undeliverable);
         log::debug!(client_id = &*self.publisher, topic = delivery.message.topic.as_str(), reason:% = why; "delivery dropped");
-        if let Some(id) = delivery.id {
-            batch.push(Inbound::Delivered { id, stage: Stage::Refused });
-        }
+        batch.push(match delivery.id {
+            Some(id) => Inbound::Delivered { id, stage: Stage::Refused },
+            None => Inbound::Unsendable { count: 1 },
+        });
     }
 
     /// The router's codes at the places the door left open.

@@ -139,6 +139,7 @@ async fn topics_that_mqtt_cannot_say_are_dropped_and_leave_no_trace_in_the_windo
     let (mut client, mut link) = stage.client_311().await;
     for topic in ["a/+", "#", "", "a\0b", &"x".repeat(70_000)] {
         link.send(delivery(message(topic, "x"), None)).await;
+        assert!(matches!(link.next().await, Inbound::Unsendable { count: 1 }), "{topic:.10}");
         assert_eq!(written(&mut link).await, 1, "{topic:.10}");
     }
     client.is_served().await;

@@ -149,6 +149,20 @@ fn a_subscriber_that_never_reads_costs_only_its_own_queue() {
 }
 
 #[test]
+fn what_a_door_cannot_say_is_dropped_and_not_delivered() {
+    let mut w = World::new();
+    let (sensor, listener) = (w.client("sensor"), w.client("listener"));
+    w.subscribe(listener, mqtt("#"), Qos::AtMostOnce);
+    for _ in 0..3 {
+        w.publish(sensor, "a", Qos::AtMostOnce);
+    }
+    w.say(listener, Inbound::Unsendable { count: 1 });
+    w.say(listener, Inbound::Written { count: 3 });
+    let report = w.router.report();
+    assert_eq!((report.delivered, report.dropped["unsendable"], report.in_flight), (2, 1, 0));
+}
+
+#[test]
 fn order_is_kept_when_a_full_window_opens_again() {
     let mut w = World::new();
     let (sensor, listener) = (w.client("sensor"), w.client("listener"));
