@@ -1,7 +1,8 @@
 //! The loop of the log: takes what is queued, up to a bound, then acts once.
 
+use super::damage::Recovery;
 use super::handle::LogHandle;
-use super::recovery::{Recovery, recover};
+use super::recovery::recover;
 use super::shared::Shared;
 use super::writer::{Trouble, Writer};
 use super::{Batch, Health, Options, WalError};

@@ -51,6 +51,7 @@
 
 mod batch;
 mod cursor;
+mod damage;
 mod error;
 mod format;
 mod handle;
@@ -58,6 +59,7 @@ mod log;
 mod pace;
 mod reader;
 mod recovery;
+mod scan;
 mod segment;
 mod shared;
 #[cfg(test)]
@@ -69,11 +71,11 @@ use bytes::Bytes;
 use std::time::Duration;
 
 pub use batch::Batch;
+pub use damage::{Damage, Recovery, TornTail};
 pub use error::WalError;
 pub use handle::LogHandle;
 pub use log::{Log, open};
 pub use reader::{Reader, Skipped};
-pub use recovery::{Damage, Recovery, TornTail};
 
 #[derive(Debug, Clone)]
 pub struct Options {

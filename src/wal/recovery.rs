@@ -9,94 +9,19 @@
 //! takes pages for clean that never reached the disk, and the next sync would do nothing about them.
 
 use super::WalError;
-use super::cursor::{Cursor, Step, read_stubbornly};
+use super::cursor::read_stubbornly;
+use super::damage::{Damage, Recovery, TornTail};
 use super::error::is_no_space;
-use super::format::{BadHeader, HEAD_BYTES, HEADER_BYTES, Header, MARK, VOID, decode_mark, encode_void};
+use super::format::{BadHeader, HEAD_BYTES, HEADER_BYTES, Header, encode_void};
+use super::scan::{Candidate, Hole, Scan, before, look_at, verify};
 use super::segment::{Segment, parse_name};
 use crate::clock::Wall;
 use crate::disk::{Disk, DiskFile};
 use crate::message::Seq;
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What was found at start, for the log line and `/metrics`.
-#[derive(Debug, Clone, Default)]
-pub struct Recovery {
-    /// Newest number ever used, as far as the log can know. The next append begins with the one after it.
-    pub last: Seq,
-    /// Oldest record that is still there; zero if there is none.
-    pub oldest: Seq,
-    /// Records that can be read (those in older segments are taken to be whole, see the module).
-    pub records: u64,
-    pub segments: usize,
-    pub log_id: u64,
-    /// The folder was new, or had no segment of ours.
-    pub is_new: bool,
-    pub torn: Option<TornTail>,
-    pub damaged: Vec<Damage>,
-}
-
-/// The end of the newest data was not whole and was cut off. Nothing in it had been acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TornTail {
-    pub file: PathBuf,
-    pub at: u64,
-    pub bytes: u64,
-    /// Records kept before it, in this file.
-    pub kept: u64,
-}
-
-impl fmt::Display for TornTail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, at, bytes, kept } = self;
-        write!(f, "`{}` was cut short at byte {at}: {bytes} bytes removed, {kept} records kept", file.display())
-    }
-}
-
-/// Something that is not as the log left it. The log works around it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Damage {
-    /// Records are missing between others that are whole. `acknowledged`: they were surely durable once. Else a power cut most
-    /// likely caught them on their way.
-    Records { file: PathBuf, first: Seq, last: Seq, acknowledged: bool },
-    /// The header cannot be read; the records are used nevertheless.
-    Header { file: PathBuf },
-    /// The disk could not read so many bytes.
-    Unreadable { file: PathBuf, bytes: u64 },
-    /// No record could be found in a file that should have some.
-    Empty { file: PathBuf },
-    /// Belongs to another log; ignored.
-    OtherLog { file: PathBuf, log_id: u64 },
-    /// Written by a newer gateway; ignored.
-    Newer { file: PathBuf, version: u32 },
-    /// Not a segment; ignored.
-    NotOurs { file: PathBuf },
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Records { file, first, last, acknowledged } => {
-                let records = last.0 - first.0 + 1;
-                let told = if *acknowledged { "acknowledged" } else { "written just before a power cut" };
-                write!(f, "`{}`: {records} records ({first} to {last}, {told}) are damaged", file.display())
-            }
-            Self::Header { file } => write!(f, "`{}`: the header is damaged, its records are used", file.display()),
-            Self::Unreadable { file, bytes } => write!(f, "`{}`: the disk cannot read {bytes} bytes", file.display()),
-            Self::Empty { file } => write!(f, "`{}`: no record could be read", file.display()),
-            Self::OtherLog { file, log_id } => {
-                write!(f, "`{}` belongs to another log ({log_id:016x}) and is ignored", file.display())
-            }
-            Self::Newer { file, version } => {
-                write!(f, "`{}` has format {version} of a newer gateway and is ignored", file.display())
-            }
-            Self::NotOurs { file } => write!(f, "`{}` is not a log segment and is ignored", file.display()),
-        }
-    }
-}
 
 /// What recovery hands to the writer.
 #[derive(Debug)]
@@ -106,50 +31,6 @@ pub(super) struct Recovered {
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// A segment made ahead that was never used.
     pub(super) unused: Option<(PathBuf, Arc<dyn DiskFile>, u64)>,
-}
-
-/// A file with a segment's name.
-struct Candidate {
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    bytes: u64,
-    header: Option<Header>,
-    /// No record of it has a lower number.
-    floor: Seq,
-}
-
-/// What verifying a segment to its end brought.
-#[derive(Default)]
-struct Scan {
-    first: Option<Seq>,
-    last: Seq,
-    records: u64,
-    /// Whole records whose numbers were seen before or are too low for this file: copies.
-    ignored: u64,
-    /// Behind the last whole record.
-    end: u64,
-    /// Bytes behind it that are not zero.
-    garbage: u64,
-    /// Where numbers are missing between whole records.
-    holes: Vec<Hole>,
-    /// Missing numbers of which a void tells.
-    voided: u64,
-    /// Something in front of the first whole record is not.
-    begins_with_hole: bool,
-    /// Newest record of which a mark says that it was durable.
-    durable: Seq,
-    unreadable: u64,
-    /// Where the first whole record begins of which no mark says that it was durable.
-    unsure: Option<u64>,
-}
-
-/// Something that is not a record, before one that is.
-struct Hole {
-    at: u64,
-    bytes: u64,
-    first: Seq,
-    /// The record behind it.
-    next: Seq,
 }
 
 /// Looks at everything in `dir`, repairs the tail.
@@ -365,71 +246,6 @@ fn note_gap(before: &Scan, after: &Scan, after_file: &Candidate, report: &mut Re
     let acknowledged = first <= after.durable.max(before.durable);
     report.damaged.push(Damage::Records { file: name_of(&after_file.path), first, last, acknowledged });
     last.0 - first.0 + 1
-}
-
-/// The first record, or everything if that one is not whole or `wholly` is asked for.
-fn look_at(candidate: &Candidate, wholly: bool) -> Scan {
-    if !wholly {
-        let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
-        while let Step::Record { seq, kind, hole: 0, .. } = cursor.next(candidate.bytes, before(candidate.floor)) {
-            if kind != MARK && kind != VOID && seq >= candidate.floor {
-                return Scan { first: Some(seq), last: seq, ..Scan::default() };
-            }
-        }
-    }
-    verify(candidate)
-}
-
-fn before(seq: Seq) -> Seq {
-    Seq(seq.0.saturating_sub(1))
-}
-
-/// Reads every record.
-fn verify(candidate: &Candidate) -> Scan {
-    let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
-    let mut scan = Scan { end: HEADER_BYTES, last: before(candidate.floor), ..Scan::default() };
-    let mut unsure = VecDeque::new();
-    loop {
-        match cursor.next(candidate.bytes, scan.last) {
-            Step::Record { seq, kind, body, hole } => {
-                let at = scan.end + hole;
-                scan.end = cursor.at();
-                scan.begins_with_hole |= hole > 0 && scan.first.is_none();
-                if hole > 0 || (seq > scan.last.next() && kind != VOID && scan.first.is_some()) {
-                    scan.holes.push(Hole { at: at - hole, bytes: hole, first: scan.last.next(), next: seq });
-                }
-                match kind {
-                    MARK => {
-                        scan.durable = scan.durable.max(decode_mark(&body).unwrap_or_default());
-                        while unsure.pop_front_if(|(seq, _)| *seq <= scan.durable).is_some() {}
-                        scan.last = scan.last.max(before(seq));
-                        continue;
-                    }
-                    VOID => {
-                        scan.voided += before(seq).0.saturating_sub(scan.last.0);
-                        scan.last = scan.last.max(before(seq));
-                        unsure.push_back((seq, at));
-                        continue;
-                    }
-                    _ if seq <= scan.last => {
-                        scan.ignored += 1;
-                        continue;
-                    }
-                    _ => {}
-                }
-                scan.first.get_or_insert(seq);
-                scan.last = seq;
-                scan.records += 1;
-                unsure.push_back((seq, at));
-            }
-            Step::End { hole } => {
-                scan.garbage = hole;
-                scan.unreadable = cursor.unreadable();
-                scan.unsure = unsure.front().map(|(_, at)| *at);
-                return scan;
-            }
-        }
-    }
 }
 
 fn listed(candidate: &Candidate, first: Option<Seq>, end: u64) -> Arc<Segment> {

@@ -251,11 +251,11 @@ impl Writer {
             Some(ahead) => ahead,
             None => self.make_segment(bytes)?,
         };
-        if ahead.size < bytes {
-            if let Err(trouble) = self.enlarge(&mut ahead, bytes) {
-                self.ahead = Some(ahead);
-                return Err(trouble);
-            }
+        if ahead.size < bytes
+            && let Err(trouble) = self.enlarge(&mut ahead, bytes)
+        {
+            self.ahead = Some(ahead);
+            return Err(trouble);
         }
         if let Some(old) = &self.current {
             old.segment.set_ended(self.clock.wall());

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) capacity: u64,
     /// The next so many syncs of files fail.
     pub(super) fail_syncs: u32,
+    /// The next so many syncs of folders fail.
+    pub(super) fail_dir_syncs: u32,
     /// The next so many writes fail.
     pub(super) fail_writes: u32,
     /// The power goes with the operation that would bring this to zero: it and all later ones fail and do nothing.
@@ -58,6 +60,7 @@ impl MemDisk {
             coins: 1,
             capacity: u64::MAX,
             fail_syncs: 0,
+            fail_dir_syncs: 0,
             fail_writes: 0,
             operations_left: None,
             unreadable: None,
@@ -81,14 +84,14 @@ impl MemDisk {
         [state.syncs, state.writes, state.dir_syncs]
     }
 
-    /// What was not synced is lost, or not.
+    /// What was not synced is lost, or not; all of it with seed 0.
     pub(super) fn cut_power(&self, seed: u64) {
         let mut guard = self.state();
         let state = &mut *guard;
         state.coins = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         state.operations_left = None;
         // Coins for whole files and names come out alike often enough for "nothing" and "everything" to happen.
-        let odds = state.draw() % 5;
+        let odds = if seed == 0 { 0 } else { state.draw() % 5 };
         for i in 0..state.files.len() {
             let mut file = std::mem::take(&mut state.files[i]);
             if file.cached.len() != file.durable.len() && state.survives(odds) {
@@ -239,11 +242,18 @@ impl Disk for MemDisk {
         state.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.spend()?;
+        if state.fail_dir_syncs > 0 {
+            state.fail_dir_syncs -= 1;
+            return Err(io::Error::other("sync of the folder refused"));
+        }
         state.dir_syncs += 1;
-        state.names_durable = state.names.clone();
+        let State { names, names_durable, .. } = &mut *state;
+        names_durable.retain(|path, _| path.parent() != Some(dir));
+        names_durable
+            .extend(names.iter().filter(|(path, _)| path.parent() == Some(dir)).map(|(path, file)| (path.clone(), *file)));
         Ok(())
     }
 

@@ -34,6 +34,7 @@ enum Step {
         seed: u64,
     },
     FailSync,
+    FailSyncDir,
     FailWrite,
     /// The disk has room for so many KiB.
     Capacity {
@@ -54,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u64>().prop_map(|seed| Step::CutPower { seed }),
         3 => (1u32..12, any::<u64>()).prop_map(|(operations, seed)| Step::CutPowerSoon { operations, seed }),
         1 => Just(Step::FailSync),
+        1 => Just(Step::FailSyncDir),
         1 => Just(Step::FailWrite),
         1 => (40u64..200).prop_map(|kib| Step::Capacity { kib }),
         1 => Just(Step::Capacity { kib: 1 << 40 }),
@@ -123,6 +125,7 @@ impl Model {
         }
         self.disk.state().fail_syncs = 0;
         self.disk.state().fail_writes = 0;
+        self.disk.state().fail_dir_syncs = 0;
         let (log, handle, recovery) = open(self.disk.shared(), SystemClock::shared(), Self::options()).unwrap();
         self.running = tokio::spawn(log.run());
         self.log = handle;
@@ -158,10 +161,10 @@ impl Model {
             Step::AppendHuge => self.append(1, true, true).await,
             // A full disk may keep it waiting for ever.
             Step::Sync => {
-                let _ = tokio::time::timeout(Duration::from_secs(3), self.log.sync(Seq(self.next - 1))).await;
+                tokio::time::timeout(Duration::from_secs(3), self.log.sync(Seq(self.next - 1))).await.ok();
             }
             Step::Flush => {
-                let _ = tokio::time::timeout(Duration::from_secs(3), self.log.flush(Seq(self.next - 1))).await;
+                tokio::time::timeout(Duration::from_secs(3), self.log.flush(Seq(self.next - 1))).await.ok();
             }
             Step::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
             Step::Release => {
@@ -180,6 +183,7 @@ impl Model {
                 self.cut_soon = Some(seed);
             }
             Step::FailSync => self.disk.state().fail_syncs = 1,
+            Step::FailSyncDir => self.disk.state().fail_dir_syncs = 1,
             Step::FailWrite => self.disk.state().fail_writes = 1,
             Step::Capacity { kib } => self.disk.state().capacity = kib << 10,
         }

@@ -149,16 +149,36 @@ async fn after_a_failed_sync_and_a_restart_what_is_found_is_brought_to_the_disk(
     let disk = MemDisk::new();
     let (log, _) = open_on(disk.shared(), options());
     disk.state().fail_syncs = 1;
-    log.append(batch(1..=5)).await.unwrap();
-    assert!(log.sync(Seq(5)).await.is_err());
+    log.append(batch(1..=60)).await.unwrap();
+    assert!(log.sync(Seq(60)).await.is_err());
 
     // The page cache still shows the records, and calls their pages clean.
     let (log, recovery) = open_on(disk.shared(), options());
-    assert_eq!(recovery.last, Seq(5));
+    assert_eq!(recovery.last, Seq(60));
     log.close().await;
     disk.cut_power(0);
     let (log, _) = open_on(disk.shared(), options());
-    assert_eq!(numbers(&read_all(&mut log.reader(Seq(1)))), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(&read_all(&mut log.reader(Seq(1)))), (1..=60).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_whose_name_did_not_reach_the_disk_is_not_trusted_after_a_restart() {
+    let disk = MemDisk::new();
+    let (log, _) = open_on(disk.shared(), options());
+    disk.state().fail_dir_syncs = 1;
+    // Three quarters of a segment: the next one is made, and its name cannot be synced.
+    log.append(batch(1..=190)).await.unwrap();
+    log.sync(Seq(190)).await.unwrap();
+    log.state().wait_for(|state| state.health == Health::Poisoned).await.unwrap();
+
+    // It is there after the restart, and would be used.
+    let (log, recovery) = open_on(disk.shared(), options());
+    assert_eq!(recovery.last, Seq(190));
+    log.append(batch(191..=195)).await.unwrap();
+    log.sync(Seq(195)).await.unwrap();
+    disk.cut_power(0);
+    let (log, _) = open_on(disk.shared(), options());
+    assert_eq!(numbers(&read_all(&mut log.reader(Seq(1)))), (1..=195).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@ fn seeds(runs: u64) -> std::ops::Range<u64> {
     first..first + number("SIM_RUNS", runs)
 }
 
+#[expect(clippy::print_stdout, reason = "seen with --nocapture, and when a test fails")]
 fn survived(storm: Storm, runs: u64) {
     let seeds = seeds(runs);
     let mut total = Outcome::default();
@@ -41,6 +42,7 @@ fn survived(storm: Storm, runs: u64) {
 }
 
 /// Runs storms until one notices, and tells what it noticed.
+#[expect(clippy::print_stdout, reason = "seen with --nocapture, and when a test fails")]
 fn caught(storm: Storm, breakage: Break) -> String {
     let seeds = seeds(8);
     for seed in seeds.clone() {
