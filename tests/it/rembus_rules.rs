@@ -29,7 +29,9 @@ fn status(answer: &Received) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_refused_as_the_reference_does() {
     let gateway = Plan::without_history().start();
-    let _first = RembusPeer::login(gateway.doors.rembus, "taken").await;
+    let mut first = RembusPeer::login(gateway.doors.rembus, "taken").await;
+    // Reading answers pings: it lives, so it keeps its name.
+    let living = tokio::spawn(async move { while first.socket.next().await.is_some() {} });
     let mut peer = RembusPeer::connect(gateway.doors.rembus).await;
     for (name, reason) in [("", "empty cid"), ("taken", "already connected")] {
         let id = peer.id();
@@ -39,6 +41,7 @@ async fn names_are_refused_as_the_reference_does() {
     }
     // Refused, it is what it was before: anonymous and welcome.
     assert_eq!(peer.rpc("rid", vec![]).await, Ok(text("broker")));
+    living.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
