@@ -20,6 +20,8 @@ pub(super) struct Cursor {
     at: u64,
     chunk: Bytes,
     chunk_at: u64,
+    /// How much is read at once.
+    step: usize,
     /// Bytes that the disk could not read; they count as zeros.
     unreadable: u64,
 }
@@ -34,7 +36,12 @@ pub(super) enum Step {
 
 impl Cursor {
     pub(super) fn new(file: Arc<dyn DiskFile>, at: u64) -> Self {
-        Self { file, at, chunk: Bytes::new(), chunk_at: at, unreadable: 0 }
+        Self { file, at, chunk: Bytes::new(), chunk_at: at, step: CHUNK_BYTES, unreadable: 0 }
+    }
+
+    /// For a look at what is there, not for reading on: a slow card is asked for one page only.
+    pub(super) fn peek(file: Arc<dyn DiskFile>, at: u64) -> Self {
+        Self { step: PAGE_BYTES, ..Self::new(file, at) }
     }
 
     /// Where the next record is expected: right behind the last one.
@@ -113,7 +120,7 @@ impl Cursor {
         let have = cached.and_then(|skip| self.chunk.len().checked_sub(skip)).unwrap_or(0);
         if have < want {
             let there = usize::try_from(limit - at).unwrap_or(usize::MAX);
-            self.chunk = self.load(at, want.max(CHUNK_BYTES).min(there));
+            self.chunk = self.load(at, want.max(self.step).min(there));
             self.chunk_at = at;
         }
         let skip = usize::try_from(at - self.chunk_at).expect("the chunk was just made to cover this place");

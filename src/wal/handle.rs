@@ -49,7 +49,7 @@ impl LogHandle {
         Ok(())
     }
 
-    /// Waits until readers see everything appended up to `upto`, without waiting for the disk.
+    /// Waits until readers see everything appended up to `upto` (all of it with `Seq(u64::MAX)`), without waiting for the disk.
     pub async fn flush(&self, upto: Seq) -> Result<(), WalError> {
         if self.shared.state.borrow().written >= upto {
             return Ok(());
@@ -57,7 +57,12 @@ impl LogHandle {
         self.ask(|done| Request::Flush { upto, done }).await
     }
 
-    /// Waits until everything appended up to `upto` survives a power cut.
+    /// Waits until the log has seen this question, whatever it can or cannot do at present; for watchdogs.
+    pub async fn ping(&self) -> Result<(), WalError> {
+        self.ask(|done| Request::Flush { upto: Seq(0), done }).await
+    }
+
+    /// Waits until everything appended up to `upto` (all of it with `Seq(u64::MAX)`) survives a power cut.
     pub async fn sync(&self, upto: Seq) -> Result<(), WalError> {
         if self.shared.state.borrow().durable >= upto {
             return Ok(());

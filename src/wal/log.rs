@@ -168,8 +168,9 @@ impl Log {
         }
         if !self.stuck || last {
             let everything = last || !self.syncs.is_empty() || self.writer.pace().is_due(now);
-            if everything || !self.flushes.is_empty() {
-                self.stuck = !self.found_room(Writer::write, now)?;
+            let written = self.writer.shared().state.borrow().written;
+            if everything || self.flushes.iter().any(|(upto, _)| *upto > written) {
+                self.stuck = !self.found_room(|writer| writer.write(everything), now)?;
             }
             if everything {
                 // What could be written is made durable even if not everything could.

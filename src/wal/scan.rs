@@ -55,7 +55,7 @@ pub(super) struct Hole {
 /// The first record, or everything if that one is not whole or `wholly` is asked for.
 pub(super) fn look_at(candidate: &Candidate, wholly: bool) -> Scan {
     if !wholly {
-        let mut cursor = Cursor::new(candidate.file.clone(), HEADER_BYTES);
+        let mut cursor = Cursor::peek(candidate.file.clone(), HEADER_BYTES);
         while let Step::Record { seq, kind, hole: 0, .. } = cursor.next(candidate.bytes, before(candidate.floor)) {
             if kind != MARK && kind != VOID && seq >= candidate.floor {
                 return Scan { first: Some(seq), last: seq, ..Scan::default() };

@@ -144,8 +144,9 @@ impl Writer {
         self.queue.iter().map(Batch::len).sum::<usize>() - self.front_done
     }
 
-    /// Writes everything that is queued. What was written before trouble came stays written.
-    pub(super) fn write(&mut self) -> Result<(), Trouble> {
+    /// Writes everything that is queued. What was written before trouble came stays written. The router is woken only once a
+    /// commit, so nobody is told yet if a sync follows at once.
+    pub(super) fn write(&mut self, sync_follows: bool) -> Result<(), Trouble> {
         while let Some(front) = self.queue.front() {
             let need = record_bytes(&front.bytes()[self.front_done..]) + format::MARK_BYTES;
             let room =
@@ -155,7 +156,7 @@ impl Writer {
                 continue;
             }
             let gathered = self.gather(room);
-            self.write_gathered(gathered)?;
+            self.write_gathered(gathered, sync_follows)?;
         }
         Ok(())
     }
@@ -190,7 +191,7 @@ impl Writer {
         gathered
     }
 
-    fn write_gathered(&mut self, gathered: Gathered) -> Result<(), Trouble> {
+    fn write_gathered(&mut self, gathered: Gathered, sync_follows: bool) -> Result<(), Trouble> {
         let current = self.current.as_mut().expect("there is room in it");
         current.file.write_all_at(&self.buffer, current.at)?;
         current.at += self.buffer.len() as u64;
@@ -207,7 +208,7 @@ impl Writer {
         self.front_done = gathered.rest;
         self.shared.state.send_if_modified(|state| {
             state.written = gathered.last;
-            true
+            !sync_follows
         });
         // One huge message must not hold its size in memory for ever.
         if self.buffer.capacity() > 2 * WRITE_BYTES_MAX {
@@ -276,7 +277,8 @@ impl Writer {
     }
 
     fn ask_for_room(&self, bytes: u64) -> Result<(), Trouble> {
-        let free = self.shared.disk.free_bytes(&self.shared.dir)?;
+        // If the disk does not tell, it will tell when it is written to.
+        let free = self.shared.disk.free_bytes(&self.shared.dir).unwrap_or(u64::MAX);
         if free < self.options.reserve_bytes.saturating_add(bytes) { Err(Trouble::NoRoom) } else { Ok(()) }
     }
 

@@ -258,6 +258,32 @@ async fn a_batch_beyond_the_bound_is_taken_when_nothing_else_is_pending() {
     assert_eq!(read_all(&mut log.reader(Seq(1)))[0].body.len(), 9 << 20);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_full_log_still_answers_its_watchdog_and_a_dead_one_does_not() {
+    let disk = MemDisk::new();
+    disk.state().capacity = 0;
+    let (log, handle, _) = open(disk.shared(), SystemClock::shared(), options()).unwrap();
+    let running = tokio::spawn(log.run());
+    handle.append(batch(1..=100)).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(3), handle.flush(Seq(u64::MAX))).await.is_err(), "it has no room");
+    handle.ping().await.unwrap();
+    running.abort();
+    assert!(matches!(handle.ping().await, Err(WalError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_router_is_woken_once_a_commit() {
+    let disk = MemDisk::new();
+    let (log, _) = open_on(disk.shared(), options());
+    let mut state = log.state();
+    for first in (1..=1000).step_by(100) {
+        log.append(batch(first..=first + 99)).await.unwrap();
+        state.changed().await.unwrap();
+        let now = *state.borrow_and_update();
+        assert_eq!((now.written, now.durable), (Seq(first + 99), Seq(first + 99)));
+    }
+}
+
 #[tokio::test]
 async fn records_out_of_order_are_refused_and_do_no_harm() {
     let disk = MemDisk::new();
