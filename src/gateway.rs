@@ -12,6 +12,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::disk::SystemDisk;
 use crate::history::{self, History};
+use crate::message::Seq;
 use crate::net::{Listener, TcpListener};
 use crate::router::{self, Hub, HubHandle};
 use crate::systemd::{Notifier, Watchdog};
@@ -189,8 +190,9 @@ impl Gateway {
 
     async fn stop(&mut self) {
         // Everything accepted so far becomes durable at once, so that the doors can send its acknowledgements and close.
-        let written = self.log.state().borrow().written;
-        self.log.sync(written).await.ok();
+        if let Err(error) = self.log.sync(Seq(u64::MAX)).await {
+            log::error!(error:%; "not everything could be made durable; nothing of it was acknowledged");
+        }
         self.stop_doors.send_replace(true);
         while self.doors.join_next().await.is_some() {}
         if let Some(history) = &self.history {
@@ -208,8 +210,7 @@ impl Gateway {
             let (hub, log) = (hub.clone(), log.clone());
             async move {
                 hub.report().await.map_err(|error| error.to_string())?;
-                let written = log.state().borrow().written;
-                log.flush(written).await.map_err(|error| error.to_string())
+                log.ping().await.map_err(|error| error.to_string())
             }
         })
     }
