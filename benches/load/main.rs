@@ -159,6 +159,8 @@ async fn compare(wish: &Wish, title: &str, kinds: &[Kind], measure: measure::Mea
         for kind in kinds.iter().filter(|kind| wish.wants(**kind)) {
             eprintln!("{title}: {} {}/{}", kind.name(), round + 1, wish.rounds);
             let broker = Broker::start(*kind).await;
+            // What it does in the background when it starts is measured elsewhere.
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             let figures = measure.run(&broker, wish.seconds).await;
             table.add(kind.name(), &figures);
         }

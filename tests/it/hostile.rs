@@ -79,6 +79,7 @@ async fn random_bytes_on_each_door_harm_nobody() {
         send_and_hang_up(addr, b"").await;
     }
     still_serves(&gateway).await;
+    crate::http_peer::Metrics::read(gateway.doors.http).assert_balance();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,6 +176,9 @@ async fn a_subscriber_that_never_reads_delays_nobody() {
     assert!(latency < Duration::from_millis(20), "{latency:?}");
     let grown = gateway.rss_kib().saturating_sub(before);
     assert!(grown < 250 * 1024, "{grown} KiB more than before");
+    let books = crate::http_peer::Metrics::read(gateway.doors.http);
+    books.assert_balance();
+    assert!(books.sum("rembus_gateway_copies_dropped_total") > 0.0, "nothing was dropped, so nothing was shown");
     still_serves(&gateway).await;
 }
 

@@ -70,6 +70,17 @@ impl Metrics {
         sum
     }
 
+    /// The two identities of `router::Report`: whatever came in was kept or let go, and every copy has one fate.
+    pub(crate) fn assert_balance(&self) {
+        let sum = |name: &str| self.sum_or_zero(&format!("rembus_gateway_{name}"));
+        let received = self.sum("rembus_gateway_messages_received_total");
+        assert_eq!(received, sum("messages_logged_total") + sum("messages_not_logged_total"), "{:#?}", self.samples);
+        let copies = self.sum("rembus_gateway_copies_total");
+        let open = sum("copies_queued") + sum("copies_in_flight");
+        let ends = sum("copies_delivered_total") + sum("copies_expired_total") + sum("copies_dropped_total");
+        assert_eq!(copies, open + ends, "{:#?}", self.samples);
+    }
+
     /// Like [`sum`](Self::sum) for a metric whose labels appear when there is something to count.
     pub(crate) fn sum_or_zero(&self, name: &str) -> f64 {
         self.samples.iter().filter(|(key, _)| key.split('{').next() == Some(name)).map(|(_, value)| value).sum()
