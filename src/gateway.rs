@@ -142,13 +142,13 @@ impl Gateway {
         let (mut doors, mut counts) = (Vec::new(), metrics::Doors::default());
         if let Some(listener) = mqtt {
             let settings = Arc::new(mqtt::Settings::from(&config.mqtt));
-            counts.mqtt = Some(Arc::clone(&settings.stats));
+            counts.insert("mqtt", Arc::clone(&settings.stats));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("mqtt", self.doors.spawn(mqtt::serve(listener, hub, settings, clock, stop))));
         }
         if let Some(listener) = rembus {
             let settings = Arc::new(rembus::Settings::from(&config.rembus));
-            counts.rembus = Some(Arc::clone(&settings.stats));
+            counts.insert("rembus", Arc::clone(&settings.stats));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("rembus", self.doors.spawn(rembus::serve(listener, hub, settings, clock, stop))));
         }

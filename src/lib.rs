@@ -23,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod door;
 pub mod gateway;
 pub mod history;
 pub mod http;

@@ -1,6 +1,6 @@
 //! Where `/metrics` and `/readyz` get their numbers.
 
-use crate::history::{History, Phase};
+use crate::history::History;
 use crate::http::Sources;
 use crate::metrics;
 use crate::router::{HubHandle, Report};
@@ -43,36 +43,7 @@ impl Sources for Parts {
     }
 
     fn history(&self) -> Option<metrics::History> {
-        let status = self.history.as_ref()?.status();
-        let tables = status.tables.into_iter().map(|(name, table)| {
-            let table = metrics::Table {
-                rows_in_lake: table.rows_in_lake,
-                rows_in_tail: table.rows_in_tail,
-                rows_taken: table.rows_taken,
-                rejected: table.rejected,
-            };
-            (name, table)
-        });
-        Some(metrics::History {
-            trouble: match status.phase {
-                Phase::Running => None,
-                Phase::Opening => Some("opening the lake".into()),
-                Phase::Unavailable(reason) => Some(reason),
-                Phase::Closed => Some("closed".into()),
-            },
-            ingested: status.ingested,
-            covered: status.covered,
-            lag: status.lag,
-            batches: status.batches,
-            batch_failures: status.batch_failures,
-            unreadable_records: status.unreadable_records,
-            queries: status.queries,
-            queries_failed: status.queries_failed,
-            queries_busy: status.queries_busy,
-            commands: status.commands,
-            commands_failed: status.commands_failed,
-            tables: tables.collect(),
-        })
+        Some(self.history.as_ref()?.status().into())
     }
 
     fn doors_closed(&self) -> Vec<String> {

@@ -7,15 +7,15 @@ fn counts<const N: usize>(pairs: [(&'static str, u64); N]) -> std::collections::
 }
 
 fn doors() -> Doors {
-    let doors = Doors { mqtt: Some(Arc::default()), rembus: Some(Arc::default()) };
-    let (mqtt, rembus) = (doors.mqtt.as_ref().unwrap(), doors.rembus.as_ref().unwrap());
+    let doors = Doors::from([("mqtt", Arc::default()), ("rembus", Arc::default())]);
+    let (mqtt, rembus) = (&doors["mqtt"], &doors["rembus"]);
     let counts = [
         (&mqtt.accepted, 40),
         (&mqtt.half_open, 1),
         (&mqtt.refused, 2),
         (&mqtt.abandoned, 3),
         (&mqtt.malformed, 4),
-        (&mqtt.keep_alive_timeouts, 5),
+        (&mqtt.silent, 5),
         (&mqtt.stalled, 6),
         (&mqtt.undeliverable, 7),
         (&rembus.accepted, 9),

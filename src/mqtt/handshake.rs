@@ -1,16 +1,17 @@
 //! From the accepted socket to CONNACK, then on to [`Connection`].
 
+use super::Settings;
 use super::codec::{self, Connack, Connect, ConnectError, ReasonCode, Version, kind, protocol_error};
 use super::connection::Connection;
 use super::dialogue::{Dialogue, Ending};
 use super::farewell::farewell;
-use super::gate::{Entry, Gate};
 use super::hub::{Hub, Receiver, Sender};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
-use super::stats::Present;
-use super::{Settings, Stats};
 use crate::clock::SharedClock;
+use crate::door::Present;
+use crate::door::Stats;
+use crate::door::{Entry, Gate};
 use crate::message::Dialect;
 use crate::net::Stream;
 use crate::router::{Attach, CloseReason, Inbound, LinkInfo, OnConflict, Outbound};
@@ -53,7 +54,7 @@ struct Admitted<H: Hub> {
 /// Serves one socket from beginning to end.
 pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, door: Arc<Door<H>>, mut entry: Entry) {
     let (settings, stats) = (&door.settings, &*door.settings.stats);
-    let half_open = entry.count(stats);
+    let half_open = Present::new(&stats.half_open);
     let deadline = Instant::now() + settings.connect_timeout;
     let mut inbox = Inbox::new();
     let (mut stop, mut name) = (door.stop.clone(), String::new());
@@ -108,9 +109,7 @@ fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) 
         Ending::Closed(CloseReason::ProtocolError) => (Some(&stats.malformed), "the client broke the protocol"),
         Ending::Closed(CloseReason::PublishRefused) => (Some(&stats.refused), "a publication was refused"),
         Ending::Stalled => (Some(&stats.stalled), "the client does not read"),
-        Ending::Fault(fault) if fault.reason == ReasonCode::KEEP_ALIVE_TIMEOUT => {
-            (Some(&stats.keep_alive_timeouts), fault.what)
-        }
+        Ending::Fault(fault) if fault.reason == ReasonCode::KEEP_ALIVE_TIMEOUT => (Some(&stats.silent), fault.what),
         Ending::Fault(fault) => (Some(&stats.malformed), fault.what),
     };
     let Some(counter) = counter else {

@@ -20,17 +20,14 @@ mod codec;
 mod connection;
 mod dialogue;
 mod farewell;
-mod gate;
 mod handshake;
 mod hub;
 mod inbox;
 mod outbox;
 mod settings;
-mod stats;
 
 #[cfg(test)]
 mod stories;
 
 pub use accept::serve;
 pub use settings::Settings;
-pub use stats::Stats;

@@ -10,10 +10,10 @@
 
 use super::dialogue::{Dialogue, Farewell, Said};
 use super::packet::Packet;
-use super::stats::Stats;
 use super::traffic::Metered;
 use super::watch::{Verdict, Watch};
 use super::{Settings, handshake};
+use crate::door::Stats;
 use crate::net::Stream;
 use crate::router::{Closed, HubStopped, Inbound, Link, Outbound};
 use bytes::Bytes;

@@ -3,11 +3,11 @@
 use super::Settings;
 use super::connection::Connection;
 use super::dialogue::Dialogue;
-use super::gate::{Entry, Gate};
-use super::stats::{Present, Stats};
 use super::traffic::Metered;
 use super::watch::Watch;
 use crate::clock::SharedClock;
+use crate::door::{Entry, Gate};
+use crate::door::{Present, Stats};
 use crate::message::Dialect;
 use crate::net::Stream;
 use crate::router::{HubHandle, LinkInfo};

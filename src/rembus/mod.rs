@@ -35,12 +35,10 @@ pub mod cbor;
 pub mod codec;
 mod connection;
 mod dialogue;
-mod gate;
 mod handshake;
 pub mod name;
 mod packet;
 mod settings;
-mod stats;
 mod traffic;
 mod watch;
 
@@ -51,4 +49,3 @@ mod vectors;
 
 pub use accept::serve;
 pub use settings::Settings;
-pub use stats::Stats;

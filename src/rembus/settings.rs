@@ -1,7 +1,7 @@
 //! The limits of this door. What an operator sets comes from `[rembus]` in the configuration; the rest has one good value.
 
-use super::Stats;
 use crate::config;
+use crate::door::Stats;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::calls::Caller;
 use super::event::{
-    Attach, CloseReason, Closed, CommandId, Effect, Entry, Event, Filter, Inbound, LinkId, LinkInfo, Now, OnConflict, Outbound,
+    Attach, CloseReason, Closed, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, OnConflict, Outbound,
     Refusal, Status, Subscription, Token,
 };
 use super::gate::AckGate;
@@ -11,7 +11,7 @@ use super::report::Counters;
 use super::services::{Calls, Services};
 use super::session::{Session, SessionKey, Sessions};
 use super::timers::Timers;
-use super::tree::{Target, Tree};
+use super::tree::Tree;
 use crate::config::Policy;
 use crate::message::{Dialect, Qos, Seq};
 use crate::wal::{Health, LogState};
@@ -372,43 +372,6 @@ impl Router {
         }
     }
 
-    fn subscribe(&mut self, key: SessionKey, wanted: Subscription) -> Result<Qos, Refusal> {
-        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
-        if session.filters.len() >= self.options.registrations_max && !session.filters.contains(&wanted.filter) {
-            return Err(Refusal::LimitReached);
-        }
-        let pattern = match &wanted.filter {
-            Filter::Rembus(pattern) if pattern.contains('*') => Some(Arc::from(pattern.as_str())),
-            Filter::Rembus(_) | Filter::Mqtt(_) => None,
-        };
-        let target = Target {
-            session: key,
-            qos: wanted.qos,
-            no_local: wanted.no_local,
-            retain_as_published: wanted.retain_as_published,
-            identifiers: wanted.identifier.into_iter().collect(),
-            pattern,
-        };
-        self.tree.insert(&wanted.filter, target);
-        session.filters.insert(wanted.filter);
-        Ok(wanted.qos)
-    }
-
-    fn unsubscribe(&mut self, key: SessionKey, filter: &Filter) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else { return false };
-        session.filters.remove(filter) && self.tree.remove(filter, key)
-    }
-
-    fn expose(&mut self, key: SessionKey, method: String) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else { return false };
-        if session.exposed.len() >= self.options.registrations_max && !session.exposed.contains(&method) {
-            return false;
-        }
-        self.services.expose(&method, key);
-        session.exposed.insert(method);
-        true
-    }
-
     pub(super) fn log_moved(&mut self, state: LogState, effects: &mut Vec<Effect>) {
         self.log = state;
         if state.health == Health::Poisoned {
@@ -436,20 +399,6 @@ impl Router {
             }
             Health::Full => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::DiskFull) }),
             Health::Poisoned => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::LogFailed) }),
-        }
-    }
-}
-
-impl Subscription {
-    /// What a Rembus component asks for: as published, never its own.
-    #[must_use]
-    pub fn rembus(topic: String) -> Self {
-        Self {
-            filter: Filter::Rembus(topic),
-            qos: Qos::ExactlyOnce,
-            no_local: true,
-            retain_as_published: true,
-            identifier: None,
         }
     }
 }

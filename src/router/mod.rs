@@ -7,8 +7,9 @@
 //! | file | what |
 //! |---|---|
 //! | `event.rs` | what goes in and out |
-//! | `core.rs` | the state; links, sessions, registrations |
+//! | `core.rs` | the state; links and sessions |
 //! | `publish.rs` | log, acknowledgement, copies, delivery state |
+//! | `registrations.rs` | filters and methods of a session |
 //! | `claims.rs` | two components, one name |
 //! | `calls.rs`, `services.rs` | RPC |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
@@ -26,6 +27,7 @@ mod link;
 mod outgoing;
 mod pattern;
 mod publish;
+mod registrations;
 mod report;
 mod services;
 mod session;

@@ -2,8 +2,8 @@
 
 use super::{Dialogue, Ending, OwnAnswer};
 use crate::clock::Wall;
+use crate::door::Stats;
 use crate::message::Qos;
-use crate::mqtt::Stats;
 use crate::mqtt::codec::{self, AckKind, OutgoingPublish, ReasonCode, Unsendable};
 use crate::mqtt::outbox::Outbox;
 use crate::router::{CloseReason, Delivery, DeliveryId, Inbound, Outbound, Refusal, Stage, Token};

@@ -151,11 +151,12 @@ async fn an_idle_connection_gives_its_buffers_back_and_goes_on() {
 /// An idle connection is a task, 1 KiB to read into, and its link. The task was 7 KiB before the handshake and the end were boxed.
 #[tokio::test(start_paused = true)]
 async fn the_task_of_a_connection_is_small() {
-    use super::super::{gate, handshake};
+    use super::super::handshake;
+    use crate::door::Gate;
     let stage = Stage::new();
     let (opened, _links) = mpsc::channel(1);
     let (_stop, stop) = watch::channel(false);
-    let (settings, clock, gate) = (Arc::default(), SystemClock::shared(), gate::Gate::new(1));
+    let (settings, clock, gate) = (Arc::default(), SystemClock::shared(), Gate::new(1));
     let entry = gate.enter();
     let door = handshake::Door { hub: PlayedHub { opened, inbox: 1 }, settings, clock, gate, stop };
     let task = handshake::attend(stage.dial().await.stream, peer(), Arc::new(door), entry);

@@ -11,10 +11,11 @@ mod pressure;
 mod publishing;
 mod subscribing;
 
+use super::Settings;
 use super::accept::serve_with;
 use super::hub::{Hub, Receiver, Sender};
-use super::{Settings, Stats};
 use crate::clock::SystemClock;
+use crate::door::Stats;
 use crate::net::Listener;
 use crate::router::{Attach, HubStopped, Inbound, LinkInfo, Outbound};
 use std::collections::VecDeque;

@@ -20,7 +20,7 @@ async fn a_silent_client_is_gone_after_one_and_a_half_keep_alives() {
     let (mut client, mut link) = stage.client(&connect_311("c1", 10)).await;
     client.is_closed().await;
     link.ends_with(Closed::Lost).await;
-    assert_eq!(stage.count(|stats| &stats.keep_alive_timeouts), 2);
+    assert_eq!(stage.count(|stats| &stats.silent), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,7 +41,7 @@ async fn any_packet_keeps_a_client_alive_but_half_a_packet_does_not() {
     }
     // Two seconds of grace: the byte under way, and the door's goodbye.
     assert!((15..=17).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-    assert_eq!(stage.count(|stats| &stats.keep_alive_timeouts), 1);
+    assert_eq!(stage.count(|stats| &stats.silent), 1);
 }
 
 #[tokio::test(start_paused = true)]

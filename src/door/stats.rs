@@ -1,4 +1,4 @@
-//! What the door itself counts. Messages are counted by the router; these are about connections and about bytes that never
+//! What a door itself counts. Messages are counted by the router; these are about connections and about bytes that never
 //! became messages.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     /// Sockets accepted.
     pub accepted: AtomicU64,
-    /// Gauge: sockets that have not finished CONNECT.
+    /// Gauge: sockets that have not said who they are.
     pub half_open: AtomicU64,
-    /// Gauge: clients that are served.
+    /// Gauge: peers that are served.
     pub connected: AtomicU64,
-    /// Clients told no with a CONNACK.
+    /// Peers told no (MQTT CONNACK).
     pub refused: AtomicU64,
-    /// Sockets closed before CONNECT was finished: silent too long, displaced by newer ones, or not MQTT at all.
+    /// Sockets closed before they said who they are: silent too long, displaced by newer ones, too many, or another protocol.
     pub abandoned: AtomicU64,
-    /// Connections ended because of a packet that breaks the specification or a limit.
+    /// Connections ended because of a message that breaks the protocol or a limit.
     pub malformed: AtomicU64,
-    /// Connections ended because nothing came for one and a half keep alives.
-    pub keep_alive_timeouts: AtomicU64,
+    /// Connections ended because nothing came in time: one and a half keep alives of MQTT, an answer to a WebSocket ping.
+    pub silent: AtomicU64,
     /// Connections ended because the peer did not read.
     pub stalled: AtomicU64,
-    /// Deliveries that cannot be said in MQTT or to that client: topic with wildcards, larger than its maximum packet size.
+    /// Deliveries that cannot be said to that peer: an MQTT topic with wildcards, larger than its maximum packet size.
     pub undeliverable: AtomicU64,
     /// Failed accepts, for example because no file descriptor was left.
     pub accept_errors: AtomicU64,
