@@ -24,3 +24,20 @@ async fn a_sensor_that_publishes_and_hangs_up_is_heard() {
         assert_eq!(reader.delivery().await.payload, format!("{n}"));
     }
 }
+
+/// A merge once took `examples/` away, and every other test still passed.
+#[test]
+fn every_file_that_the_readme_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let separators = |c: char| c.is_whitespace() || "`()\"'".contains(c);
+    let files: std::collections::BTreeSet<&str> = readme
+        .split(separators)
+        .filter(|word| ["examples/", "schemas/", "scripts/", "systemd/", "docs/"].iter().any(|dir| word.starts_with(dir)))
+        .map(|word| word.trim_end_matches([',', '.', ';']))
+        .collect();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        assert!(root.join(file).exists(), "README.md names {file}");
+    }
+}
