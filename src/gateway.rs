@@ -9,7 +9,7 @@ mod services;
 mod sources;
 
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::disk::SystemDisk;
 use crate::history::{self, History};
 use crate::message::Seq;
@@ -38,8 +38,6 @@ pub enum GatewayError {
     Log(#[from] WalError),
     #[error("the {door} door cannot listen on `{addr}`: {error}")]
     Listen { door: &'static str, addr: String, error: io::Error },
-    #[error("the schema cannot be read from `{path}`: {error}")]
-    Schema { path: PathBuf, error: String },
     #[error("the log takes no more writes after a disk error; a restart recovers everything that was acknowledged")]
     LogFailed,
     #[error("{what} could not be started: {error}")]
@@ -47,7 +45,7 @@ pub enum GatewayError {
 }
 
 /// Runs a gateway until SIGTERM or SIGINT, or until its log fails.
-pub fn run(config: &Config) -> Result<(), GatewayError> {
+pub fn run(loaded: Loaded) -> Result<(), GatewayError> {
     let system = |what| move |error| GatewayError::System { what, error };
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -69,7 +67,7 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
     };
     let outcome = runtime.block_on(async {
         let stop = stop().map_err(system("the signal handler"))?;
-        Gateway::start(config, SystemClock::shared()).await?.run_until(stop).await
+        Gateway::start(loaded, SystemClock::shared()).await?.run_until(stop).await
     });
     // A query that ignores its deadline must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -93,11 +91,11 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(config: &Config, clock: SharedClock) -> Result<Self, GatewayError> {
+    async fn start(loaded: Loaded, clock: SharedClock) -> Result<Self, GatewayError> {
+        let Loaded { config, schema, .. } = loaded;
         let notifier = Notifier::from_env();
         let lock = lock_data(&config.gateway.data)?;
-        let log = open_log(config, &clock)?;
-        let schema = config.history.schema.as_deref().map(read_schema).transpose()?;
+        let log = open_log(&config, &clock)?;
         let history = schema.map(|schema| {
             let settings = history::Settings::new(&config.gateway.data, &config.history);
             Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
@@ -129,7 +127,7 @@ impl Gateway {
             stop_http: watch::Sender::new(false),
             _lock: lock,
         };
-        gateway.open_doors(config, &clock).await?;
+        gateway.open_doors(&config, &clock).await?;
         log::info!("ready");
         gateway.notifier.ready();
         Ok(gateway)
@@ -265,12 +263,6 @@ fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayEr
         })
         .map_err(|error| GatewayError::System { what: "the log's thread", error })?;
     Ok(handle)
-}
-
-fn read_schema(path: &std::path::Path) -> Result<history::model::Schema, GatewayError> {
-    let unreadable = |error: String| GatewayError::Schema { path: path.into(), error };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    history::schema::parse(&text).map_err(|errors| unreadable(errors.to_string()))
 }
 
 /// Without history nobody reads the log, and its old segments may go as soon as `keep` says so.

@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    rembus_gateway::cli::main(|config| Ok(rembus_gateway::gateway::run(&config)?))
+    rembus_gateway::cli::main(|loaded| Ok(rembus_gateway::gateway::run(loaded)?))
 }

@@ -8,7 +8,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Config, Flags, Loaded};
+use crate::config::{Flags, Loaded};
 use crate::journal;
 use clap::Parser;
 use std::ffi::OsString;
@@ -110,7 +110,7 @@ impl Run {
 }
 
 /// What `run` starts; it returns when the gateway has stopped.
-pub type Start = fn(Config) -> Result<(), Box<dyn std::error::Error>>;
+pub type Start = fn(Loaded) -> Result<(), Box<dyn std::error::Error>>;
 
 /// Does what the command line asks for.
 #[must_use]
@@ -178,7 +178,7 @@ fn run(loaded: Loaded, start: Start) -> u8 {
     for note in &loaded.notes {
         log::warn!("{note}");
     }
-    match start(loaded.config) {
+    match start(loaded) {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");
