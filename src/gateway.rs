@@ -100,9 +100,6 @@ impl Gateway {
             let settings = history::Settings::new(&config.gateway.data, &config.history);
             Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
         });
-        if history.is_none() {
-            release_what_is_durable(log.clone());
-        }
         let services = Arc::new(GatewayServices::new(history.clone()));
         let options = router::Options {
             name: config.gateway.name.clone(),
@@ -263,17 +260,6 @@ fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayEr
         })
         .map_err(|error| GatewayError::System { what: "the log's thread", error })?;
     Ok(handle)
-}
-
-/// Without history nobody reads the log, and its old segments may go as soon as `keep` says so.
-fn release_what_is_durable(log: LogHandle) {
-    tokio::spawn(async move {
-        let mut state = log.state();
-        while state.changed().await.is_ok() {
-            let durable = state.borrow_and_update().durable;
-            log.release(durable);
-        }
-    });
 }
 
 async fn listen(door: &'static str, addr: Option<&str>) -> Result<Option<TcpListener>, GatewayError> {

@@ -19,6 +19,7 @@
 //! * [`clock`], [`disk`] and [`net`] are the only ways to the outside world, so that a seeded simulation can replace them.
 //! * [`gateway`] wires it all together; `main.rs` only starts it.
 
+pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;

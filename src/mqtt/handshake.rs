@@ -8,6 +8,7 @@ use super::farewell::farewell;
 use super::hub::{Hub, Receiver, Sender};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::door::Present;
 use crate::door::Stats;
@@ -145,13 +146,15 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
         log::debug!(client_id = name.as_str(), topic, qos, retain = will.retain, bytes, delay_s = will.delay_s; "will not kept yet");
     }
     let stopping = |_| refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops");
-    let (mut sender, mut receiver) = door.hub.open(LinkInfo { dialect: Dialect::Mqtt, peer }).await.map_err(stopping)?;
+    let (mut sender, mut receiver) =
+        door.hub.open(LinkInfo { dialect: Dialect::Mqtt, peer, identity: Identity::default() }).await.map_err(stopping)?;
     let attach = Attach {
         name: connect.client_id.clone(),
         on_conflict: OnConflict::TakeOver,
         clean: connect.clean,
         receive_max: connect.receive_max,
         resend_after: None,
+        identity: Identity::default(),
     };
     sender.send(vec![Inbound::Attach(attach)]).await.map_err(stopping)?;
     let mut waiting: VecDeque<Outbound> = loop {

@@ -8,6 +8,7 @@ use super::codec::json::{self, Spelling};
 use super::codec::{self, AdminCommand, AdminError, Frame, MessageId};
 use super::packet::{Packet, Voice};
 use super::{Settings, cbor, name};
+use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::router::{
@@ -214,6 +215,7 @@ impl Dialogue {
             clean: false,
             receive_max: self.settings.receive_max,
             resend_after: Some(self.settings.ack_timeout),
+            identity: Identity::default(),
         })
     }
 

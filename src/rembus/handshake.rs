@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::dialogue::Dialogue;
 use super::traffic::Metered;
 use super::watch::Watch;
+use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::door::{Entry, Gate};
 use crate::door::{Present, Stats};
@@ -48,7 +49,9 @@ pub(super) async fn attend<S: Stream>(stream: S, peer: SocketAddr, door: Arc<Doo
         tokio::time::timeout(door.settings.farewell, socket.close(Some(frame))).await.ok();
         return;
     }
-    let Ok(link) = door.hub.open(LinkInfo { dialect: Dialect::Rembus, peer }).await else { return };
+    let Ok(link) = door.hub.open(LinkInfo { dialect: Dialect::Rembus, peer, identity: Identity::default() }).await else {
+        return;
+    };
     let _present = Present::new(&stats.connected);
     let dialogue = Dialogue::new(Arc::clone(&door.settings), Arc::clone(&door.clock), link.sender.id());
     let watch = Watch::new(&door.settings);

@@ -6,6 +6,7 @@ use super::outgoing::Item;
 use super::services::{Call, Callee, Resolved};
 use super::session::SessionKey;
 use super::timers::Timer;
+use crate::access::Action;
 use crate::message::Dialect;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ impl Router {
     ) {
         let Caller { link, session, token } = caller;
         self.counters.calls += 1;
+        if !self.may(link, Action::Call, method) {
+            return respond(link, token, Status::GENERIC_ERROR, text("not authorized"), effects);
+        }
         if let Some(target) = target.filter(|target| *target != self.options.name) {
             return self.call_directly(link, token, method, &target, data, effects);
         }

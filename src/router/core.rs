@@ -12,6 +12,7 @@ use super::services::{Calls, Services};
 use super::session::{Session, SessionKey, Sessions};
 use super::timers::Timers;
 use super::tree::Tree;
+use crate::access::Action;
 use crate::config::Policy;
 use crate::message::{Dialect, Qos, Seq};
 use crate::wal::{Health, LogState};
@@ -207,7 +208,7 @@ impl Router {
                 }
             }
             Inbound::Subscribe { token, filters } => {
-                let outcomes = filters.into_iter().map(|wanted| self.subscribe(session, wanted)).collect();
+                let outcomes = filters.into_iter().map(|wanted| self.subscribe(link, session, wanted)).collect();
                 effects.push(Effect::Send { link, out: Outbound::Subscribed { token, outcomes } });
             }
             Inbound::Unsubscribe { token, filters } => {
@@ -221,7 +222,7 @@ impl Router {
                 respond(link, token, Status::OK, NULL, effects);
             }
             Inbound::Expose { token, method } => {
-                let status = if self.expose(session, method) { Status::OK } else { Status::GENERIC_ERROR };
+                let status = if self.expose(link, session, method) { Status::OK } else { Status::GENERIC_ERROR };
                 respond(link, token, status, NULL, effects);
             }
             Inbound::Unexpose { token, method } => {
@@ -233,10 +234,10 @@ impl Router {
             Inbound::Setup { token, exposers, subscribers } => {
                 let mut fits = true;
                 for method in exposers {
-                    fits &= self.expose(session, method);
+                    fits &= self.expose(link, session, method);
                 }
                 for topic in subscribers {
-                    fits &= self.subscribe(session, Subscription::rembus(topic)).is_ok();
+                    fits &= self.subscribe(link, session, Subscription::rembus(topic)).is_ok();
                 }
                 if let Some(session) = self.sessions.get_mut(session) {
                     session.reactive = true;
@@ -249,6 +250,11 @@ impl Router {
             Inbound::Return { call, status, data } => self.returned(session, call, status, data, effects),
             Inbound::Attach(_) | Inbound::Alive | Inbound::Closed { .. } => unreachable!("handled above"),
         }
+    }
+
+    /// Whether the policy lets the one behind a link do this.
+    pub(super) fn may(&self, link: LinkId, action: Action, subject: &str) -> bool {
+        self.links.get(&link).is_some_and(|known| known.info.identity.may(action, subject))
     }
 
     fn attach(&mut self, link: LinkId, attach: Attach, effects: &mut Vec<Effect>) {
@@ -301,6 +307,7 @@ impl Router {
         };
         if let Some(known) = self.links.get_mut(&link) {
             known.session = Some(key);
+            known.info.identity = attach.identity;
         }
         // MQTT sessions do not outlive their link yet (issue 3), so none is ever present.
         let session_present = earlier.is_some() && dialect == Dialect::Rembus;

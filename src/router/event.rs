@@ -1,5 +1,6 @@
 //! What the doors tell the router, and what it tells them.
 
+use crate::access::Identity;
 use crate::clock::Mono;
 use crate::message::{Dialect, Message, Qos, Seq};
 use crate::wal::LogState;
@@ -29,6 +30,8 @@ pub struct CallId(pub u64);
 pub struct LinkInfo {
     pub dialect: Dialect,
     pub peer: SocketAddr,
+    /// Until an [`Inbound::Attach`] brings another.
+    pub identity: Identity,
 }
 
 /// From a door: what happened on a link.
@@ -82,7 +85,8 @@ pub struct Attach {
     pub receive_max: u16,
     /// Resend an unacknowledged delivery after this time (Rembus). MQTT never resends on a living connection.
     pub resend_after: Option<Duration>,
-    // The next issue adds here: session expiry, will, user.
+    /// Whom the link acts for from now on.
+    pub identity: Identity,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

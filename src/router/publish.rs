@@ -6,6 +6,7 @@ use super::outgoing::Item;
 use super::session::SessionKey;
 use super::timers::Timer;
 use super::tree::Target;
+use crate::access::Action;
 use crate::message::{Dialect, Message, Qos};
 use crate::wal::Health;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ impl Router {
         effects: &mut Vec<Effect>,
     ) {
         let qos = message.qos;
+        if !self.may(link, Action::Publish, &message.topic) {
+            return self.refuse(link, token, qos, Refusal::NotAuthorized, effects);
+        }
         if qos == Qos::ExactlyOnce {
             match self.note_unreleased(from, token) {
                 Ok(true) => {}
@@ -87,6 +91,9 @@ impl Router {
 
     fn refuse(&mut self, link: LinkId, token: Token, qos: Qos, refusal: Refusal, effects: &mut Vec<Effect>) {
         *self.counters.refused.entry(refusal.name()).or_default() += 1;
+        if qos == Qos::AtMostOnce {
+            return;
+        }
         effects.push(Effect::Send { link, out: Outbound::Accepted { token, qos, outcome: Err(refusal) } });
     }
 

@@ -1,14 +1,19 @@
 //! What a session asked to be told and offers to do: filters in the tree, methods in the service table. Both are bounded.
 
 use super::core::Router;
-use super::event::{Filter, Refusal, Subscription};
+use super::event::{Filter, LinkId, Refusal, Subscription};
 use super::session::SessionKey;
 use super::tree::Target;
+use crate::access::Action;
 use crate::message::Qos;
 use std::sync::Arc;
 
 impl Router {
-    pub(super) fn subscribe(&mut self, key: SessionKey, wanted: Subscription) -> Result<Qos, Refusal> {
+    pub(super) fn subscribe(&mut self, link: LinkId, key: SessionKey, wanted: Subscription) -> Result<Qos, Refusal> {
+        let (Filter::Mqtt(text) | Filter::Rembus(text)) = &wanted.filter;
+        if !self.may(link, Action::Subscribe, text) {
+            return Err(Refusal::NotAuthorized);
+        }
         let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
         if session.filters.len() >= self.options.registrations_max && !session.filters.contains(&wanted.filter) {
             return Err(Refusal::LimitReached);
@@ -35,7 +40,10 @@ impl Router {
         session.filters.remove(filter) && self.tree.remove(filter, key)
     }
 
-    pub(super) fn expose(&mut self, key: SessionKey, method: String) -> bool {
+    pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> bool {
+        if !self.may(link, Action::Expose, &method) {
+            return false;
+        }
         let Some(session) = self.sessions.get_mut(key) else { return false };
         if session.exposed.len() >= self.options.registrations_max && !session.exposed.contains(&method) {
             return false;

@@ -5,6 +5,7 @@ mod publish;
 mod sessions;
 
 use super::*;
+use crate::access::Identity;
 use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Payload, Qos, Seq};
 use crate::wal::{Health, LogState};
@@ -67,7 +68,10 @@ impl World {
     fn link(&mut self, dialect: Dialect) -> LinkId {
         self.links += 1;
         let link = LinkId(self.links);
-        self.event(Event::Opened { link, info: LinkInfo { dialect, peer: ([127, 0, 0, 1], 1).into() } });
+        self.event(Event::Opened {
+            link,
+            info: LinkInfo { dialect, peer: ([127, 0, 0, 1], 1).into(), identity: Identity::default() },
+        });
         link
     }
 
@@ -81,7 +85,14 @@ impl World {
     }
 
     fn attach(&mut self, link: LinkId, name: &str, on_conflict: OnConflict, receive_max: u16) {
-        let attach = Attach { name: name.into(), on_conflict, clean: true, receive_max, resend_after: None };
+        let attach = Attach {
+            name: name.into(),
+            on_conflict,
+            clean: true,
+            receive_max,
+            resend_after: None,
+            identity: Identity::default(),
+        };
         self.say(link, Inbound::Attach(attach));
     }
 
@@ -102,6 +113,7 @@ impl World {
             clean: false,
             receive_max: 100,
             resend_after: Some(Duration::from_secs(2)),
+            identity: Identity::default(),
         };
         self.say(link, Inbound::Attach(attach));
         self.say(link, Inbound::Reactive { token: Token(0), on: true });

@@ -76,11 +76,11 @@ impl LogHandle {
         Reader::new(self.shared.clone(), from)
     }
 
-    /// Nobody needs records up to `upto` any more; their segments may go when they are old enough. Never goes back.
-    pub fn release(&self, upto: Seq) {
-        if self.shared.released.fetch_max(upto.0, AcqRel) < upto.0 {
-            self.shared.wake.notify_one();
-        }
+    /// Keeps every record after `upto` until the hold releases it or is dropped. Without holds, age and size alone decide.
+    #[must_use]
+    pub fn hold(&self, upto: Seq) -> Hold {
+        let place = self.shared.holds().insert(upto);
+        Hold { shared: Arc::clone(&self.shared), place }
     }
 
     /// Random, made with the folder; whoever stores a sequence number elsewhere stores this beside it.
@@ -117,6 +117,36 @@ impl LogHandle {
         let (done, answer) = oneshot::channel();
         self.requests.send(request(done)).await.map_err(|_| self.shared.stopped())?;
         answer.await.unwrap_or_else(|_| Err(self.shared.stopped()))
+    }
+}
+
+/// The claim of a reader that must not miss anything; a segment goes when every hold has released it and it is old enough.
+#[derive(Debug)]
+pub struct Hold {
+    shared: Arc<Shared>,
+    place: usize,
+}
+
+impl Hold {
+    /// Records up to `upto` are not needed any more. Never goes back.
+    pub fn release(&self, upto: Seq) {
+        let moved = {
+            let mut holds = self.shared.holds();
+            let held = holds.get_mut(self.place).expect("a hold has its place until it is dropped");
+            let moved = *held < upto;
+            *held = upto.max(*held);
+            moved
+        };
+        if moved {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.holds().remove(self.place);
+        self.shared.wake.notify_one();
     }
 }
 

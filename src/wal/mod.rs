@@ -73,7 +73,7 @@ use std::time::Duration;
 pub use batch::Batch;
 pub use damage::{Damage, Recovery, TornTail};
 pub use error::WalError;
-pub use handle::LogHandle;
+pub use handle::{Hold, LogHandle};
 pub use log::{Log, open};
 pub use reader::{Reader, Skipped};
 
@@ -86,7 +86,7 @@ pub struct Options {
     pub ack_delay_max: Duration,
     /// How long records that nobody waits for (QoS 0) may stay unsynced.
     pub idle_delay_max: Duration,
-    /// Segments wholly older than this are removed once released by every reader.
+    /// Segments wholly older than this are removed once released by every hold.
     pub keep: Duration,
     /// Total size of segments beyond which the oldest are removed once released.
     pub keep_bytes: u64,

@@ -4,6 +4,7 @@ use super::segment::Segment;
 use super::{Health, LogState, WalError};
 use crate::disk::SharedDisk;
 use crate::message::Seq;
+use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -26,9 +27,9 @@ pub(super) struct Shared {
     pub(super) pending: AtomicUsize,
     /// Number of the newest record that was appended.
     pub(super) appended: AtomicU64,
-    /// Nobody needs records up to here any more.
-    pub(super) released: AtomicU64,
-    /// Wakes the writer to look at `released`.
+    /// What each reader that must not miss anything still needs: the newest record that it does not need any more.
+    holds: Mutex<Slab<Seq>>,
+    /// Wakes the writer to look at [`released`](Self::released).
     pub(super) wake: Notify,
     pub(super) fatal: OnceLock<Arc<io::Error>>,
     pub(super) counters: Counters,
@@ -53,7 +54,7 @@ impl Shared {
             room: Semaphore::new(PENDING_BYTES_MAX),
             pending: AtomicUsize::new(0),
             appended: AtomicU64::new(last.0),
-            released: AtomicU64::new(0),
+            holds: Mutex::default(),
             wake: Notify::new(),
             fatal: OnceLock::new(),
             counters: Counters::default(),
@@ -63,6 +64,15 @@ impl Shared {
     /// The segments, oldest first. The lock is held for a few instructions only, never during I/O.
     pub(super) fn segments(&self) -> MutexGuard<'_, VecDeque<Arc<Segment>>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn holds(&self) -> MutexGuard<'_, Slab<Seq>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody needs records up to here any more.
+    pub(super) fn released(&self) -> Seq {
+        self.holds().iter().map(|(_, upto)| *upto).min().unwrap_or(Seq(u64::MAX - 1))
     }
 
     /// Why nothing can be appended any more.

@@ -340,7 +340,7 @@ impl Writer {
 
     /// The oldest segment, if it may go.
     fn removable(&self) -> Option<PathBuf> {
-        let released = Seq(self.shared.released.load(Relaxed));
+        let released = self.shared.released();
         let segments = self.shared.segments();
         let oldest = segments.front()?;
         // Its records end where those of the next begin. The one being written to has no next and always stays.

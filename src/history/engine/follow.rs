@@ -20,7 +20,7 @@ use crate::history::model::{CallError, Schema};
 use crate::history::settings::Settings;
 use crate::history::status::{Phase, SharedStatus};
 use crate::message::Seq;
-use crate::wal::LogHandle;
+use crate::wal::{Hold, LogHandle};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub(super) struct Follower {
     pub(super) settings: Arc<Settings>,
     pub(super) schema: Arc<Schema>,
     pub(super) log: LogHandle,
+    /// What is not in the lake yet stays in the log.
+    pub(super) hold: Hold,
     pub(super) clock: SharedClock,
     pub(super) status: SharedStatus,
     pub(super) asks: mpsc::Receiver<Ask>,
@@ -84,8 +86,9 @@ impl Follower {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let log_at_start = Some(log.state().borrow().written);
+        let hold = log.hold(Seq(0));
         let (waiting, outcomes) = (Vec::new(), Outcomes::default());
-        Self { settings, schema, log, clock, status, asks, waiting, outcomes, log_at_start }
+        Self { settings, schema, log, hold, clock, status, asks, waiting, outcomes, log_at_start }
     }
 
     /// Until somebody closes it, or everybody who could is gone.

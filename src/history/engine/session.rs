@@ -65,7 +65,7 @@ impl Session {
         }
         follower.log_at_start = None;
         let covered = store.covered();
-        follower.log.release(covered);
+        follower.hold.release(covered);
         Ok(Self {
             reader: follower.log.reader(covered.next()),
             state: follower.log.state(),
@@ -160,7 +160,7 @@ impl Session {
             }
         }
         if self.store.tail_rows() == 0 && self.ingested.0 >= self.released.0 + RELEASE_EVERY {
-            follower.log.release(self.ingested);
+            follower.hold.release(self.ingested);
             self.released = self.ingested;
         }
         Ok(())
@@ -259,7 +259,7 @@ impl Session {
         follower.log.sync(upto).await?;
         match self.store.batch(upto) {
             Ok(()) => {
-                follower.log.release(upto);
+                follower.hold.release(upto);
                 self.released = upto;
                 (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
                 follower.status.update(|status| status.batches += 1);
@@ -362,7 +362,7 @@ impl Session {
                 }
             }
             if self.store.tail_rows() == 0 {
-                follower.log.release(self.ingested);
+                follower.hold.release(self.ingested);
             }
             self.answer(follower)?;
             self.store.checkpoint()

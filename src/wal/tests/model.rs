@@ -65,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     disk: MemDisk,
     log: LogHandle,
+    hold: Hold,
     running: tokio::task::JoinHandle<Result<(), WalError>>,
     /// What was appended, by number.
     truth: BTreeMap<u64, Vec<u8>>,
@@ -87,7 +88,8 @@ impl Model {
         let (log, handle, _) = open(disk.shared(), SystemClock::shared(), Self::options()).unwrap();
         let running = tokio::spawn(log.run());
         let truth = BTreeMap::new();
-        Self { disk, log: handle, running, truth, next: 1, acknowledged: 0, released: 0, life: 0, cut_soon: None }
+        let hold = handle.hold(Seq(0));
+        Self { disk, log: handle, hold, running, truth, next: 1, acknowledged: 0, released: 0, life: 0, cut_soon: None }
     }
 
     /// Lets the log do what it wants to do now. True if it still runs.
@@ -128,6 +130,7 @@ impl Model {
         self.disk.state().fail_dir_syncs = 0;
         let (log, handle, recovery) = open(self.disk.shared(), SystemClock::shared(), Self::options()).unwrap();
         self.running = tokio::spawn(log.run());
+        self.hold = handle.hold(Seq(self.released));
         self.log = handle;
         self.life += 1;
 
@@ -169,7 +172,7 @@ impl Model {
             Step::Wait { ms } => tokio::time::sleep(Duration::from_millis(ms)).await,
             Step::Release => {
                 self.released = self.acknowledged;
-                self.log.release(Seq(self.released));
+                self.hold.release(Seq(self.released));
             }
             Step::Restart => {
                 self.log.close().await;

@@ -23,16 +23,17 @@ const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
 /// In 2026.
 const TODAY: u64 = 20_500 * DAY;
 
-async fn filled(options: Options, wall: u64) -> (LogHandle, Arc<SetClock>) {
+async fn filled(options: Options, wall: u64) -> (LogHandle, Hold, Arc<SetClock>) {
     let clock = Arc::new(SetClock(AtomicU64::new(wall)));
     let shared: SharedClock = clock.clone();
     let (log, handle, _) = open(MemDisk::new().shared(), shared, options).unwrap();
+    let hold = handle.hold(Seq(0));
     tokio::spawn(log.run());
     for first in (1..=2000).step_by(100) {
         handle.append(batch(first..=first + 99)).await.unwrap();
     }
     handle.sync(Seq(2000)).await.unwrap();
-    (handle, clock)
+    (handle, hold, clock)
 }
 
 fn small() -> Options {
@@ -41,7 +42,7 @@ fn small() -> Options {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_goes_before_it_is_released() {
-    let (log, clock) = filled(small(), TODAY).await;
+    let (log, _hold, clock) = filled(small(), TODAY).await;
     clock.0.store(TODAY + 30 * DAY, Relaxed);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(log.stats().oldest, Seq(1));
@@ -51,12 +52,12 @@ async fn nothing_goes_before_it_is_released() {
 
 #[tokio::test(start_paused = true)]
 async fn released_segments_go_when_there_are_too_many() {
-    let (log, _) = filled(small(), TODAY).await;
-    log.release(Seq(1000));
+    let (log, hold, _) = filled(small(), TODAY).await;
+    hold.release(Seq(1000));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let oldest = log.stats().oldest;
     assert!(oldest > Seq(1) && oldest <= Seq(1001), "{oldest}");
-    log.release(Seq(2000));
+    hold.release(Seq(2000));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(log.stats().bytes_on_disk <= 48 << 10);
     // What fits is kept, released or not: it is the archive.
@@ -65,8 +66,8 @@ async fn released_segments_go_when_there_are_too_many() {
 
 #[tokio::test(start_paused = true)]
 async fn released_segments_go_when_they_are_old() {
-    let (log, clock) = filled(options(), TODAY).await;
-    log.release(Seq(2000));
+    let (log, hold, clock) = filled(options(), TODAY).await;
+    hold.release(Seq(2000));
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(log.stats().oldest, Seq(1));
     clock.0.store(TODAY + 2 * DAY, Relaxed);
@@ -78,8 +79,8 @@ async fn released_segments_go_when_they_are_old() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_not_set_makes_nothing_old() {
-    let (log, clock) = filled(options(), 1000).await;
-    log.release(Seq(2000));
+    let (log, hold, clock) = filled(options(), 1000).await;
+    hold.release(Seq(2000));
     clock.0.store(TODAY, Relaxed);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(log.stats().oldest, Seq(1));
@@ -87,11 +88,11 @@ async fn a_clock_that_was_not_set_makes_nothing_old() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_whose_position_was_removed_goes_on_with_what_is_left_and_says_so() {
-    let (log, _) = filled(small(), TODAY).await;
+    let (log, hold, _) = filled(small(), TODAY).await;
     let mut early = log.reader(Seq(1));
     let mut reading = log.reader(Seq(1));
     assert_eq!(reading.read(1).unwrap().len(), 1);
-    log.release(Seq(2000));
+    hold.release(Seq(2000));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let oldest = log.stats().oldest.0;
 
@@ -130,6 +131,7 @@ async fn removed_segments_make_room_on_a_full_disk() {
     disk.state().capacity = 100 << 10;
     let (log, handle, _) = open(disk.shared(), SystemClock::shared(), small()).unwrap();
     tokio::spawn(log.run());
+    let hold = handle.hold(Seq(0));
     let mut next = 1;
     let mut state = handle.state();
     while state.borrow_and_update().health != Health::Full {
@@ -138,7 +140,7 @@ async fn removed_segments_make_room_on_a_full_disk() {
         next += 10;
         tokio::task::yield_now().await;
     }
-    handle.release(Seq(next - 1));
+    hold.release(Seq(next - 1));
     state.wait_for(|state| state.health == Health::Fine).await.unwrap();
     handle.append(batch(next..=next + 500)).await.unwrap();
     handle.sync(Seq(next + 500)).await.unwrap();

@@ -127,6 +127,7 @@ async fn process(world: &Shared<Truth>, machine: &Machine, opened: Opened) {
 /// Takes what is durable, in order, and releases it.
 async fn history(world: Shared<Truth>, log: LogHandle) {
     let mut state = log.state();
+    let hold = log.hold(Seq(world.get().released));
     let mut reader = log.reader(Seq(world.get().released + 1));
     let mut read = VecDeque::new();
     let mut health = Health::Fine;
@@ -147,7 +148,7 @@ async fn history(world: Shared<Truth>, log: LogHandle) {
                     world.blame(format!("message {number} of sensor {sensor} came after a younger one"));
                 }
             }
-            log.release(record.seq);
+            hold.release(record.seq);
         }
         if state.changed().await.is_err() {
             return;

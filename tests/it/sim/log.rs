@@ -153,6 +153,7 @@ async fn route(
 async fn consume(world: Shared<Truth>, log: LogHandle) {
     let mut state = log.state();
     let from = world.get().released + 1;
+    let hold = log.hold(Seq(from - 1));
     let mut reader = log.reader(Seq(from));
     while state.changed().await.is_ok() {
         let durable = state.borrow_and_update().durable;
@@ -161,7 +162,7 @@ async fn consume(world: Shared<Truth>, log: LogHandle) {
         {
             let mut world = world.get();
             world.released = world.released.max(record.seq.0);
-            log.release(Seq(world.released));
+            hold.release(Seq(world.released));
         }
     }
 }
