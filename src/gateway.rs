@@ -17,11 +17,11 @@ use crate::net::{Listener, TcpListener};
 use crate::router::{self, Hub, HubHandle};
 use crate::systemd::{Notifier, Watchdog};
 use crate::wal::{self, Health, LogHandle, WalError};
-use crate::{http, metrics, mqtt, rembus};
+use crate::{control, http, metrics, mqtt, rembus};
 use services::GatewayServices;
 use sources::Parts;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -84,8 +84,9 @@ struct Gateway {
     history: Option<Arc<History>>,
     doors: JoinSet<()>,
     stop_doors: watch::Sender<bool>,
-    http: JoinSet<()>,
-    stop_http: watch::Sender<bool>,
+    /// The HTTP door and the control socket: they tell how the stop goes, so they go last.
+    watchers: JoinSet<()>,
+    stop_watchers: watch::Sender<bool>,
     /// Held as long as the process lives, so that nobody else opens the same data.
     _lock: std::fs::File,
 }
@@ -120,8 +121,8 @@ impl Gateway {
             history,
             doors: JoinSet::new(),
             stop_doors: watch::Sender::new(false),
-            http: JoinSet::new(),
-            stop_http: watch::Sender::new(false),
+            watchers: JoinSet::new(),
+            stop_watchers: watch::Sender::new(false),
             _lock: lock,
         };
         gateway.open_doors(&config, &clock).await?;
@@ -134,29 +135,54 @@ impl Gateway {
         let mqtt = listen("mqtt", config.mqtt.listen.as_deref()).await?;
         let rembus = listen("rembus", config.rembus.listen.as_deref()).await?;
         let http = listen("http", config.http.listen.as_deref()).await?;
-        let (mut doors, mut counts) = (Vec::new(), metrics::Doors::default());
+        let (mut doors, mut counts, mut addresses) = (Vec::new(), metrics::Doors::default(), Vec::new());
         if let Some(listener) = mqtt {
             let settings = Arc::new(mqtt::Settings::from(&config.mqtt));
             counts.insert("mqtt", Arc::clone(&settings.stats));
+            addresses.push(("mqtt", listener.local_addr().ok(), settings.anonymous));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("mqtt", self.doors.spawn(mqtt::serve(listener, hub, settings, clock, stop))));
         }
         if let Some(listener) = rembus {
             let settings = Arc::new(rembus::Settings::from(&config.rembus));
             counts.insert("rembus", Arc::clone(&settings.stats));
+            addresses.push(("rembus", listener.local_addr().ok(), settings.anonymous));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("rembus", self.doors.spawn(rembus::serve(listener, hub, settings, clock, stop))));
         }
-        if let Some(listener) = http {
-            let parts = Parts { hub: self.hub.clone(), log: self.log.clone(), history: self.history.clone(), counts, doors };
-            let mut stop = self.stop_http.subscribe();
-            let stopped = async move {
-                // A dropped sender is a stop as well.
-                stop.wait_for(|stop| *stop).await.ok();
-            };
-            self.http.spawn(http::serve(listener, Arc::new(parts), stopped));
+        if let Some(listener) = &http {
+            addresses.push(("http", listener.local_addr().ok(), true));
         }
+        let parts = Arc::new(Parts {
+            name: config.gateway.name.clone(),
+            data: config.gateway.data.clone(),
+            clock: Arc::clone(clock),
+            since: clock.mono(),
+            hub: self.hub.clone(),
+            log: self.log.clone(),
+            history: self.history.clone(),
+            counts,
+            doors,
+            addresses,
+        });
+        if let Some(listener) = http {
+            self.watchers.spawn(http::serve(listener, Arc::clone(&parts), stopped(&self.stop_watchers)));
+        }
+        self.open_control(&config.gateway.data, parts);
         Ok(())
+    }
+
+    /// Commands on this machine find the gateway by its data folder. Without them it still does its work.
+    fn open_control(&mut self, data: &Path, parts: Arc<Parts>) {
+        match control::Socket::open(data) {
+            Ok(socket) => {
+                let routes = control::status_routes(parts);
+                self.watchers.spawn(control::serve(socket, routes, stopped(&self.stop_watchers)));
+            }
+            Err(error) => {
+                log::error!(error:%; "the control socket cannot be opened; `rembus-gateway status` and others will not work")
+            }
+        }
     }
 
     /// Works until `stop` is done or the log fails.
@@ -193,8 +219,8 @@ impl Gateway {
         if let Some(history) = &self.history {
             history.close().await;
         }
-        self.stop_http.send_replace(true);
-        while self.http.join_next().await.is_some() {}
+        self.stop_watchers.send_replace(true);
+        while self.watchers.join_next().await.is_some() {}
         self.log.close().await;
     }
 
@@ -211,7 +237,15 @@ impl Gateway {
     }
 }
 
-fn lock_data(data: &std::path::Path) -> Result<std::fs::File, GatewayError> {
+/// Resolves when a stop is asked for; a dropped sender is a stop as well.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = stop.subscribe();
+    async move {
+        stop.wait_for(|stop| *stop).await.ok();
+    }
+}
+
+fn lock_data(data: &Path) -> Result<std::fs::File, GatewayError> {
     let unusable = |error| GatewayError::Data { path: data.into(), error };
     std::fs::create_dir_all(data).map_err(unusable)?;
     let lock =

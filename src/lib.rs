@@ -16,6 +16,7 @@
 //!   queues and acknowledgements, and never touches a socket, a file or a clock. [`router::Hub`] runs it.
 //! * The *log* ([`wal`]) makes every message durable once, in order, with group commit. It knows no protocol.
 //! * *History* ([`history`]) is a reader of the log. It can lag or die without touching routing.
+//! * Commands ([`cli`]) reach the running gateway through [`control`], a socket for its owner.
 //! * [`clock`], [`disk`] and [`net`] are the only ways to the outside world, so that a seeded simulation can replace them.
 //! * [`gateway`] wires it all together; `main.rs` only starts it.
 
@@ -23,6 +24,7 @@ pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod disk;
 pub mod door;
 pub mod gateway;

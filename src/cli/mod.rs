@@ -4,11 +4,14 @@
 //! wrong to standard error, in plain sentences that make sense without colour.
 
 mod check;
+mod remote;
+mod status;
 
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Flags, Loaded};
+use crate::config::{ConfigErrors, Flags, Loaded};
+use crate::control::ControlError;
 use crate::journal;
 use clap::Parser;
 use std::ffi::OsString;
@@ -46,6 +49,8 @@ enum Command {
     Run(Run),
     /// Reads the configuration as `run` would and says what it means, or what is wrong with it
     Check(Check),
+    /// Says on one screen what the running gateway is doing
+    Status(status::Args),
 }
 
 const RUN_AFTER_HELP: &str = "\
@@ -153,36 +158,58 @@ fn execute(
             return u8::try_from(answer.exit_code()).unwrap_or(WRONG_USE);
         }
     };
-    let (flags, file) = match &cli.command {
-        Command::Run(run) => (run.flags(), &run.file.config),
-        Command::Check(check) => (Flags::default(), &check.file.config),
+    let done = match cli.command {
+        Command::Run(args) => Loaded::load(&args.flags(), env, args.file.config.as_deref())
+            .map_err(Refusal::from)
+            .and_then(|loaded| run(loaded, start)),
+        Command::Check(args) => Loaded::load(&Flags::default(), env, args.file.config.as_deref())
+            .map_err(Refusal::from)
+            .map(|loaded| streams.say(check::summary(&loaded, args.file.config.as_deref()))),
+        Command::Status(args) => args.gateway.find(env).and_then(|gateway| status::run(&gateway, &args, &mut streams)),
     };
-    let loaded = match Loaded::load(&flags, env, file.as_deref()) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            streams.complain(errors);
-            return WRONG_USE;
-        }
-    };
-    match cli.command {
-        Command::Run(_) => run(loaded, start),
-        Command::Check(_) => {
-            streams.say(check::summary(&loaded, file.as_deref()));
-            0
+    match done {
+        Ok(()) => 0,
+        Err(refusal) => {
+            if !refusal.text.is_empty() {
+                streams.complain(refusal.text);
+            }
+            refusal.code
         }
     }
 }
 
-fn run(loaded: Loaded, start: Start) -> u8 {
+/// Why a command ends with another code than 0, and what is said about it; nothing if it was said already.
+#[derive(Debug)]
+struct Refusal {
+    code: u8,
+    text: String,
+}
+
+impl Refusal {
+    fn failed(text: impl std::fmt::Display) -> Self {
+        Self { code: FAILED, text: text.to_string() }
+    }
+}
+
+impl From<ConfigErrors> for Refusal {
+    fn from(errors: ConfigErrors) -> Self {
+        Self { code: WRONG_USE, text: errors.to_string() }
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        Self::failed(error)
+    }
+}
+
+fn run(loaded: Loaded, start: Start) -> Result<(), Refusal> {
     journal::install();
     for note in &loaded.notes {
         log::warn!("{note}");
     }
-    match start(loaded) {
-        Ok(()) => 0,
-        Err(error) => {
-            log::error!("{error}");
-            FAILED
-        }
-    }
+    start(loaded).map_err(|error| {
+        log::error!("{error}");
+        Refusal { code: FAILED, text: String::new() }
+    })
 }

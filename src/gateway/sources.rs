@@ -1,21 +1,36 @@
-//! Where `/metrics` and `/readyz` get their numbers.
+//! Where `/metrics`, `/readyz` and `/status` get their numbers.
 
+use crate::clock::{Mono, SharedClock};
+use crate::control::{self, Status};
 use crate::history::History;
 use crate::http::Sources;
 use crate::metrics;
 use crate::router::{HubHandle, Report};
-use crate::wal::LogHandle;
+use crate::wal::{Health, LogHandle};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-/// The running parts, as the HTTP door sees them.
+/// How long `/status` waits for the router's part.
+const ROUTER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The running parts, as the HTTP door and the control socket see them.
 #[derive(Debug)]
 pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) data: PathBuf,
+    pub(super) clock: SharedClock,
+    pub(super) since: Mono,
     pub(super) hub: HubHandle,
     pub(super) log: LogHandle,
     pub(super) history: Option<Arc<History>>,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
     pub(super) doors: Vec<(&'static str, tokio::task::AbortHandle)>,
+    /// Where each door listens, and whether strangers may use it.
+    pub(super) addresses: Vec<(&'static str, Option<SocketAddr>, bool)>,
 }
 
 impl Sources for Parts {
@@ -48,5 +63,78 @@ impl Sources for Parts {
 
     fn doors_closed(&self) -> Vec<String> {
         self.doors.iter().filter(|(_, task)| task.is_finished()).map(|(door, _)| (*door).to_owned()).collect()
+    }
+}
+
+impl control::StatusSource for Parts {
+    async fn status(&self) -> Status {
+        let report = tokio::time::timeout(ROUTER_TIMEOUT, self.report()).await.ok().flatten();
+        let log = self.log();
+        Status {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            data: self.data.clone(),
+            uptime_s: self.clock.mono().since(self.since).as_secs(),
+            doors: self.addresses.iter().map(|known| self.door(known)).collect(),
+            doors_closed: self.doors_closed(),
+            router: report.map(router),
+            log: control::Log {
+                health: health(log.health).into(),
+                written: log.written.0,
+                durable: log.durable.0,
+                bytes_on_disk: log.bytes_on_disk,
+            },
+            history: Sources::history(self).map(history),
+        }
+    }
+}
+
+impl Parts {
+    fn door(&self, (name, address, anonymous): &(&'static str, Option<SocketAddr>, bool)) -> control::Door {
+        let stats = self.counts.get(name);
+        control::Door {
+            name: (*name).into(),
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+            anonymous: *anonymous,
+            accepted: stats.map(|stats| stats.accepted.load(Relaxed)).unwrap_or_default(),
+            refused: stats.map(|stats| stats.refused.load(Relaxed)).unwrap_or_default(),
+        }
+    }
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::Fine => "fine",
+        Health::Full => "full",
+        Health::Poisoned => "failed",
+    }
+}
+
+fn router(report: Report) -> control::Router {
+    control::Router {
+        connections: report.connections.iter().map(|(door, count)| ((*door).into(), *count)).collect(),
+        sessions: report.sessions,
+        subscriptions: report.subscriptions,
+        services: report.services,
+        received: report.received.values().sum(),
+        refused: report.refused.values().sum(),
+        delivered: report.delivered,
+        queued: report.queued,
+        dropped: report.dropped.values().sum(),
+        calls: report.calls,
+    }
+}
+
+fn history(history: metrics::History) -> control::History {
+    let table = |table: metrics::Table| control::Table {
+        in_lake: table.rows_in_lake,
+        in_tail: table.rows_in_tail,
+        rejected: table.rejected.values().sum(),
+    };
+    control::History {
+        trouble: history.trouble,
+        lag: history.lag,
+        tables: history.tables.into_iter().map(|(name, rows)| (name, table(rows))).collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! A gateway process under test.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -171,6 +171,23 @@ impl Gateway {
     /// Waits for a log line with this text.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         wait_for_line(&self.log, text, DEADLINE).unwrap_or_else(|| panic!("no log line with `{text}` in:\n{}", self.log()))
+    }
+
+    /// Runs a command such as `status` on this gateway's data: exit code, standard output, standard error.
+    pub(crate) fn ask(&self, args: &[&str]) -> (i32, String, String) {
+        self.ask_with(args, "")
+    }
+
+    /// The same with something on its standard input.
+    pub(crate) fn ask_with(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut command = command();
+        command.args(args).arg("--data").arg(self.data());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It may end without reading it.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
     /// Resident memory in KiB.

@@ -21,6 +21,7 @@ mod torn;
 
 mod at_rest;
 mod config;
+mod control;
 mod durability;
 mod first_light;
 mod hostile;

@@ -1,0 +1,45 @@
+//! Commands that ask the running gateway: how they find it, and how they wait for it.
+
+use super::{ConfigFile, Refusal};
+use crate::config::{Flags, Loaded};
+use crate::control::Client;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use tokio::runtime::Runtime;
+
+/// Which gateway a command asks.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// Data folder of the running gateway [default: what the configuration says]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// The running gateway.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    pub(super) client: Client,
+    runtime: Runtime,
+}
+
+impl Where {
+    /// `--data` alone is enough: a configuration that is being repaired must not be in the way. Otherwise the configuration
+    /// says where the data is, its default included.
+    pub(super) fn find(&self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Gateway, Refusal> {
+        let data = match &self.data {
+            Some(data) => std::path::absolute(data).map_err(Refusal::failed)?,
+            None => Loaded::load(&Flags::default(), env, self.file.config.as_deref())?.config.gateway.data,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Refusal::failed)?;
+        Ok(Gateway { client: Client::new(&data), runtime })
+    }
+}
+
+impl Gateway {
+    /// Does the asking.
+    pub(super) fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+}
