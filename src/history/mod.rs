@@ -29,7 +29,7 @@
 //! | `row.rs`, `kind.rs` | payload → rows, value by value casts, rejects |
 //! | `sql.rs` | `where`, `cols`, `when`: parsed, allowed or refused, rendered with bound parameters |
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
-//! | `engine/` | the lake: batches, tail, start-up check, queries (DuckDB) |
+//! | `engine/` | the lake: batches, tail, start-up check, queries; stores behind one trait |
 //! | `absent.rs` | answers in the engine's place where the build has no DuckDB |
 
 #[cfg(not(feature = "duckdb"))]

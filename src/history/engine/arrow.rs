@@ -1,7 +1,7 @@
 //! Rows of the tail as Arrow, the form in which DuckDB takes many at once.
 
+use super::columns::{HIDDEN, stored_as_text};
 use super::error::EngineError;
-use super::names::{HIDDEN, stored_as_text};
 use super::tail::TailRow;
 use crate::history::model::{Cell, ColumnKind, Table};
 use arrow_array::types::{ArrowPrimitiveType, UInt64Type};

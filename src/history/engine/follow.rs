@@ -9,11 +9,10 @@
 //! A batch that fails without changing anything (no room, for example) is tried again without opening anew; rows gather meanwhile
 //! up to a bound, then they wait in the log.
 
+use super::damage::FileKind;
 use super::error::EngineError;
-use super::query::Pinned;
 use super::session::{Session, Turn};
-use super::store::Store;
-use super::verify::FileKind;
+use super::store::{self, Store, View};
 use crate::clock::SharedClock;
 use crate::disk::SystemDisk;
 use crate::history::model::{CallError, Schema};
@@ -35,7 +34,7 @@ const OUTCOMES: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Ask {
     /// A view that has every record up to `upto`.
-    Pin { table: String, at_us: Option<i64>, upto: Seq, reply: oneshot::Sender<Result<Pinned, CallError>> },
+    Pin { table: String, at_us: Option<i64>, upto: Seq, reply: oneshot::Sender<Result<Box<dyn View>, CallError>> },
     /// How the change in record `seq` went.
     Applied { seq: Seq, reply: oneshot::Sender<Result<(), CallError>> },
     /// A last batch, then the end.
@@ -133,9 +132,9 @@ impl Follower {
         }
     }
 
-    fn open(&self) -> Result<Store, EngineError> {
+    fn open(&self) -> Result<Box<dyn Store>, EngineError> {
         let began = self.clock.mono();
-        let (store, opened) = Store::open(&self.settings, &self.schema, SystemDisk::shared(), self.log.log_id())?;
+        let (store, opened) = store::open(&self.settings, &self.schema, SystemDisk::shared(), self.log.log_id())?;
         if let Some(why) = &opened.fresh {
             log::error!(why:%; "the lake's catalog cannot be read: moved to `lake/quarantine` with its files, a fresh lake was \
                 started and takes what the log still has");
@@ -153,14 +152,14 @@ impl Follower {
             log::error!(table, why; "history of this table is refused: the lake has it otherwise than the schema wants it");
         }
         let milliseconds = self.clock.mono().since(began).as_millis();
-        log::info!(covered:% = store.covered(), tables = store.usable().len(), leftovers = opened.orphans, milliseconds;
+        log::info!(covered:% = store.covered(), tables = store.figures().len(), leftovers = opened.orphans, milliseconds;
             "the lake is open");
         self.status.update(|status| {
             status.phase = Phase::Running;
             status.covered = store.covered();
             status.ingested = store.covered();
-            for table in store.usable() {
-                let shown = status.tables.entry(table.table.name.clone()).or_default();
+            for table in store.figures() {
+                let shown = status.tables.entry(table.name.to_owned()).or_default();
                 (shown.rows_in_lake, shown.rows_in_tail, shown.refused) = (table.rows_in_lake, 0, None);
             }
             for (table, why) in store.refused() {
@@ -171,7 +170,7 @@ impl Follower {
     }
 
     /// Works with an open lake, and closes it. `Ok`: somebody asked for the end, or nobody is there any more.
-    async fn follow(&mut self, store: Store) -> Result<Option<oneshot::Sender<()>>, EngineError> {
+    async fn follow(&mut self, store: Box<dyn Store>) -> Result<Option<oneshot::Sender<()>>, EngineError> {
         let mut session = Session::new(self, store)?;
         let ended = loop {
             match session.turn(self).await {

@@ -1,7 +1,8 @@
 //! The engine's side of the thread boundary: admission, deadlines, and the conversation with the follower.
 
+use super::answer::timed_out;
 use super::follow::{Ask, Follower};
-use super::query::{Pinned, Stop, timed_out};
+use super::store::{Stop, View};
 use crate::clock::SharedClock;
 use crate::history::model::{CallError, Schema};
 use crate::history::settings::Settings;
@@ -70,15 +71,14 @@ impl Engine {
             let turn = self.running.clone().acquire_owned().await.map_err(|_| stopped())?;
             Ok((self.pin(table, &query, upto).await?, turn))
         };
-        let (pinned, turn) = tokio::select! {
+        let (view, turn) = tokio::select! {
             prepared = prepared => prepared?,
             () = &mut timeout => return Err(self.not_in_time(upto)),
         };
-        let stop = StopAtEnd(pinned.stop());
+        let stop = StopAtEnd(view.stop());
         let settings = self.settings.clone();
         let mut work = tokio::task::spawn_blocking(move || {
-            let (sql, cells) = query.render(&pinned.relation);
-            let answer = pinned.run(&sql, cells, &settings);
+            let answer = view.run(&query, &settings);
             drop((place, turn));
             answer
         });
@@ -95,7 +95,7 @@ impl Engine {
         }
     }
 
-    async fn pin(&self, table: &str, query: &Query, upto: Seq) -> Result<Pinned, CallError> {
+    async fn pin(&self, table: &str, query: &Query, upto: Seq) -> Result<Box<dyn View>, CallError> {
         self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
         let at_us = query.when().map(|when| i64::try_from(when.0 / 1000).unwrap_or(i64::MAX));
         let (reply, answer) = oneshot::channel();
@@ -146,7 +146,7 @@ impl Engine {
 }
 
 /// Ends the query when whoever asked is gone.
-struct StopAtEnd(Stop);
+struct StopAtEnd(Box<dyn Stop>);
 
 impl Drop for StopAtEnd {
     fn drop(&mut self) {

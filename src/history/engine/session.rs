@@ -37,7 +37,7 @@ pub(super) enum Turn {
 
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) store: Store,
+    pub(super) store: Box<dyn Store>,
     reader: Reader,
     state: watch::Receiver<LogState>,
     /// Read and not yet applied.
@@ -55,7 +55,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(follower: &mut Follower, mut store: Store) -> Result<Self, EngineError> {
+    pub(super) fn new(follower: &mut Follower, mut store: Box<dyn Store>) -> Result<Self, EngineError> {
         if let Some(last) = follower.log_at_start
             && store.covered() > last
         {
@@ -218,8 +218,7 @@ impl Session {
                 if self.store.tail_rows() > 0 && !self.batch(follower).await? {
                     return Ok(false);
                 }
-                let (sql, cells) = predicate.render();
-                match self.store.delete(table, (&sql, cells), seq) {
+                match self.store.delete(table, &predicate, seq) {
                     Ok(()) => Ok(()),
                     Err(DeleteError::Refused(error)) => Err(error),
                     Err(DeleteError::Reopen(error)) => return Err(error),
@@ -339,9 +338,9 @@ impl Session {
         }
         follower.status.update(|status| {
             (status.ingested, status.covered) = (self.ingested, self.store.covered());
-            for table in self.store.usable() {
-                if let Some(shown) = status.tables.get_mut(&table.table.name) {
-                    (shown.rows_in_lake, shown.rows_in_tail) = (table.rows_in_lake, table.tail.len() as u64);
+            for table in self.store.figures() {
+                if let Some(shown) = status.tables.get_mut(table.name) {
+                    (shown.rows_in_lake, shown.rows_in_tail) = (table.rows_in_lake, table.rows_in_tail);
                 }
             }
         });

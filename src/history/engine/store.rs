@@ -1,45 +1,83 @@
-//! The lake and what is above it: takes rows and deletions in the order of the log, and gives pinned views to queries.
+//! What the follower needs of a store, whichever keeps the lake: [`duck`](super::duck) with DuckDB.
 //!
-//! Everything here runs on the engine's one thread. It alone changes lake and tail, and it alone pins views, between two changes:
-//! so a view never sees half a batch, without any lock.
+//! A store takes rows and deletions in the order of the log, and gives views to queries. It runs on the engine's one thread, which
+//! alone changes lake and tail, and alone pins views, between two changes: so a view never sees half a batch, without any lock.
+//! Views are used on other threads.
+//!
+//! What every store promises:
+//!
+//! * [`batch`](Store::batch) writes the tail's rows and how far they cover the log in one transaction, after the files that it
+//!   names are on the disk: a crash at any moment leaves both or neither.
+//! * A view sees lake and tail as they were when it was pinned, each row once, whatever happens meanwhile.
+//! * The lake is DuckLake 1.0, with `_seq` and `_recv` (see [`columns`](super::columns)) in every table.
 
-use super::catalog::{self, Covered, Stored};
+use super::damage::Damage;
 use super::error::EngineError;
-use super::names::{LAKE, TAIL, ident, stored_as_text};
-use super::query::{Pinned, value};
-use super::tail::{self, Tail};
-use super::verify::{self, Damage};
-use super::{batch, lake, relation};
-use crate::disk::{Disk, SharedDisk};
-use crate::history::model::{CallError, Cell, Row, Schema, Table};
+use crate::disk::SharedDisk;
+use crate::history::model::{CallError, Row, Schema};
 use crate::history::settings::Settings;
+use crate::history::sql::{Predicate, Query};
 use crate::message::Seq;
-use duckdb::{Connection, params_from_iter};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use bytes::Bytes;
 
-/// A schema table and its place in the lake.
-#[derive(Debug)]
-pub(super) struct LakeTable {
-    pub(super) table: Arc<Table>,
-    pub(super) stored: Stored,
-    pub(super) tail: Tail,
-    pub(super) rows_in_lake: u64,
+/// A lake and the rows above it.
+pub(super) trait Store: std::fmt::Debug {
+    /// Newest log record that the lake's files hold; the log is read from the next one on.
+    fn covered(&self) -> Seq;
+
+    /// The log goes on at a lower number than the lake covers: it was damaged, and what comes now is new. Stored at once, lest
+    /// the next start take the new records for those that the lake has.
+    fn rewind(&mut self, last: Seq) -> Result<(), EngineError>;
+
+    /// The schema's tables that the lake can hold.
+    fn figures(&self) -> Vec<TableFigures<'_>>;
+
+    /// Tables that the lake cannot hold, and why.
+    fn refused(&self) -> Vec<(&str, &str)>;
+
+    fn tail_rows(&self) -> usize;
+
+    fn tail_bytes(&self) -> usize;
+
+    /// Takes rows of log record `seq`. Rows of a refused table go nowhere; its refusal was said at the start.
+    fn append(&mut self, table: &str, rows: Vec<Row>, seq: Seq, received_us: i64) -> Result<(), EngineError>;
+
+    /// Moves the tail into the lake, which then covers the log up to `upto`.
+    fn batch(&mut self, upto: Seq) -> Result<(), BatchError>;
+
+    /// Deletes what a predicate finds, as log record `seq`. The tail must be empty.
+    fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq) -> Result<(), DeleteError>;
+
+    /// A view of `table` as it is now, or as it was `at_us` (microseconds since 1970).
+    fn pin(&mut self, table: &str, at_us: Option<i64>) -> Result<Result<Box<dyn View>, CallError>, EngineError>;
+
+    /// Whether a view is still there. The lake must not be opened a second time meanwhile.
+    fn in_use(&self) -> bool;
+
+    /// Tidies up before the end.
+    fn checkpoint(&self) -> Result<(), EngineError>;
 }
 
-#[derive(Debug)]
-pub(super) struct Store {
-    conn: Connection,
-    disk: SharedDisk,
-    lake: PathBuf,
-    files: PathBuf,
-    /// In schema order. A table that the lake cannot hold is here as the reason why.
-    tables: Vec<(String, Result<usize, String>)>,
-    usable: Vec<LakeTable>,
-    log_id: u64,
-    covered: Seq,
-    attempts: u64,
-    in_use: Arc<()>,
+/// A table as it was at one moment.
+pub(super) trait View: std::fmt::Debug + Send {
+    /// Ends [`run`](Self::run) from another thread.
+    fn stop(&self) -> Box<dyn Stop>;
+
+    /// The rows as CBOR data of an answer.
+    fn run(self: Box<Self>, query: &Query, settings: &Settings) -> Result<Bytes, CallError>;
+}
+
+/// Ends a query that runs on another thread.
+pub(super) trait Stop: std::fmt::Debug + Send + Sync {
+    /// To be repeated until the query has returned: an interrupt between two statements hits nothing.
+    fn now(&self);
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableFigures<'a> {
+    pub(super) name: &'a str,
+    pub(super) rows_in_lake: u64,
+    pub(super) rows_in_tail: u64,
 }
 
 /// What opening found; said once, in the log.
@@ -51,248 +89,12 @@ pub(super) struct Opened {
     pub(super) fresh: Option<String>,
 }
 
-impl Store {
-    /// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
-    pub(super) fn open(
-        settings: &Settings,
-        schema: &Schema,
-        disk: SharedDisk,
-        log_id: u64,
-    ) -> Result<(Self, Opened), EngineError> {
-        let mut opened = Opened::default();
-        if !lake::catalog(settings).exists() && verify::has_files(&lake::files(settings)) {
-            verify::set_aside(settings, disk.as_ref())?;
-            opened.fresh = Some("it is missing".to_owned());
-        }
-        match Self::open_checked(settings, schema, &disk, log_id, &mut opened) {
-            Ok(store) => Ok((store, opened)),
-            Err(error) if error.catalog_is_broken() => {
-                verify::set_aside(settings, disk.as_ref())?;
-                opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
-                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn open_checked(
-        settings: &Settings,
-        schema: &Schema,
-        disk: &SharedDisk,
-        log_id: u64,
-        opened: &mut Opened,
-    ) -> Result<Self, EngineError> {
-        let files = lake::files(settings);
-        let conn = lake::open(settings)?;
-        catalog::read_everything(&conn)?;
-        opened.damage = verify::check(&conn, settings, disk.as_ref())?;
-        opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
-        let mut tables = Vec::new();
-        let mut usable = Vec::new();
-        for table in &schema.tables {
-            let place = match catalog::fit(&conn, table)? {
-                Ok(stored) => {
-                    tail::create(&conn, table)?;
-                    let rows_in_lake = catalog::live_rows(&conn, stored.id)?;
-                    usable.push(LakeTable { table: table.clone(), stored, tail: Tail::new(table.clone()), rows_in_lake });
-                    Ok(usable.len() - 1)
-                }
-                Err(reason) => Err(reason),
-            };
-            tables.push((table.name.clone(), place));
-        }
-        let covered = catalog::covered(&conn, None)?;
-        let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
-        lake::lock_down(&conn, settings)?;
-        sync_lake(disk.as_ref(), &settings.lake)?;
-        Ok(Self {
-            conn,
-            disk: disk.clone(),
-            lake: settings.lake.clone(),
-            files,
-            tables,
-            usable,
-            log_id,
-            covered,
-            attempts: 0,
-            in_use: Arc::new(()),
-        })
-    }
-
-    /// Newest log record that the lake's files hold; the log is read from the next one on.
-    pub(super) fn covered(&self) -> Seq {
-        self.covered
-    }
-
-    /// The log goes on at a lower number than the lake covers: it was damaged, and what comes now is new. Stored at once, lest
-    /// the next start take the new records for those that the lake has.
-    pub(super) fn rewind(&mut self, last: Seq) -> Result<(), EngineError> {
-        catalog::restate_covered(&self.conn, self.covering(last))?;
-        self.covered = last;
-        Ok(())
-    }
-
-    /// The schema's tables that the lake can hold.
-    pub(super) fn usable(&self) -> &[LakeTable] {
-        &self.usable
-    }
-
-    /// Tables that the lake cannot hold, and why.
-    pub(super) fn refused(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.tables.iter().filter_map(|(name, place)| Some((name.as_str(), place.as_ref().err()?.as_str())))
-    }
-
-    pub(super) fn tail_rows(&self) -> usize {
-        self.usable.iter().map(|table| table.tail.len()).sum()
-    }
-
-    pub(super) fn tail_bytes(&self) -> usize {
-        self.usable.iter().map(|table| table.tail.bytes()).sum()
-    }
-
-    fn place(&self, table: &str) -> Result<usize, CallError> {
-        match self.tables.iter().find(|(name, _)| name == table) {
-            Some((_, Ok(place))) => Ok(*place),
-            Some((_, Err(reason))) => Err(CallError::exception(format!("table {table} is not available: {reason}"))),
-            None => Err(CallError::exception(format!("there is no table {table}"))),
-        }
-    }
-
-    /// Takes rows of log record `seq`. Rows of a refused table go nowhere; its refusal was said at the start.
-    pub(super) fn append(&mut self, table: &str, rows: Vec<Row>, seq: Seq, received_us: i64) -> Result<(), EngineError> {
-        let Ok(place) = self.place(table) else { return Ok(()) };
-        let Some(table) = self.usable.get_mut(place) else { return Ok(()) };
-        for row in rows {
-            table.tail.push(row, seq, received_us);
-        }
-        if table.tail.is_heavy() { table.tail.settle(&self.conn) } else { Ok(()) }
-    }
-
-    /// Moves the tail into the lake, which then covers the log up to `upto`. An error of the first kind left everything as it
-    /// was; after one of the second, only opening anew tells what the lake has.
-    pub(super) fn batch(&mut self, upto: Seq) -> Result<(), BatchError> {
-        let prepared = self.prepare(upto).map_err(BatchError::Again)?;
-        self.commit(&prepared, upto).map_err(BatchError::Reopen)
-    }
-
-    /// The first half of a batch: files that are safely on the disk and that nobody knows yet.
-    pub(super) fn prepare(&mut self, upto: Seq) -> Result<Vec<batch::NewFile>, EngineError> {
-        self.attempts += 1;
-        for table in &mut self.usable {
-            table.tail.settle(&self.conn)?;
-        }
-        let written =
-            batch::write_files(&self.conn, self.disk.as_ref(), &self.files, &self.usable, self.covering(upto), self.attempts)?;
-        if let Err(error) = batch::sync_files(self.disk.as_ref(), &written) {
-            batch::discard(self.disk.as_ref(), &written);
-            return Err(error);
-        }
-        Ok(written)
-    }
-
-    /// The second half: the catalog learns of the files, the tail forgets.
-    pub(super) fn commit(&mut self, prepared: &[batch::NewFile], upto: Seq) -> Result<(), EngineError> {
-        batch::register(&self.conn, self.disk.as_ref(), &self.files, &self.usable, prepared, self.covering(upto))?;
-        sync_lake(self.disk.as_ref(), &self.lake)?;
-        self.covered = upto;
-        for table in self.usable.iter_mut().filter(|table| table.tail.len() > 0) {
-            table.tail.clear(&self.conn)?;
-            table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id)?;
-        }
-        Ok(())
-    }
-
-    /// Deletes what a predicate (SQL and its values) finds, as log record `seq`. The tail must be empty.
-    pub(super) fn delete(&mut self, table: &str, predicate: (&str, Vec<Cell>), seq: Seq) -> Result<(), DeleteError> {
-        let place = self.place(table).map_err(DeleteError::Refused)?;
-        let covered = self.covering(seq);
-        let Some(table) = self.usable.get_mut(place) else { return Ok(()) };
-        assert_eq!(table.tail.len(), 0, "a batch empties the tail before a deletion");
-        let name = ident(&table.table.name);
-        let (sql, cells) = predicate;
-        let statement = if table.table.columns.iter().any(|column| stored_as_text(column.kind)) {
-            format!(
-                "DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql})",
-                relation::stored_with_rowid(&table.table)
-            )
-        } else {
-            format!("DELETE FROM {LAKE}.{name} AS {name} WHERE {sql}")
-        };
-        let folder = self.files.join(&table.stored.folder);
-        let mut refused = None;
-        let done = batch::transaction(&self.conn, || {
-            batch::synced(self.disk.as_ref(), &folder, || {
-                self.conn.execute(&statement, params_from_iter(cells.into_iter().map(value))).map_err(|source| {
-                    refused = Some(source.to_string());
-                    EngineError::Sql { doing: "deleting rows", source }
-                })
-            })?;
-            self.conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
-        });
-        match (done, refused) {
-            (Ok(()), _) => {
-                sync_lake(self.disk.as_ref(), &self.lake).map_err(DeleteError::Reopen)?;
-                self.covered = self.covered.max(seq);
-                table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id).map_err(DeleteError::Reopen)?;
-                Ok(())
-            }
-            // The statement itself failed, a cast for example: the caller's affair. The transaction is undone.
-            (Err(_), Some(text)) => {
-                let first = text.lines().next().unwrap_or_default();
-                Err(DeleteError::Refused(CallError::exception(first.chars().take(300).collect::<String>())))
-            }
-            (Err(error), None) => Err(DeleteError::Reopen(error)),
-        }
-    }
-
-    /// A view of `table` as it is now, or as it was `at_us` (microseconds since 1970).
-    pub(super) fn pin(&mut self, table: &str, at_us: Option<i64>) -> Result<Result<Pinned, CallError>, EngineError> {
-        let place = match self.place(table) {
-            Ok(place) => place,
-            Err(error) => return Ok(Err(error)),
-        };
-        let table = self.usable.get_mut(place).expect("places point into the usable tables");
-        table.tail.settle(&self.conn)?;
-        let relation = match at_us {
-            None => relation::now(&table.table, table.tail.len() == 0),
-            Some(at_us) => match then(&self.conn, table, at_us, self.log_id)? {
-                Some(relation) => relation,
-                None => {
-                    let text = format!("No snapshot found at timestamp {}", show_time(at_us));
-                    return Ok(Err(CallError::exception(text)));
-                }
-            },
-        };
-        let conn = self.conn.try_clone().map_err(EngineError::sql("connecting"))?;
-        let name = ident(&table.table.name);
-        // A transaction pins a database when it first touches it, so both are touched before anything can change.
-        conn.execute_batch(&format!("BEGIN TRANSACTION; FROM {TAIL}.{name} LIMIT 0; FROM {LAKE}.{name} LIMIT 0;"))
-            .map_err(EngineError::sql("pinning a view"))?;
-        Ok(Ok(Pinned::new(conn, relation, self.in_use.clone())))
-    }
-
-    /// Whether a query still uses this database. It must not be opened a second time meanwhile: the lock on the catalog file is
-    /// the process's, so a second opening would succeed and destroy it.
-    pub(super) fn in_use(&self) -> bool {
-        Arc::strong_count(&self.in_use) > 1
-    }
-
-    /// Writes the catalog's own log into the catalog.
-    pub(super) fn checkpoint(&self) -> Result<(), EngineError> {
-        self.conn.execute_batch("CHECKPOINT __ducklake_metadata_lake").map_err(EngineError::sql("checkpointing the catalog"))
-    }
-
-    fn covering(&self, upto: Seq) -> Covered {
-        Covered { log_id: self.log_id, log_seq: upto.0 }
-    }
-}
-
 /// What a batch left behind when it failed.
 #[derive(Debug)]
 pub(super) enum BatchError {
     /// Nothing has changed; it can be tried again.
     Again(EngineError),
-    /// It may or may not have happened.
+    /// It may or may not have happened; only opening anew tells.
     Reopen(EngineError),
 }
 
@@ -304,33 +106,13 @@ pub(super) enum DeleteError {
     Reopen(EngineError),
 }
 
-/// DuckDB syncs its catalog and the log beside it, but not the folder in which it made them.
-fn sync_lake(disk: &dyn Disk, lake: &Path) -> Result<(), EngineError> {
-    disk.sync_dir(lake).map_err(EngineError::io("syncing the lake's folder"))
-}
-
-/// The relation for a look into the past; `None` if there was nothing yet.
-fn then(conn: &Connection, table: &LakeTable, at_us: i64, log_id: u64) -> Result<Option<String>, EngineError> {
-    let Some(version) = catalog::in_force(conn, at_us)? else { return Ok(None) };
-    let had = catalog::columns_at(conn, &table.table.name, version)?;
-    if had.is_empty() {
-        return Ok(None);
-    }
-    // Later than everything there is: that is now.
-    if version == catalog::newest(conn)? && table.tail.newest_us() <= at_us {
-        return Ok(Some(relation::now(&table.table, table.tail.len() == 0)));
-    }
-    let covered = catalog::covered(conn, Some(version))?;
-    // A keyed table does not say which of its rows replaced which, so it is seen as of its last batch. Neither do sequence
-    // numbers of a log that was lost say anything about those of the present one.
-    let same_log = catalog::knows_no_other_log(conn, log_id)?;
-    let later = (table.table.keys.is_empty() && same_log).then_some(covered);
-    let had = had.into_keys().collect();
-    Ok(Some(relation::then(&table.table, version, &had, later, at_us)))
-}
-
-/// `2026-11-21 09:30:00`, UTC.
-fn show_time(at_us: i64) -> String {
-    let time = jiff::Timestamp::from_microsecond(at_us).unwrap_or_default();
-    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+/// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
+pub(super) fn open(
+    settings: &Settings,
+    schema: &Schema,
+    disk: SharedDisk,
+    log_id: u64,
+) -> Result<(Box<dyn Store>, Opened), EngineError> {
+    let (store, opened) = super::duck::Lake::open(settings, schema, disk, log_id)?;
+    Ok((Box::new(store), opened))
 }

@@ -1,19 +1,12 @@
 //! What a table has above the lake: rows that queries see although no file holds them yet.
 //!
-//! Rows gather in Rust and are moved into a DuckDB table in memory when a query comes or enough have gathered. A keyed table's
-//! tail holds one row a key, in which later rows have been merged into earlier ones.
+//! A keyed table's tail holds one row a key, in which later rows have been merged into earlier ones. The rows of an append table
+//! may be taken over by the store, which then only has them counted here.
 
-use super::arrow::{self, flag};
-use super::error::EngineError;
-use super::names::{HIDDEN, TAIL, ident, stored_type};
 use crate::history::model::{Cell, Row, Table};
 use crate::message::Seq;
-use duckdb::Connection;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Rows that may wait outside of DuckDB; its vectors hold 2048.
-const LOOSE_ROWS: usize = 4096;
 
 #[derive(Debug, Clone)]
 pub(super) struct TailRow {
@@ -27,13 +20,13 @@ pub(super) struct TailRow {
 #[derive(Debug)]
 pub(super) struct Tail {
     table: Arc<Table>,
-    /// Append: rows not yet in DuckDB. Keyed: all rows, one a key.
+    /// Append: rows that the store has not taken over. Keyed: all rows, one a key.
     rows: Vec<TailRow>,
     /// Keyed: where a key's row is.
     places: HashMap<Vec<u8>, usize>,
-    /// Append: rows in DuckDB.
+    /// Append: rows that the store has taken over.
     settled: usize,
-    /// Whether DuckDB's table is behind.
+    /// Whether the store has not seen every row.
     dirty: bool,
     bytes: usize,
     /// Latest receive time of any row.
@@ -45,8 +38,12 @@ impl Tail {
         Self { table, rows: Vec::new(), places: HashMap::new(), settled: 0, dirty: false, bytes: 0, newest_us: i64::MIN }
     }
 
-    fn keyed(&self) -> bool {
+    pub(super) fn keyed(&self) -> bool {
         !self.table.keys.is_empty()
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Rows above the lake.
@@ -88,53 +85,29 @@ impl Tail {
         }
     }
 
-    /// Whether enough rows have gathered to be moved without being asked.
-    pub(super) fn is_heavy(&self) -> bool {
-        !self.keyed() && self.rows.len() >= LOOSE_ROWS
+    /// Rows that the store has not taken over.
+    pub(super) fn rows(&self) -> &[TailRow] {
+        &self.rows
     }
 
-    /// Brings DuckDB's table up to date.
-    pub(super) fn settle(&mut self, conn: &Connection) -> Result<(), EngineError> {
-        if !self.dirty {
-            return Ok(());
-        }
-        if self.keyed() {
-            create(conn, &self.table)?;
-        }
-        let doing = "adding rows to the tail";
-        let mut appender =
-            conn.appender_to_catalog_and_db(&self.table.name, "memory", "tail").map_err(EngineError::sql(doing))?;
-        // In pieces, because one frame may carry a million rows and the Arrow copy of them should not be another million.
-        for rows in self.rows.chunks(2 * LOOSE_ROWS) {
-            appender.append_record_batch(arrow::batch(&self.table, rows)?).map_err(EngineError::sql(doing))?;
-        }
-        appender.flush().map_err(EngineError::sql(doing))?;
+    /// Whether rows came since the store last took them over.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// The store holds an append table's rows itself from now on, and has seen a keyed one's.
+    pub(super) fn taken_over(&mut self) {
         if !self.keyed() {
             self.settled += self.rows.len();
             self.rows.clear();
         }
         self.dirty = false;
-        Ok(())
     }
 
-    /// Forgets everything: the lake has it. Queries that already run keep what they see.
-    pub(super) fn clear(&mut self, conn: &Connection) -> Result<(), EngineError> {
-        create(conn, &self.table)?;
+    /// Forgets everything: the lake has it.
+    pub(super) fn clear(&mut self) {
         *self = Self::new(self.table.clone());
-        Ok(())
     }
-}
-
-/// Makes DuckDB's table for the tail of `table` anew.
-pub(super) fn create(conn: &Connection, table: &Table) -> Result<(), EngineError> {
-    let mut columns: Vec<String> =
-        table.columns.iter().map(|c| format!("{} {}", ident(&c.name), stored_type(c.kind))).collect();
-    columns.extend(HIDDEN.iter().map(|(name, sql, _)| format!("{name} {sql}")));
-    if !table.keys.is_empty() {
-        columns.extend((0..table.columns.len()).map(|i| format!("{} BOOLEAN", flag(i))));
-    }
-    conn.execute_batch(&format!("CREATE OR REPLACE TABLE {TAIL}.{} ({})", ident(&table.name), columns.join(", ")))
-        .map_err(EngineError::sql("making the tail's table"))
 }
 
 /// A later row of the same key: what it names replaces what was there, the rest stays. A default that the older row carried

@@ -1,6 +1,7 @@
 //! What queries see.
 
 use super::*;
+use crate::history::engine::store::{DeleteError, View};
 use arrow_schema::DataType;
 
 fn state(dn: &str, mode: Option<&str>, level: Option<i128>) -> Row {
@@ -10,9 +11,14 @@ fn state(dn: &str, mode: Option<&str>, level: Option<i128>) -> Row {
     }
 }
 
-fn states(store: &mut Store) -> Vec<String> {
+fn states(store: &mut Lake) -> Vec<String> {
     let select = "SELECT dn || ' ' || coalesce(mode, '-') || ' ' || coalesce(level::TEXT, '-') FROM {} ORDER BY dn";
     texts(&ask(store, "state", select).unwrap())
+}
+
+fn delete(store: &mut Lake, table: &str, condition: &str, seq: u64) -> Result<(), DeleteError> {
+    let predicate = predicate(store, table, condition);
+    store.delete(table, &predicate, Seq(seq))
 }
 
 #[test]
@@ -34,12 +40,12 @@ fn a_view_stays_as_it_was_while_a_batch_moves_its_rows() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     (1..=5).for_each(|seq| add(&mut store, seq));
-    let pinned = store.pin("readings", None).unwrap().unwrap();
+    let pinned = store.pinned("readings", None).unwrap().unwrap();
     store.batch(Seq(5)).unwrap();
     add(&mut store, 6);
     assert!(store.in_use());
     let sql = format!("SELECT count(*) FROM {}", pinned.relation);
-    let counted = pinned.run(&sql, vec![], &settings(dir.path())).unwrap();
+    let counted = pinned.run_sql(&sql, vec![], &settings(dir.path())).unwrap();
     assert_eq!(numbers(&frame(&counted)), [5]);
     assert!(!store.in_use());
     assert_eq!(readings(&mut store).len(), 6);
@@ -49,7 +55,7 @@ fn a_view_stays_as_it_was_while_a_batch_moves_its_rows() {
 fn a_map_updates_only_the_columns_it_names() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let put = |store: &mut Store, seq: u64, row: Row| store.append("state", vec![row], Seq(seq), 0).unwrap();
+    let put = |store: &mut Lake, seq: u64, row: Row| store.append("state", vec![row], Seq(seq), 0).unwrap();
     put(&mut store, 1, state("a", Some("on"), None));
     put(&mut store, 2, state("a", None, Some(5)));
     put(&mut store, 3, state("b", None, Some(1)));
@@ -87,7 +93,7 @@ fn a_deletion_reaches_the_rows_before_it_and_not_those_after() {
     let mut store = open(dir.path());
     (1..=5).for_each(|seq| add(&mut store, seq));
     store.batch(Seq(5)).unwrap();
-    store.delete("readings", ("\"n\" < ?", vec![Cell::Integer(3)]), Seq(6)).unwrap();
+    delete(&mut store, "readings", "n < 3", 6).unwrap();
     store.append("readings", vec![reading("late", 1)], Seq(7), 0).unwrap();
     assert_eq!(readings(&mut store), [1, 3, 4, 5]);
     assert_eq!((store.covered(), store.usable()[0].rows_in_lake), (Seq(6), 3));
@@ -101,10 +107,10 @@ fn a_deletion_that_fails_changes_nothing_and_says_why() {
     let mut store = open(dir.path());
     add(&mut store, 1);
     store.batch(Seq(1)).unwrap();
-    let error = store.delete("readings", ("CAST(\"dn\" AS INTEGER) = 1", vec![]), Seq(2)).unwrap_err();
+    let error = delete(&mut store, "readings", "CAST(dn AS INTEGER) = 1", 2).unwrap_err();
     assert!(format!("{error:?}").contains("Conversion Error"), "{error:?}");
     assert_eq!(readings(&mut store), [1]);
-    store.delete("readings", ("TRUE", vec![]), Seq(3)).unwrap();
+    delete(&mut store, "readings", "", 3).unwrap();
     assert!(readings(&mut store).is_empty());
 }
 
@@ -120,7 +126,7 @@ fn the_past_shows_what_had_been_received_by_then() {
             .append("readings", vec![reading("a", i128::from(seq))], Seq(seq), start + us(second) * seq.cast_signed())
             .unwrap();
     }
-    let seen = |store: &mut Store, at: i64| {
+    let seen = |store: &mut Lake, at: i64| {
         let batches = ask_at(store, "readings", "SELECT n FROM {} ORDER BY n", Some(at)).unwrap();
         numbers(&batches)
     };
@@ -128,7 +134,7 @@ fn the_past_shows_what_had_been_received_by_then() {
     store.batch(Seq(3)).unwrap();
     let batched = now_us();
     assert_eq!(seen(&mut store, start + us(second) * 60), [1, 2, 3], "in the lake");
-    store.delete("readings", ("TRUE", vec![]), Seq(4)).unwrap();
+    delete(&mut store, "readings", "", 4).unwrap();
     assert_eq!(seen(&mut store, batched), [1, 2, 3], "deleted since");
     assert_eq!(seen(&mut store, now_us()), [0; 0]);
 }
@@ -137,7 +143,7 @@ fn the_past_shows_what_had_been_received_by_then() {
 fn the_past_of_a_keyed_table_is_that_of_its_batches() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let seen = |store: &mut Store, at: i64| texts(&ask_at(store, "state", "SELECT mode FROM {}", Some(at)).unwrap());
+    let seen = |store: &mut Lake, at: i64| texts(&ask_at(store, "state", "SELECT mode FROM {}", Some(at)).unwrap());
     store.append("state", vec![state("a", Some("on"), None)], Seq(1), now_us()).unwrap();
     store.batch(Seq(1)).unwrap();
     let first = now_us();
@@ -197,7 +203,7 @@ fn every_type_comes_back_as_it_went_in() {
             store.batch(Seq(1)).unwrap();
         }
     }
-    store.delete("select", ("\"c5\" > ? AND \"c0\"", vec![Cell::Integer(5)]), Seq(2)).unwrap();
+    delete(&mut store, "select", "c5 > 5 AND c0", 2).unwrap();
     assert_eq!(store.usable()[0].rows_in_lake, 1);
 }
 
@@ -205,9 +211,9 @@ fn every_type_comes_back_as_it_went_in() {
 fn no_rows_are_a_frame_without_rows() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let pinned = store.pin("readings", None).unwrap().unwrap();
+    let pinned = store.pinned("readings", None).unwrap().unwrap();
     let sql = format!("SELECT * FROM {}", pinned.relation);
-    let bytes = pinned.run(&sql, vec![], &settings(dir.path())).unwrap();
+    let bytes = pinned.run_sql(&sql, vec![], &settings(dir.path())).unwrap();
     let value: ciborium::Value = ciborium::from_reader(bytes.as_ref()).unwrap();
     let ciborium::Value::Tag(80, inner) = value else { panic!("not tag 80") };
     let stream = inner.into_bytes().unwrap();
@@ -225,9 +231,9 @@ fn a_result_beyond_the_cap_is_an_error_and_not_cut() {
     let mut settings = settings(dir.path());
     settings.query_rows = 10;
     let mut run = |limit: usize| {
-        let pinned = store.pin("readings", None).unwrap().unwrap();
+        let pinned = store.pinned("readings", None).unwrap().unwrap();
         let sql = format!("SELECT n FROM {} LIMIT {limit}", pinned.relation);
-        pinned.run(&sql, vec![], &settings)
+        pinned.run_sql(&sql, vec![], &settings)
     };
     assert!(run(10).is_ok());
     assert_eq!(run(11).unwrap_err().text, "the result has more than 10 rows; narrow it");
@@ -239,11 +245,11 @@ fn a_stopped_query_ends_with_an_answer() {
     let mut store = open(dir.path());
     store.append("readings", (0..20_000).map(|n| reading("a", n)).collect(), Seq(1), 0).unwrap();
     let settings = settings(dir.path());
-    let pinned = store.pin("readings", None).unwrap().unwrap();
-    let stop = pinned.stop();
+    let pinned = store.pinned("readings", None).unwrap().unwrap();
+    let stop = View::stop(&pinned);
     let sql = format!("SELECT sum(a.n * b.n) FROM {0}, {0} AS b(d, n)", pinned.relation.replace(" AS \"readings\"", ""))
         .replacen(", (", " AS a, (", 1);
-    let worker = std::thread::spawn(move || pinned.run(&sql, vec![], &settings));
+    let worker = std::thread::spawn(move || pinned.run_sql(&sql, vec![], &settings));
     while !worker.is_finished() {
         stop.now();
         std::thread::yield_now();
@@ -269,12 +275,12 @@ fn a_query_larger_than_the_memory_limit_spills() {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = settings(dir.path());
     settings.memory_limit = 64 << 20;
-    let (mut store, _) = Store::open(&settings, &schema(), SystemDisk::shared(), LOG).unwrap();
-    let pinned = store.pin("readings", None).unwrap().unwrap();
+    let (mut store, _) = Lake::open(&settings, &schema(), SystemDisk::shared(), LOG).unwrap();
+    let pinned = store.pinned("readings", None).unwrap().unwrap();
     // Some 100 MB to sort.
     let sql = "SELECT count(*) FROM (SELECT t, row_number() OVER (ORDER BY t) n FROM \
                (SELECT repeat(hash(i)::TEXT, 5) t FROM range(1000000) r(i))) WHERE n % 2 = 0 AND t > ''";
-    let answer = pinned.run(sql, vec![], &settings).unwrap();
+    let answer = pinned.run_sql(sql, vec![], &settings).unwrap();
     assert_eq!(numbers(&frame(&answer)), [500_000]);
 }
 
@@ -315,7 +321,7 @@ fn a_column_is_added_and_a_changed_type_is_refused_by_name() {
     );
     assert!(ask(&mut store, "bad", "SELECT 1 FROM {}").is_err());
     assert!(ask(&mut store, "fine", "SELECT 1 FROM {}").is_ok());
-    assert_eq!(store.refused().count(), 2);
+    assert_eq!(store.refused().len(), 2);
 }
 
 fn us(duration: Duration) -> i64 {

@@ -12,7 +12,7 @@ fn files(dir: &Path, table: &str) -> Vec<PathBuf> {
 }
 
 /// What the log does after a restart: everything above the covered sequence comes again.
-fn replay(store: &mut Store, last: u64) {
+fn replay(store: &mut Lake, last: u64) {
     for seq in store.covered().0 + 1..=last {
         add(store, seq);
     }
@@ -69,7 +69,7 @@ fn another_log_is_read_from_its_beginning() {
     store.batch(Seq(5)).unwrap();
     drop(store);
 
-    let (mut store, _) = Store::open(&settings(dir.path()), &schema(), SystemDisk::shared(), LOG + 1).unwrap();
+    let (mut store, _) = Lake::open(&settings(dir.path()), &schema(), SystemDisk::shared(), LOG + 1).unwrap();
     assert_eq!(store.covered(), Seq(0));
     assert_eq!(readings(&mut store), [5]);
 }
@@ -170,7 +170,7 @@ fn whatever_became_of_the_catalog_history_starts() {
         drop(store);
         harm(&dir.path().join("lake/catalog.ducklake"));
 
-        let (mut store, opened) = Store::open(&settings(dir.path()), &schema(), SystemDisk::shared(), LOG)
+        let (mut store, opened) = Lake::open(&settings(dir.path()), &schema(), SystemDisk::shared(), LOG)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(store.covered(), Seq(0), "{name}: {opened:?}");
         replay(&mut store, 1);
@@ -202,6 +202,6 @@ fn a_missing_extension_is_an_error_that_names_where_it_was_looked_for() {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = settings(dir.path());
     settings.library_dirs = vec![dir.path().to_path_buf()];
-    let error = Store::open(&settings, &schema(), SystemDisk::shared(), LOG).unwrap_err();
+    let error = Lake::open(&settings, &schema(), SystemDisk::shared(), LOG).unwrap_err();
     assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
 }

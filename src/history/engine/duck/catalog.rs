@@ -1,26 +1,13 @@
 //! Questions to DuckLake's own tables, and the few changes to tables that the schema asks for.
 
-use super::error::EngineError;
-use super::names::{HIDDEN, LAKE, META, catalog_type, ident, stored_type, text};
+use super::names::{LAKE, META, ident, stored_type, text};
+use crate::history::engine::columns::{HIDDEN, catalog_type};
+use crate::history::engine::covered::Covered;
+use crate::history::engine::error::EngineError;
 use crate::history::model::Table;
-use crate::message::Seq;
 use duckdb::{Connection, OptionalExt, params};
 use std::collections::HashMap;
 use std::path::PathBuf;
-
-/// What the newest batch wrote beside its rows, in the snapshot's `commit_extra_info`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Covered {
-    /// Which log the sequence belongs to: a log that was lost and started again counts from 1.
-    pub(super) log_id: u64,
-    pub(super) log_seq: u64,
-}
-
-impl Covered {
-    pub(super) fn seq(self) -> Seq {
-        Seq(self.log_seq)
-    }
-}
 
 /// A table as the lake has it.
 #[derive(Debug, Clone)]
@@ -58,7 +45,7 @@ pub(super) fn covered(conn: &Connection, version: Option<i64>) -> Result<Covered
         .query_row(&sql, params![version.unwrap_or(i64::MAX)], |row| row.get(0))
         .optional()
         .map_err(EngineError::sql("reading what the lake covers"))?;
-    Ok(info.and_then(|info| serde_json::from_str(&info).ok()).unwrap_or_default())
+    Ok(info.as_deref().and_then(Covered::from_json).unwrap_or_default())
 }
 
 /// Whether every batch of this lake came from the log `log_id`, so that sequence numbers tell their order.
@@ -163,13 +150,13 @@ pub(super) fn live_rows(conn: &Connection, table_id: i64) -> Result<u64, EngineE
 
 /// The statement that stores, with the transaction it is part of, how far the log is covered.
 pub(super) fn set_covered(covered: Covered) -> String {
-    let info = serde_json::to_string(&covered).expect("two numbers are always JSON");
+    let info = covered.to_json();
     format!("CALL lake.set_commit_message('gateway', 'batch', extra_info => {})", text(&info))
 }
 
 /// Corrects what the newest batch said. There is nothing to commit through DuckLake then, so its table is changed directly.
 pub(super) fn restate_covered(conn: &Connection, covered: Covered) -> Result<(), EngineError> {
-    let info = serde_json::to_string(&covered).expect("two numbers are always JSON");
+    let info = covered.to_json();
     let sql = format!(
         "UPDATE {META}.ducklake_snapshot_changes SET commit_extra_info = ? WHERE snapshot_id = (SELECT max(snapshot_id) \
          FROM {META}.ducklake_snapshot_changes WHERE commit_extra_info LIKE '%log_seq%')"

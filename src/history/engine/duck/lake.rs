@@ -10,8 +10,9 @@
 //! After opening, the engine can touch nothing outside of `files/` (and its temp folder), load nothing and set nothing, whatever
 //! SQL it is given.
 
-use super::error::EngineError;
 use super::names::text;
+use crate::history::engine::error::EngineError;
+use crate::history::engine::folders::{catalog, files};
 use crate::history::settings::Settings;
 use duckdb::{Config, Connection};
 use std::path::{Path, PathBuf};
@@ -51,18 +52,6 @@ pub(super) fn lock_down(conn: &Connection, settings: &Settings) -> Result<(), En
         "SET allowed_directories = [{files}]; SET enable_external_access = false; SET lock_configuration = true;"
     ))
     .map_err(EngineError::sql("locking DuckDB's settings"))
-}
-
-pub(super) fn catalog(settings: &Settings) -> PathBuf {
-    settings.lake.join("catalog.ducklake")
-}
-
-pub(super) fn files(settings: &Settings) -> PathBuf {
-    settings.lake.join("files")
-}
-
-pub(super) fn quarantine(settings: &Settings) -> PathBuf {
-    settings.lake.join("quarantine")
 }
 
 pub(super) fn path_text(path: &Path) -> String {

@@ -1,8 +1,9 @@
 //! The table that a query sees, as SQL: what the lake has and what the tail has, each row once.
 
-use super::arrow::flag;
-use super::catalog::Covered;
-use super::names::{HIDDEN, LAKE, TAIL, ident, same_key, visible};
+use super::names::{LAKE, TAIL, ident, same_key, visible};
+use crate::history::engine::arrow::flag;
+use crate::history::engine::columns::HIDDEN;
+use crate::history::engine::covered::Covered;
 use crate::history::kind;
 use crate::history::model::Table;
 use std::collections::HashSet;

@@ -9,13 +9,15 @@
 //!
 //! A crash before the commit leaves files that the next start removes; a crash after it leaves log records that are skipped.
 
-use super::catalog::{self, Covered};
-use super::error::EngineError;
+use super::catalog;
 use super::lake::path_text;
-use super::names::{HIDDEN, LAKE, TAIL, ident, same_key, text};
+use super::names::{LAKE, TAIL, ident, same_key, text};
 use super::relation;
 use super::store::LakeTable;
 use crate::disk::Disk;
+use crate::history::engine::columns::HIDDEN;
+use crate::history::engine::covered::Covered;
+use crate::history::engine::error::EngineError;
 use duckdb::Connection;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! How names, texts and types of the schema look in SQL.
 
+use crate::history::engine::columns::stored_as_text;
 use crate::history::kind;
 use crate::history::model::{Column, ColumnKind, Table};
 
@@ -8,9 +9,6 @@ pub(super) const LAKE: &str = "lake.main";
 pub(super) const TAIL: &str = "memory.tail";
 /// DuckLake's own tables.
 pub(super) const META: &str = "__ducklake_metadata_lake.main";
-
-/// Hidden columns that every lake table has: the log sequence of the record that made the row, and when it was received.
-pub(super) const HIDDEN: [(&str, &str, &str); 2] = [("_seq", "BIGINT", "int64"), ("_recv", "TIMESTAMP", "timestamp")];
 
 /// A name as SQL writes it.
 pub(super) fn ident(name: &str) -> String {
@@ -29,32 +27,6 @@ pub(super) fn stored_type(kind: ColumnKind) -> &'static str {
         ColumnKind::HugeInt | ColumnKind::UHugeInt => "VARCHAR",
         other => kind::name(other),
     }
-}
-
-/// The stored type in the catalog's own words.
-pub(super) fn catalog_type(kind: ColumnKind) -> &'static str {
-    match kind {
-        ColumnKind::Boolean => "boolean",
-        ColumnKind::TinyInt => "int8",
-        ColumnKind::SmallInt => "int16",
-        ColumnKind::Integer => "int32",
-        ColumnKind::BigInt => "int64",
-        ColumnKind::UTinyInt => "uint8",
-        ColumnKind::USmallInt => "uint16",
-        ColumnKind::UInteger => "uint32",
-        ColumnKind::UBigInt => "uint64",
-        ColumnKind::Float => "float32",
-        ColumnKind::Double => "float64",
-        ColumnKind::HugeInt | ColumnKind::UHugeInt | ColumnKind::Text => "varchar",
-        ColumnKind::Blob => "blob",
-        ColumnKind::Date => "date",
-        ColumnKind::Timestamp => "timestamp",
-    }
-}
-
-/// Whether reading needs a cast from the stored type.
-pub(super) fn stored_as_text(kind: ColumnKind) -> bool {
-    matches!(kind, ColumnKind::HugeInt | ColumnKind::UHugeInt)
 }
 
 /// A stored column as queries see it, with its name; `from` is an alias in front of it, or empty.

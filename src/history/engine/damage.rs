@@ -1,0 +1,109 @@
+//! What is done with files that are not what the catalog says, whichever store found them.
+
+use super::error::EngineError;
+use super::folders;
+use crate::disk::Disk;
+use crate::history::settings::Settings;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that was taken out of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damage {
+    pub(super) table: String,
+    pub(super) file: PathBuf,
+    pub(super) what: String,
+    /// Rows that are gone with it; for a file of deletions, deleted rows that are back.
+    pub(super) rows: u64,
+    pub(super) kind: FileKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Rows,
+    Deletions,
+}
+
+impl FileKind {
+    pub(super) fn catalog_table(self) -> &'static str {
+        match self {
+            Self::Rows => "ducklake_data_file",
+            Self::Deletions => "ducklake_delete_file",
+        }
+    }
+
+    /// Its id and its count of rows.
+    pub(super) fn columns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Rows => ("data_file_id", "record_count"),
+            Self::Deletions => ("delete_file_id", "delete_count"),
+        }
+    }
+}
+
+/// The reason why a file is not what the catalog says, if so. A file that cannot be looked at, for lack of permission for
+/// example, is not damaged: that is an error, and the lake stays as it is.
+pub(super) fn look_at(disk: &dyn Disk, path: &Path, size_known: u64) -> Result<Option<String>, EngineError> {
+    let doing = "checking the lake's files";
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("is missing".to_owned())),
+        Err(error) => return Err(EngineError::Io { doing, source: error }),
+    };
+    let size = file.len().map_err(EngineError::io(doing))?;
+    if size != size_known {
+        return Ok(Some(format!("has {size} bytes instead of {size_known}")));
+    }
+    let mut magic = [0; 4];
+    let read = file.read_at(&mut magic, size.saturating_sub(4)).map_err(EngineError::io(doing))?;
+    Ok((read != 4 || &magic != b"PAR1").then(|| "does not end like a Parquet file".to_owned()))
+}
+
+/// A name that the gateway or DuckLake gives; what somebody else put there stays.
+pub(super) fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|extension| extension == "parquet")
+        && (name.starts_with("batch-") || name.starts_with("ducklake-"))
+}
+
+/// Moves a file to the quarantine, so that somebody can look at what is left of it.
+pub(super) fn quarantine(settings: &Settings, disk: &dyn Disk, path: &Path) -> Result<(), EngineError> {
+    let doing = "moving a file to the quarantine";
+    if !path.exists() {
+        return Ok(());
+    }
+    let quarantine = folders::quarantine(settings);
+    disk.create_dir_all(&quarantine).map_err(EngineError::io(doing))?;
+    let table = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    disk.rename(path, &unused(&quarantine, &format!("{table}-{name}"))).map_err(EngineError::io(doing))
+}
+
+/// Moves a catalog that cannot be opened, and the files it knew, out of the way of a fresh lake.
+pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), EngineError> {
+    let doing = "moving the broken lake to the quarantine";
+    let quarantine = folders::quarantine(settings);
+    disk.create_dir_all(&quarantine).map_err(EngineError::io(doing))?;
+    let place = unused(&quarantine, "lake");
+    disk.create_dir_all(&place).map_err(EngineError::io(doing))?;
+    // The files first: beside a fresh catalog they would be orphans.
+    for name in ["files", "catalog.ducklake", "catalog.ducklake.wal"] {
+        let from = settings.lake.join(name);
+        if from.exists() {
+            disk.rename(&from, &place.join(name)).map_err(EngineError::io(doing))?;
+        }
+    }
+    disk.sync_dir(&quarantine).map_err(EngineError::io(doing))
+}
+
+/// Whether there are files in the lake's folders (`<schema>/<table>/<file>`): beside a catalog that is gone they are worth keeping.
+pub(super) fn has_files(files: &Path) -> bool {
+    let below = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    below(files.to_path_buf()).flat_map(below).flat_map(below).next().is_some()
+}
+
+/// `name` in `dir`, with a number if it is taken.
+fn unused(dir: &Path, name: &str) -> PathBuf {
+    let numbered = (1..).map(|n| dir.join(format!("{name}.{n}")));
+    std::iter::once(dir.join(name)).chain(numbered).find(|path| !path.exists()).expect("numbers do not run out")
+}

@@ -1,0 +1,320 @@
+//! The lake and what is above it: takes rows and deletions in the order of the log, and gives pinned views to queries.
+
+use super::catalog::{self, Stored};
+use super::names::{LAKE, TAIL, ident};
+use super::query::{Pinned, value};
+use super::{batch, lake, relation, tail, verify};
+use crate::disk::{Disk, SharedDisk};
+use crate::history::engine::columns::stored_as_text;
+use crate::history::engine::covered::Covered;
+use crate::history::engine::error::EngineError;
+use crate::history::engine::store::{BatchError, DeleteError, Opened, Store, TableFigures, View};
+use crate::history::engine::tail::Tail;
+use crate::history::engine::{damage, folders};
+use crate::history::model::{CallError, Row, Schema, Table};
+use crate::history::settings::Settings;
+use crate::history::sql::Predicate;
+use crate::message::Seq;
+use duckdb::{Connection, params_from_iter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A schema table and its place in the lake.
+#[derive(Debug)]
+pub(super) struct LakeTable {
+    pub(super) table: Arc<Table>,
+    pub(super) stored: Stored,
+    pub(super) tail: Tail,
+    pub(super) rows_in_lake: u64,
+}
+
+#[derive(Debug)]
+pub(in crate::history::engine) struct Lake {
+    conn: Connection,
+    disk: SharedDisk,
+    lake: PathBuf,
+    files: PathBuf,
+    /// In schema order. A table that the lake cannot hold is here as the reason why.
+    tables: Vec<(String, Result<usize, String>)>,
+    usable: Vec<LakeTable>,
+    log_id: u64,
+    covered: Seq,
+    attempts: u64,
+    in_use: Arc<()>,
+}
+
+impl Lake {
+    /// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
+    pub(in crate::history::engine) fn open(
+        settings: &Settings,
+        schema: &Schema,
+        disk: SharedDisk,
+        log_id: u64,
+    ) -> Result<(Self, Opened), EngineError> {
+        let mut opened = Opened::default();
+        if !folders::catalog(settings).exists() && damage::has_files(&folders::files(settings)) {
+            damage::set_aside(settings, disk.as_ref())?;
+            opened.fresh = Some("it is missing".to_owned());
+        }
+        match Self::open_checked(settings, schema, &disk, log_id, &mut opened) {
+            Ok(store) => Ok((store, opened)),
+            Err(error) if error.catalog_is_broken() => {
+                damage::set_aside(settings, disk.as_ref())?;
+                opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
+                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_checked(
+        settings: &Settings,
+        schema: &Schema,
+        disk: &SharedDisk,
+        log_id: u64,
+        opened: &mut Opened,
+    ) -> Result<Self, EngineError> {
+        let files = folders::files(settings);
+        let conn = lake::open(settings)?;
+        catalog::read_everything(&conn)?;
+        opened.damage = verify::check(&conn, settings, disk.as_ref())?;
+        opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
+        let mut tables = Vec::new();
+        let mut usable = Vec::new();
+        for table in &schema.tables {
+            let place = match catalog::fit(&conn, table)? {
+                Ok(stored) => {
+                    tail::create(&conn, table)?;
+                    let rows_in_lake = catalog::live_rows(&conn, stored.id)?;
+                    usable.push(LakeTable { table: table.clone(), stored, tail: Tail::new(table.clone()), rows_in_lake });
+                    Ok(usable.len() - 1)
+                }
+                Err(reason) => Err(reason),
+            };
+            tables.push((table.name.clone(), place));
+        }
+        let covered = catalog::covered(&conn, None)?;
+        let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
+        lake::lock_down(&conn, settings)?;
+        sync_lake(disk.as_ref(), &settings.lake)?;
+        Ok(Self {
+            conn,
+            disk: disk.clone(),
+            lake: settings.lake.clone(),
+            files,
+            tables,
+            usable,
+            log_id,
+            covered,
+            attempts: 0,
+            in_use: Arc::new(()),
+        })
+    }
+
+    fn place(&self, table: &str) -> Result<usize, CallError> {
+        match self.tables.iter().find(|(name, _)| name == table) {
+            Some((_, Ok(place))) => Ok(*place),
+            Some((_, Err(reason))) => Err(CallError::exception(format!("table {table} is not available: {reason}"))),
+            None => Err(CallError::exception(format!("there is no table {table}"))),
+        }
+    }
+
+    /// The first half of a batch: files that are safely on the disk and that nobody knows yet.
+    pub(super) fn prepare(&mut self, upto: Seq) -> Result<Vec<batch::NewFile>, EngineError> {
+        self.attempts += 1;
+        for table in &mut self.usable {
+            tail::settle(&mut table.tail, &self.conn)?;
+        }
+        let written =
+            batch::write_files(&self.conn, self.disk.as_ref(), &self.files, &self.usable, self.covering(upto), self.attempts)?;
+        if let Err(error) = batch::sync_files(self.disk.as_ref(), &written) {
+            batch::discard(self.disk.as_ref(), &written);
+            return Err(error);
+        }
+        Ok(written)
+    }
+
+    /// The second half: the catalog learns of the files, the tail forgets.
+    pub(super) fn commit(&mut self, prepared: &[batch::NewFile], upto: Seq) -> Result<(), EngineError> {
+        batch::register(&self.conn, self.disk.as_ref(), &self.files, &self.usable, prepared, self.covering(upto))?;
+        sync_lake(self.disk.as_ref(), &self.lake)?;
+        self.covered = upto;
+        for table in self.usable.iter_mut().filter(|table| table.tail.len() > 0) {
+            tail::clear(&mut table.tail, &self.conn)?;
+            table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id)?;
+        }
+        Ok(())
+    }
+
+    /// A view of `table` as it is now, or as it was `at_us` (microseconds since 1970).
+    pub(super) fn pinned(&mut self, table: &str, at_us: Option<i64>) -> Result<Result<Pinned, CallError>, EngineError> {
+        let place = match self.place(table) {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        let table = self.usable.get_mut(place).expect("places point into the usable tables");
+        tail::settle(&mut table.tail, &self.conn)?;
+        let relation = match at_us {
+            None => relation::now(&table.table, table.tail.len() == 0),
+            Some(at_us) => match then(&self.conn, table, at_us, self.log_id)? {
+                Some(relation) => relation,
+                None => {
+                    let text = format!("No snapshot found at timestamp {}", show_time(at_us));
+                    return Ok(Err(CallError::exception(text)));
+                }
+            },
+        };
+        let conn = self.conn.try_clone().map_err(EngineError::sql("connecting"))?;
+        let name = ident(&table.table.name);
+        // A transaction pins a database when it first touches it, so both are touched before anything can change.
+        conn.execute_batch(&format!("BEGIN TRANSACTION; FROM {TAIL}.{name} LIMIT 0; FROM {LAKE}.{name} LIMIT 0;"))
+            .map_err(EngineError::sql("pinning a view"))?;
+        Ok(Ok(Pinned::new(conn, relation, self.in_use.clone())))
+    }
+
+    /// The schema's tables that the lake can hold.
+    #[cfg(test)]
+    pub(super) fn usable(&self) -> &[LakeTable] {
+        &self.usable
+    }
+
+    fn covering(&self, upto: Seq) -> Covered {
+        Covered { log_id: self.log_id, log_seq: upto.0 }
+    }
+}
+
+impl Store for Lake {
+    fn covered(&self) -> Seq {
+        self.covered
+    }
+
+    fn rewind(&mut self, last: Seq) -> Result<(), EngineError> {
+        catalog::restate_covered(&self.conn, self.covering(last))?;
+        self.covered = last;
+        Ok(())
+    }
+
+    fn figures(&self) -> Vec<TableFigures<'_>> {
+        let tables = self.usable.iter();
+        tables
+            .map(|table| TableFigures {
+                name: table.table.name.as_str(),
+                rows_in_lake: table.rows_in_lake,
+                rows_in_tail: table.tail.len() as u64,
+            })
+            .collect()
+    }
+
+    fn refused(&self) -> Vec<(&str, &str)> {
+        self.tables.iter().filter_map(|(name, place)| Some((name.as_str(), place.as_ref().err()?.as_str()))).collect()
+    }
+
+    fn tail_rows(&self) -> usize {
+        self.usable.iter().map(|table| table.tail.len()).sum()
+    }
+
+    fn tail_bytes(&self) -> usize {
+        self.usable.iter().map(|table| table.tail.bytes()).sum()
+    }
+
+    fn append(&mut self, table: &str, rows: Vec<Row>, seq: Seq, received_us: i64) -> Result<(), EngineError> {
+        let Ok(place) = self.place(table) else { return Ok(()) };
+        let Some(table) = self.usable.get_mut(place) else { return Ok(()) };
+        for row in rows {
+            table.tail.push(row, seq, received_us);
+        }
+        if tail::is_heavy(&table.tail) { tail::settle(&mut table.tail, &self.conn) } else { Ok(()) }
+    }
+
+    fn batch(&mut self, upto: Seq) -> Result<(), BatchError> {
+        let prepared = self.prepare(upto).map_err(BatchError::Again)?;
+        self.commit(&prepared, upto).map_err(BatchError::Reopen)
+    }
+
+    fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq) -> Result<(), DeleteError> {
+        let place = self.place(table).map_err(DeleteError::Refused)?;
+        let covered = self.covering(seq);
+        let Some(table) = self.usable.get_mut(place) else { return Ok(()) };
+        assert_eq!(table.tail.len(), 0, "a batch empties the tail before a deletion");
+        let name = ident(&table.table.name);
+        let (sql, cells) = predicate.render();
+        let statement = if table.table.columns.iter().any(|column| stored_as_text(column.kind)) {
+            format!(
+                "DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql})",
+                relation::stored_with_rowid(&table.table)
+            )
+        } else {
+            format!("DELETE FROM {LAKE}.{name} AS {name} WHERE {sql}")
+        };
+        let folder = self.files.join(&table.stored.folder);
+        let mut refused = None;
+        let done = batch::transaction(&self.conn, || {
+            batch::synced(self.disk.as_ref(), &folder, || {
+                self.conn.execute(&statement, params_from_iter(cells.into_iter().map(value))).map_err(|source| {
+                    refused = Some(source.to_string());
+                    EngineError::Sql { doing: "deleting rows", source }
+                })
+            })?;
+            self.conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
+        });
+        match (done, refused) {
+            (Ok(()), _) => {
+                sync_lake(self.disk.as_ref(), &self.lake).map_err(DeleteError::Reopen)?;
+                self.covered = self.covered.max(seq);
+                table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id).map_err(DeleteError::Reopen)?;
+                Ok(())
+            }
+            // The statement itself failed, a cast for example: the caller's affair. The transaction is undone.
+            (Err(_), Some(text)) => {
+                let first = text.lines().next().unwrap_or_default();
+                Err(DeleteError::Refused(CallError::exception(first.chars().take(300).collect::<String>())))
+            }
+            (Err(error), None) => Err(DeleteError::Reopen(error)),
+        }
+    }
+
+    fn pin(&mut self, table: &str, at_us: Option<i64>) -> Result<Result<Box<dyn View>, CallError>, EngineError> {
+        Ok(self.pinned(table, at_us)?.map(|pinned| Box::new(pinned) as Box<dyn View>))
+    }
+
+    // The lock on the catalog file is the process's, so a second opening would succeed and destroy it.
+    fn in_use(&self) -> bool {
+        Arc::strong_count(&self.in_use) > 1
+    }
+
+    fn checkpoint(&self) -> Result<(), EngineError> {
+        // The catalog's own log goes into the catalog.
+        self.conn.execute_batch("CHECKPOINT __ducklake_metadata_lake").map_err(EngineError::sql("checkpointing the catalog"))
+    }
+}
+
+/// DuckDB syncs its catalog and the log beside it, but not the folder in which it made them.
+fn sync_lake(disk: &dyn Disk, lake: &Path) -> Result<(), EngineError> {
+    disk.sync_dir(lake).map_err(EngineError::io("syncing the lake's folder"))
+}
+
+/// The relation for a look into the past; `None` if there was nothing yet.
+fn then(conn: &Connection, table: &LakeTable, at_us: i64, log_id: u64) -> Result<Option<String>, EngineError> {
+    let Some(version) = catalog::in_force(conn, at_us)? else { return Ok(None) };
+    let had = catalog::columns_at(conn, &table.table.name, version)?;
+    if had.is_empty() {
+        return Ok(None);
+    }
+    // Later than everything there is: that is now.
+    if version == catalog::newest(conn)? && table.tail.newest_us() <= at_us {
+        return Ok(Some(relation::now(&table.table, table.tail.len() == 0)));
+    }
+    let covered = catalog::covered(conn, Some(version))?;
+    // A keyed table does not say which of its rows replaced which, so it is seen as of its last batch. Neither do sequence
+    // numbers of a log that was lost say anything about those of the present one.
+    let same_log = catalog::knows_no_other_log(conn, log_id)?;
+    let later = (table.table.keys.is_empty() && same_log).then_some(covered);
+    let had = had.into_keys().collect();
+    Ok(Some(relation::then(&table.table, version, &had, later, at_us)))
+}
+
+/// `2026-11-21 09:30:00`, UTC.
+fn show_time(at_us: i64) -> String {
+    let time = jiff::Timestamp::from_microsecond(at_us).unwrap_or_default();
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
