@@ -1,10 +1,29 @@
-//! What every door with long-lived connections does alike: accept for ever, bound who is inside, count what happens.
+//! What every door does alike: accept for ever, bound who is inside, carry bytes over TLS where asked to, count what happens.
+//!
+//! ```text
+//!  listener ─▶ entrance ─▶ arrival ─▶ carry ─▶ line ─▶ the dialect's own handshake
+//!  (net.rs)    its way:    a task of  PROXY header, TLS   and a Peer: the real address, how the bytes come,
+//!              TLS? PROXY? its own    (in that task)      and the verified certificate
+//! ```
+//!
+//! The accept loop itself never waits for a peer. It waits for two things only: for room among the newcomers ([`Gate`]), and
+//! for the TLS handshakes before it ([`Turns`](crate::tls::Turns)); the kernel keeps the others in line meanwhile.
 
 mod accept;
+mod arrival;
+mod entrance;
 mod gate;
+mod line;
+mod peer;
+mod proxy;
 mod stats;
 
 pub(crate) use accept::accept;
+pub(crate) use arrival::{Arrival, TransportError};
+pub(crate) use entrance::Entrances;
+pub use entrance::{Entrance, Way};
 pub(crate) use gate::{Entry, Gate};
+pub(crate) use line::Line;
+pub use peer::{Peer, Transport};
 pub(crate) use stats::Present;
 pub use stats::Stats;

@@ -11,6 +11,7 @@ mod sources;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Loaded};
 use crate::disk::SystemDisk;
+use crate::door::Entrance;
 use crate::history::{self, History};
 use crate::message::Seq;
 use crate::net::{Listener, TcpListener};
@@ -141,14 +142,15 @@ impl Gateway {
             counts.insert("mqtt", Arc::clone(&settings.stats));
             addresses.push(("mqtt", listener.local_addr().ok(), settings.anonymous));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
-            doors.push(("mqtt", self.doors.spawn(mqtt::serve(listener, hub, settings, clock, stop))));
+            doors.push(("mqtt", self.doors.spawn(mqtt::serve(vec![Entrance::plain(listener)], hub, settings, clock, stop))));
         }
         if let Some(listener) = rembus {
             let settings = Arc::new(rembus::Settings::from(&config.rembus));
             counts.insert("rembus", Arc::clone(&settings.stats));
             addresses.push(("rembus", listener.local_addr().ok(), settings.anonymous));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
-            doors.push(("rembus", self.doors.spawn(rembus::serve(listener, hub, settings, clock, stop))));
+            doors
+                .push(("rembus", self.doors.spawn(rembus::serve(vec![Entrance::plain(listener)], hub, settings, clock, stop))));
         }
         if let Some(listener) = &http {
             addresses.push(("http", listener.local_addr().ok(), true));
@@ -166,7 +168,8 @@ impl Gateway {
             addresses,
         });
         if let Some(listener) = http {
-            self.watchers.spawn(http::serve(listener, Arc::clone(&parts), stopped(&self.stop_watchers)));
+            let (parts, clock) = (Arc::clone(&parts), Arc::clone(clock));
+            self.watchers.spawn(http::serve(vec![Entrance::plain(listener)], parts, clock, stopped(&self.stop_watchers)));
         }
         self.open_control(&config.gateway.data, parts);
         Ok(())

@@ -39,4 +39,5 @@ pub mod net;
 pub mod rembus;
 pub mod router;
 pub mod systemd;
+pub mod tls;
 pub mod wal;

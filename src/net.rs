@@ -33,7 +33,8 @@ impl Listener for TcpListener {
         let (stream, peer) = self.0.accept().await?;
         // Acknowledgements are small; waiting to fill a packet would only add latency.
         stream.set_nodelay(true)?;
-        Ok((stream, peer))
+        // A listener on `[::]` sees IPv4 peers as ::ffff:192.0.2.1; logs and rules have one name for each.
+        Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

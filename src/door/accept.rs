@@ -1,9 +1,8 @@
 //! Accepts for ever, and hands each socket off at once.
 
-use super::Stats;
+use super::{Arrival, Entrances, Entry, Gate, Stats};
 use crate::clock::Clock;
 use crate::net::Listener;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -16,14 +15,16 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Gives every socket to `attend`, which runs in a task of its own, until `stop` is true (or its sender gone). When this
 /// returns nobody listens any more, and those inside are still there.
 ///
-/// More than `places_max` sockets are not let in: they are closed unseen.
+/// More than `places_max` sockets are not let in: they are closed unseen. While the gate is full of newcomers that have hardly
+/// had time to speak, the next ones wait in the kernel.
 pub(crate) async fn accept<L, F>(
-    mut listener: L,
+    mut entrances: Entrances<L>,
     places_max: usize,
+    gate: &Arc<Gate>,
     stats: &Stats,
     clock: &dyn Clock,
     mut stop: watch::Receiver<bool>,
-    attend: impl Fn(L::Stream, SocketAddr) -> F,
+    attend: impl Fn(Arrival<L::Stream>, Entry) -> F,
 ) -> Inside
 where
     L: Listener,
@@ -33,22 +34,27 @@ where
     let places = Arc::new(Semaphore::new(places_max));
     let mut back_off = BACK_OFF_MIN;
     loop {
+        let next = async {
+            gate.room().await;
+            entrances.accept().await
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(arrival) => {
                 back_off = BACK_OFF_MIN;
                 Stats::count(&stats.accepted);
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     Stats::count(&stats.abandoned);
                     if let Some(suppressed) = stats.may_warn(clock) {
+                        let peer = arrival.addr;
                         log::warn!(peer:%, max = places_max, suppressed; "too many connections; one was turned away");
                     }
                     continue;
                 };
-                let attended = attend(stream, peer);
+                let attended = attend(arrival, gate.enter());
                 tokio::spawn(async move {
                     attended.await;
                     drop(place);

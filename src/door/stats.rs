@@ -14,6 +14,8 @@ pub struct Stats {
     pub connected: AtomicU64,
     /// Peers told no (MQTT CONNACK).
     pub refused: AtomicU64,
+    /// Connections that never got to speak: a failed TLS or WebSocket handshake, a missing PROXY header.
+    pub transport: AtomicU64,
     /// Sockets closed before they said who they are: silent too long, displaced by newer ones, too many, or another protocol.
     pub abandoned: AtomicU64,
     /// Connections ended because of a message that breaks the protocol or a limit.

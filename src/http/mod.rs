@@ -15,8 +15,11 @@ mod pages;
 #[cfg(test)]
 mod tests;
 
-use crate::net::Listener;
+use crate::clock::SharedClock;
+use crate::door::{Arrival, Entrance, Entrances, Line, Peer, Stats, TransportError};
+use crate::net::{Listener, Stream};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
@@ -39,7 +42,14 @@ const LAST_REQUEST: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` resolves, then finishes the requests under way.
-pub async fn serve<L: Listener, S: Sources>(mut listener: L, sources: Arc<S>, stop: impl Future<Output = ()> + Send) {
+pub async fn serve<L: Listener, S: Sources>(
+    entrances: Vec<Entrance<L>>,
+    sources: Arc<S>,
+    clock: SharedClock,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let mut entrances = Entrances::new(entrances);
+    let stats = Arc::new(Stats::default());
     let (stopping, _) = watch::channel(false);
     let service = TowerToHyperService::new(pages::router(sources));
     let mut connections = JoinSet::new();
@@ -50,17 +60,29 @@ pub async fn serve<L: Listener, S: Sources>(mut listener: L, sources: Arc<S>, st
         let accepted = tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = entrances.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(arrival) => {
                 places.retain(|place: &oneshot::Sender<()>| !place.is_closed());
                 while places.len() >= CONNECTIONS_MAX {
                     places.pop_front();
                 }
                 let (place, displaced) = oneshot::channel();
                 places.push_back(place);
-                connections.spawn(connection(stream, service.clone(), stopping.subscribe(), displaced));
+                let (service, mut stopping) = (service.clone(), stopping.subscribe());
+                let (stats, clock) = (Arc::clone(&stats), Arc::clone(&clock));
+                connections.spawn(async move {
+                    let mut displaced = displaced;
+                    let carried = tokio::select! {
+                        carried = carry(arrival, &stats, &clock) => carried,
+                        _ = &mut displaced => None,
+                        _ = stopping.wait_for(|stopping| *stopping) => None,
+                    };
+                    if let Some((line, peer)) = carried {
+                        connection(line, peer, service, (&stats, &clock), stopping, displaced).await;
+                    }
+                });
             }
             Err(error) => {
                 log::debug!(door = "http", error:%; "a connection could not be accepted");
@@ -78,18 +100,44 @@ pub async fn serve<L: Listener, S: Sources>(mut listener: L, sources: Arc<S>, st
 
 type Service = TowerToHyperService<axum::Router>;
 
+/// The transport's handshake, within the time that the head of a request may take.
+async fn carry<T: Stream>(arrival: Arrival<T>, stats: &Stats, clock: &SharedClock) -> Option<(Line<T>, Peer)> {
+    let addr = arrival.addr;
+    match tokio::time::timeout(HEADER_TIMEOUT, Box::pin(arrival.carry())).await {
+        Ok(Ok(carried)) => Some(carried),
+        Ok(Err(error)) => {
+            error.report("http", addr, stats, &**clock);
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 async fn connection(
-    stream: impl crate::net::Stream,
+    stream: impl Stream,
+    peer: Peer,
     service: Service,
+    (stats, clock): (&Stats, &SharedClock),
     mut stopping: watch::Receiver<bool>,
     displaced: oneshot::Receiver<()>,
 ) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let addr = peer.addr;
+    // Whoever asks who is asking finds the peer among the extensions of the request.
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        service.call(request)
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        // How a connection ends is the peer's business.
-        _ = &mut connection => return,
+        ended = &mut connection => {
+            // How a connection ends is the peer's business, unless it cannot know better.
+            if ended.is_err_and(|error| error.is_parse()) {
+                TransportError::NotHttp.report("http", addr, stats, &**clock);
+            }
+            return;
+        }
         _ = displaced => return,
         () = tokio::time::sleep(LIFE_MAX) => {}
         _ = stopping.wait_for(|stopping| *stopping) => {}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::SystemClock;
 use crate::metrics::{Doors, History, Log};
 use crate::net::TcpListener;
 use crate::router::Report;
@@ -51,7 +52,9 @@ async fn door(fake: Fake) -> Door {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(serve(listener, Arc::new(fake), async { drop(stopped.await) }));
+    let task = tokio::spawn(serve(vec![Entrance::plain(listener)], Arc::new(fake), SystemClock::shared(), async {
+        drop(stopped.await)
+    }));
     Door { address, stop, task }
 }
 

@@ -26,11 +26,13 @@ pub(super) fn render(page: &mut Page, doors: &Doors) {
     let mut ended = page.family(
         "door_ended_total",
         Kind::Counter,
-        "Connections ended by the gateway: refused, abandoned before they were complete, malformed, silent, or not reading.",
+        "Connections ended by the gateway: refused, without a proper transport, abandoned before they were complete, malformed, \
+         silent, or not reading.",
     );
     for (door, stats) in doors {
         let reasons = [
             ("refused", &stats.refused),
+            ("transport", &stats.transport),
             ("abandoned", &stats.abandoned),
             ("malformed", &stats.malformed),
             ("silent", &stats.silent),

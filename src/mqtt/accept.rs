@@ -4,7 +4,7 @@ use super::Settings;
 use super::handshake::{Door, attend};
 use super::hub::Hub;
 use crate::clock::SharedClock;
-use crate::door::{self, Gate};
+use crate::door::{self, Entrance, Entrances, Gate};
 use crate::net::Listener;
 use crate::router::HubHandle;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio::sync::watch;
 /// Serves clients until `stop` is true, then lets acknowledgements that are under way leave, tells every client, closes, and
 /// returns. A dropped `stop` sender counts as a stop.
 pub async fn serve<L: Listener>(
-    listener: L,
+    entrances: Vec<Entrance<L>>,
     hub: HubHandle,
     settings: Arc<Settings>,
     clock: SharedClock,
     stop: watch::Receiver<bool>,
 ) {
-    serve_with(listener, hub, settings, clock, stop).await;
+    serve_with(entrances, hub, settings, clock, stop).await;
 }
 
 pub(super) async fn serve_with<L: Listener, H: Hub>(
-    listener: L,
+    entrances: Vec<Entrance<L>>,
     hub: H,
     settings: Arc<Settings>,
     clock: SharedClock,
@@ -33,10 +33,8 @@ pub(super) async fn serve_with<L: Listener, H: Hub>(
     // Those above `max_connections` are answered with CONNACK, so they need to come in.
     let places_max = settings.max_connections.saturating_add(settings.max_half_open);
     let gate = Gate::new(settings.max_half_open);
-    let door = Arc::new(Door { hub, settings, clock: Arc::clone(&clock), gate, stop: stop.clone() });
-    let attend = |stream, peer| {
-        let entry = door.gate.enter();
-        attend(stream, peer, Arc::clone(&door), entry)
-    };
-    door::accept(listener, places_max, &stats, &*clock, stop, attend).await.left().await;
+    let door = Arc::new(Door { hub, settings, clock: Arc::clone(&clock), stop: stop.clone() });
+    let attend = |arrival, entry| attend(arrival, Arc::clone(&door), entry);
+    let entrances = Entrances::new(entrances);
+    door::accept(entrances, places_max, &gate, &stats, &*clock, stop, attend).await.left().await;
 }

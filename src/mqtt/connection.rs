@@ -18,13 +18,15 @@ use super::hub::{Hub, Receiver, Sender};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use crate::clock::SharedClock;
+use crate::door::Line;
 use crate::net::Stream;
 use crate::router::{CloseReason, Closed, HubStopped, Inbound, Outbound};
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -37,8 +39,11 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Everything one connection holds.
 pub(crate) struct Connection<S, H: Hub> {
-    reader: ReadHalf<S>,
-    writer: WriteHalf<S>,
+    reader: ReadHalf<Line<S>>,
+    writer: WriteHalf<Line<S>>,
+    /// What was written may still be in a buffer of TLS or WebSocket.
+    buffered: bool,
+    needs_flush: bool,
     /// Away while it hands over a batch.
     sender: Option<H::Sender>,
     receiver: H::Receiver,
@@ -78,7 +83,7 @@ impl<S, H: Hub> std::fmt::Debug for Connection<S, H> {
 
 impl<S: Stream, H: Hub> Connection<S, H> {
     pub(crate) fn new(
-        stream: S,
+        stream: Line<S>,
         link: (H::Sender, H::Receiver),
         connect: &Connect,
         dialogue: Dialogue,
@@ -86,12 +91,15 @@ impl<S: Stream, H: Hub> Connection<S, H> {
         settings: Arc<Settings>,
         clock: SharedClock,
     ) -> Self {
+        let needs_flush = stream.needs_flush();
         let (reader, writer) = tokio::io::split(stream);
         let (inbox, outbox, waiting) = read_already;
         let now = Instant::now();
         Self {
             reader,
             writer,
+            buffered: false,
+            needs_flush,
             sender: Some(link.0),
             receiver: link.1,
             receiver_ended: false,
@@ -139,6 +147,7 @@ impl<S: Stream, H: Hub> Connection<S, H> {
                 timer.as_mut().reset(due);
             }
             let (to_write, slices) = (!self.outbox.is_empty(), self.outbox.slices());
+            let to_flush = self.buffered && !to_write;
             tokio::select! {
                 (sender, outcome) = finish(handing.as_mut()), if handing.is_some() => {
                     handing.set(None);
@@ -148,9 +157,10 @@ impl<S: Stream, H: Hub> Connection<S, H> {
                     }
                 }
                 batch = self.receiver.recv(), if !self.receiver_ended => self.take_in(batch),
-                taken = self.writer.write_vectored(&slices), if to_write => match taken {
-                    Ok(count @ 1..) => self.took(count),
-                    Ok(0) | Err(_) => break Ending::Lost,
+                taken = push(&mut self.writer, to_write.then_some(&slices)), if to_write || to_flush => match taken {
+                    Ok(Taken::Bytes(count @ 1..)) => self.took(count),
+                    Ok(Taken::Flushed) => self.flushed(),
+                    Ok(Taken::Bytes(0)) | Err(_) => break Ending::Lost,
                 },
                 came = self.reader.read_buf(self.inbox.room()), if may_read => match came {
                     Ok(count @ 1..) => self.inbox.arrived(count),
@@ -177,7 +187,7 @@ impl<S: Stream, H: Hub> Connection<S, H> {
     /// Encodes and decodes as far as limits allow. Encoding comes first, because it makes room for decoding; what decoding
     /// answers by itself is encoded after.
     fn translate(&mut self, now: Instant) -> Result<(), Ending> {
-        let was_empty = self.outbox.is_empty();
+        let was_empty = self.all_sent();
         let outcome = self.encode().and_then(|()| if self.leave_by.is_none() { self.decode(now) } else { Ok(()) });
         self.dialogue.write_own_answers(&mut self.outbox);
         if was_empty {
@@ -198,10 +208,8 @@ impl<S: Stream, H: Hub> Connection<S, H> {
             self.dialogue.write(outbound, now, &mut self.outbox, &mut self.batch)?;
         }
         self.encoded += self.dialogue.take_delivered();
-        if self.outbox.is_empty() {
-            // Deliveries that could not be sent leave nothing to write.
-            self.written += std::mem::take(&mut self.encoded);
-        }
+        // Deliveries that could not be sent leave nothing to write.
+        self.count_written();
         Ok(())
     }
 
@@ -252,7 +260,7 @@ impl<S: Stream, H: Hub> Connection<S, H> {
 
     /// A stop lets everything that was read be answered; a router that is gone answers nothing more.
     fn is_finished(&self, nothing_under_way: bool) -> bool {
-        let all_sent = self.waiting.is_empty() && self.outbox.is_empty();
+        let all_sent = self.waiting.is_empty() && self.all_sent();
         let settled = self.dialogue.is_settled() && nothing_under_way && !self.has_news();
         all_sent && (self.receiver_ended || (self.draining && settled))
     }
@@ -278,7 +286,22 @@ impl<S: Stream, H: Hub> Connection<S, H> {
     fn took(&mut self, count: usize) {
         self.outbox.written(count);
         self.progress = Instant::now();
-        if self.outbox.is_empty() {
+        self.buffered = self.needs_flush;
+        self.count_written();
+    }
+
+    fn flushed(&mut self) {
+        self.buffered = false;
+        self.progress = Instant::now();
+        self.count_written();
+    }
+
+    fn all_sent(&self) -> bool {
+        self.outbox.is_empty() && !self.buffered
+    }
+
+    fn count_written(&mut self) {
+        if self.all_sent() {
             self.written += std::mem::take(&mut self.encoded);
         }
     }
@@ -290,7 +313,7 @@ impl<S: Stream, H: Hub> Connection<S, H> {
     /// When the time must be looked at again.
     fn due(&self, now: Instant, may_read: bool) -> Instant {
         let silent = self.keep_alive.filter(|_| may_read).map(|limit| self.heard + limit);
-        let stalled = (!self.outbox.is_empty()).then(|| self.progress + self.stall_limit());
+        let stalled = (!self.all_sent()).then(|| self.progress + self.stall_limit());
         let idle = (self.inbox.holds_idle_memory() || self.outbox.holds_idle_memory()).then(|| now + IDLE_AFTER);
         [silent, stalled, idle, self.leave_by].into_iter().flatten().min().unwrap_or(now + FAR)
     }
@@ -308,7 +331,7 @@ impl<S: Stream, H: Hub> Connection<S, H> {
             let what = "nothing came for one and a half keep alives";
             return Err(Ending::Fault(Fault { reason: ReasonCode::KEEP_ALIVE_TIMEOUT, what }));
         }
-        if !self.outbox.is_empty() && now >= self.progress + self.stall_limit() {
+        if !self.all_sent() && now >= self.progress + self.stall_limit() {
             return Err(Ending::Stalled);
         }
         if now >= self.heard.max(self.progress) + IDLE_AFTER {
@@ -353,6 +376,19 @@ impl<S: Stream, H: Hub> Connection<S, H> {
 async fn hand_over<T: Sender>(mut sender: T, batch: Vec<Inbound>) -> (T, Result<(), HubStopped>) {
     let outcome = sender.send(batch).await;
     (sender, outcome)
+}
+
+enum Taken {
+    Bytes(usize),
+    Flushed,
+}
+
+/// Writes what there is to write; else flushes. May be dropped half way.
+async fn push<W: AsyncWrite + Unpin>(writer: &mut W, slices: Option<&[IoSlice<'_>; 2]>) -> std::io::Result<Taken> {
+    match slices {
+        Some(slices) => writer.write_vectored(slices).await.map(Taken::Bytes),
+        None => writer.flush().await.map(|()| Taken::Flushed),
+    }
 }
 
 /// The outcome of what is under way; for ever if nothing is.

@@ -10,9 +10,7 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use crate::access::Identity;
 use crate::clock::SharedClock;
-use crate::door::Present;
-use crate::door::Stats;
-use crate::door::{Entry, Gate};
+use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
 use crate::net::Stream;
 use crate::router::{Attach, CloseReason, Inbound, LinkInfo, OnConflict, Outbound};
@@ -29,7 +27,6 @@ pub(crate) struct Door<H> {
     pub(crate) hub: H,
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: SharedClock,
-    pub(crate) gate: Arc<Gate>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -38,6 +35,8 @@ pub(crate) struct Door<H> {
 enum Refused {
     /// Nothing can or needs to be said.
     Silently(&'static str),
+    /// It never got to MQTT.
+    Transport(TransportError),
     /// CONNACK with this reason \[MQTT-3.2.2-4\] of 3.1.1, \[MQTT-3.1.4-2\] of 5.0.
     With { version: Version, reason: ReasonCode, what: &'static str },
 }
@@ -53,15 +52,19 @@ struct Admitted<H: Hub> {
 }
 
 /// Serves one socket from beginning to end.
-pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, door: Arc<Door<H>>, mut entry: Entry) {
+pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Door<H>>, mut entry: Entry) {
     let (settings, stats) = (&door.settings, &*door.settings.stats);
     let half_open = Present::new(&stats.half_open);
     let deadline = Instant::now() + settings.connect_timeout;
     let mut inbox = Inbox::new();
     let (mut stop, mut name) = (door.stop.clone(), String::new());
-    let mut seat = None;
+    let (mut seat, mut stream, mut peer) = (None, None, arrival.addr);
     // Boxed, so that what it needs is gone when it is done: the task keeps room for its largest part for as long as it lives.
-    let shaking = Box::pin(shake_hands(&mut stream, &mut inbox, peer, &door, &mut name, &mut seat));
+    let shaking = Box::pin(async {
+        let (line, newcomer) = arrival.carry().await.map_err(Refused::Transport)?;
+        peer = newcomer.addr;
+        shake_hands(stream.insert(line), &mut inbox, &newcomer, &door, &mut name, &mut seat).await
+    });
     let shaken = tokio::select! {
         shaken = shaking => shaken,
         () = tokio::time::sleep_until(deadline) => Err(Refused::Silently("CONNECT took too long")),
@@ -69,8 +72,8 @@ pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, d
         _ = stop.wait_for(|stop| *stop) => Err(Refused::Silently("the gateway stops")),
     };
     drop((entry, half_open));
-    match shaken {
-        Ok(admitted) => {
+    match (shaken, stream) {
+        (Ok(admitted), Some(stream)) => {
             let version = admitted.connect.version.name();
             log::debug!(client_id = name.as_str(), peer:%, version, keep_alive_s = admitted.connect.keep_alive; "client connected");
             let read_already = (inbox, admitted.connack, admitted.waiting);
@@ -80,11 +83,7 @@ pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, d
             drop(connect);
             connection.run(stop, |ending| report(&door, ending, &name, peer)).await;
         }
-        Err(Refused::Silently(reason)) => {
-            Stats::count(&stats.abandoned);
-            log::debug!(peer:%, reason; "connection closed before CONNECT was answered");
-        }
-        Err(Refused::With { version, reason, what }) => {
+        (Err(Refused::With { version, reason, what }), Some(stream)) => {
             Stats::count(&stats.refused);
             if let Some(suppressed) = stats.may_warn(&*door.clock) {
                 log::warn!(client_id = name.as_str(), peer:%, reason = what, code = reason.0, suppressed; "client refused");
@@ -93,6 +92,12 @@ pub(crate) async fn attend<S: Stream, H: Hub>(mut stream: S, peer: SocketAddr, d
             codec::connack(outbox.gathered(), version, Err((reason, what)));
             Box::pin(farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell)).await;
         }
+        (Err(Refused::Transport(error)), _) => error.report("mqtt", peer, stats, &*door.clock),
+        (Err(Refused::Silently(reason)), _) => {
+            Stats::count(&stats.abandoned);
+            log::debug!(peer:%, reason; "connection closed before CONNECT was answered");
+        }
+        (Ok(_) | Err(Refused::With { .. }), None) => unreachable!("nobody speaks MQTT before the transport is there"),
     }
     drop(seat);
 }
@@ -124,9 +129,9 @@ fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) 
 }
 
 async fn shake_hands<'a, S: Stream, H: Hub>(
-    stream: &mut S,
+    stream: &mut Line<S>,
     inbox: &mut Inbox,
-    peer: SocketAddr,
+    peer: &Peer,
     door: &'a Door<H>,
     name: &mut String,
     seat: &mut Option<Present<'a>>,
@@ -134,7 +139,7 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     let settings = &door.settings;
     let connect = read_first(stream, inbox, settings).await?;
     name.clone_from(&connect.client_id);
-    admit(&connect, settings)?;
+    admit(&connect, peer, settings)?;
     let version = connect.version;
     let refuse = |reason, what| Refused::With { version, reason, what };
     *seat = Present::within(&settings.stats.connected, settings.max_connections);
@@ -146,8 +151,11 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
         log::debug!(client_id = name.as_str(), topic, qos, retain = will.retain, bytes, delay_s = will.delay_s; "will not kept yet");
     }
     let stopping = |_| refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops");
-    let (mut sender, mut receiver) =
-        door.hub.open(LinkInfo { dialect: Dialect::Mqtt, peer, identity: Identity::default() }).await.map_err(stopping)?;
+    let (mut sender, mut receiver) = door
+        .hub
+        .open(LinkInfo { dialect: Dialect::Mqtt, peer: peer.addr, identity: Identity::default() })
+        .await
+        .map_err(stopping)?;
     let attach = Attach {
         name: connect.client_id.clone(),
         on_conflict: OnConflict::TakeOver,
@@ -187,9 +195,13 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
 }
 
 /// Waits for the first packet, which must be CONNECT \[MQTT-3.1.0-1\].
-async fn read_first<S: Stream>(stream: &mut S, inbox: &mut Inbox, settings: &Settings) -> Result<Connect, Refused> {
+async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings: &Settings) -> Result<Connect, Refused> {
     let max = settings.max_connect.min(settings.max_packet);
     loop {
+        // The record header of TLS, whose first byte would pass for a CONNECT.
+        if inbox.starts_with(&[0x16, 0x03]) {
+            return Err(Refused::Transport(TransportError::TlsUnasked));
+        }
         match inbox.next(max) {
             Ok(Some((frame, packet))) if frame.kind() == kind::CONNECT => {
                 let connect = codec::read_connect(packet.get(frame.header..).unwrap_or_default());
@@ -214,7 +226,7 @@ async fn read_first<S: Stream>(stream: &mut S, inbox: &mut Inbox, settings: &Set
 }
 
 /// Who may come in. Users, passwords and certificates find their place here (next issue).
-fn admit(connect: &Connect, settings: &Settings) -> Result<(), Refused> {
+fn admit(connect: &Connect, _peer: &Peer, settings: &Settings) -> Result<(), Refused> {
     let version = connect.version;
     let refuse = |reason, what| Err(Refused::With { version, reason, what });
     if connect.authentication_method.is_some() {

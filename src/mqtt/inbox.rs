@@ -51,6 +51,10 @@ impl Inbox {
         self.bytes.first().is_some_and(|first| first >> 4 != kind)
     }
 
+    pub(crate) fn starts_with(&self, bytes: &[u8]) -> bool {
+        self.bytes.starts_with(bytes)
+    }
+
     pub(crate) fn consume(&mut self, frame: Frame) {
         self.bytes.advance(frame.total);
     }

@@ -3,7 +3,7 @@
 use super::Settings;
 use super::handshake::{Door, attend};
 use crate::clock::SharedClock;
-use crate::door::{self, Gate};
+use crate::door::{self, Entrance, Entrances, Gate};
 use crate::net::Listener;
 use crate::router::HubHandle;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// The order matters: a Python client redials the moment its link closes, and one that gets through to a broker on its way
 /// out gives up for good.
 pub async fn serve<L: Listener>(
-    listener: L,
+    entrances: Vec<Entrance<L>>,
     hub: HubHandle,
     settings: Arc<Settings>,
     clock: SharedClock,
@@ -26,12 +26,10 @@ pub async fn serve<L: Listener>(
     let gate = Gate::new(settings.max_half_open);
     // Not `stop` itself: connections must not close before the listener has.
     let (close, closing) = watch::channel(false);
-    let door = Arc::new(Door { hub, settings, clock: Arc::clone(&clock), gate, stop: closing });
-    let attend = |stream, peer| {
-        let entry = door.gate.enter();
-        attend(stream, peer, Arc::clone(&door), entry)
-    };
-    let inside = door::accept(listener, places_max, &stats, &*clock, stop, attend).await;
+    let door = Arc::new(Door { hub, settings, clock: Arc::clone(&clock), stop: closing });
+    let attend = |arrival, entry| attend(arrival, Arc::clone(&door), entry);
+    let entrances = Entrances::new(entrances);
+    let inside = door::accept(entrances, places_max, &gate, &stats, &*clock, stop, attend).await;
     close.send_replace(true);
     inside.left().await;
 }

@@ -7,14 +7,14 @@ use super::traffic::Metered;
 use super::watch::Watch;
 use crate::access::Identity;
 use crate::clock::SharedClock;
-use crate::door::{Entry, Gate};
-use crate::door::{Present, Stats};
+use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
 use crate::net::Stream;
 use crate::router::{HubHandle, LinkInfo};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
@@ -32,24 +32,23 @@ pub(super) struct Door {
     pub(super) hub: HubHandle,
     pub(super) settings: Arc<Settings>,
     pub(super) clock: SharedClock,
-    pub(super) gate: Arc<Gate>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Serves one accepted socket to its end.
-pub(super) async fn attend<S: Stream>(stream: S, peer: SocketAddr, door: Arc<Door>, entry: Entry) {
+pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entry: Entry) {
     let stats = Arc::clone(&door.settings.stats);
-    let Some(mut socket) = shake_hands(stream, &door, entry).await else {
-        Stats::count(&stats.abandoned);
-        return;
-    };
+    // Boxed, so that what it needs is gone when it is done.
+    let Some((mut socket, peer)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
     if !door.settings.anonymous {
         let frame = CloseFrame { code: CloseCode::Policy, reason: "anonymous access is off".into() };
         // It may be gone already.
         tokio::time::timeout(door.settings.farewell, socket.close(Some(frame))).await.ok();
         return;
     }
-    let Ok(link) = door.hub.open(LinkInfo { dialect: Dialect::Rembus, peer, identity: Identity::default() }).await else {
+    let info = LinkInfo { dialect: Dialect::Rembus, peer: peer.addr, identity: Identity::default() };
+    drop(peer);
+    let Ok(link) = door.hub.open(info).await else {
         return;
     };
     let _present = Present::new(&stats.connected);
@@ -58,22 +57,47 @@ pub(super) async fn attend<S: Stream>(stream: S, peer: SocketAddr, door: Arc<Doo
     Connection::new(socket, link, dialogue, Arc::clone(&door.settings), watch).serve(door.stop.clone()).await;
 }
 
-/// The WebSocket handshake; `None` if it failed, took too long, or others needed the place.
-async fn shake_hands<S: Stream>(stream: S, door: &Door, mut entry: Entry) -> Option<WebSocketStream<Metered<S>>> {
-    let settings = &door.settings;
-    let _half_open = Present::new(&settings.stats.half_open);
-    let config = WebSocketConfig::default()
+type Socket<S> = WebSocketStream<Metered<Line<S>>>;
+
+/// Transport and WebSocket handshake; `None` if one failed, took too long, or others needed the place.
+async fn shake_hands<S: Stream>(arrival: Arrival<S>, door: &Door, mut entry: Entry) -> Option<(Socket<S>, Peer)> {
+    let (settings, stats) = (&door.settings, &*door.settings.stats);
+    let _half_open = Present::new(&stats.half_open);
+    let (mut stop, mut addr) = (door.stop.clone(), arrival.addr);
+    let shaking = async {
+        let (line, peer) = arrival.carry().await?;
+        addr = peer.addr;
+        let accepted = accept_async_with_config(Metered::new(line), Some(web_socket(settings))).await;
+        Ok((accepted.map_err(no_web_socket)?, peer))
+    };
+    let shaken: Option<Result<_, TransportError>> = tokio::select! {
+        shaken = shaking => Some(shaken),
+        () = entry.displaced() => None,
+        () = tokio::time::sleep(settings.handshake_timeout) => None,
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    match shaken {
+        Some(Ok(shaken)) => return Some(shaken),
+        Some(Err(error)) => error.report("rembus", addr, stats, &*door.clock),
+        None => Stats::count(&stats.abandoned),
+    }
+    None
+}
+
+fn web_socket(settings: &Settings) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(WRITE_BUFFER_MAX)
         .max_message_size(Some(settings.max_message))
-        .max_frame_size(Some(settings.max_message));
-    let mut stop = door.stop.clone();
-    tokio::select! {
-        accepted = accept_async_with_config(Metered::new(stream), Some(config)) => accepted.ok(),
-        () = entry.displaced() => None,
-        () = tokio::time::sleep(settings.handshake_timeout) => None,
-        _ = stop.wait_for(|stop| *stop) => None,
+        .max_frame_size(Some(settings.max_message))
+}
+
+fn no_web_socket(error: Error) -> TransportError {
+    match error {
+        Error::Io(_) | Error::ConnectionClosed | Error::Protocol(ProtocolError::HandshakeIncomplete) => TransportError::Lost,
+        Error::Protocol(ProtocolError::HttparseError(_)) => TransportError::NotHttp,
+        other => TransportError::WebSocket(other.to_string()),
     }
 }
 

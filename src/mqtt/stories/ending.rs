@@ -152,13 +152,13 @@ async fn an_idle_connection_gives_its_buffers_back_and_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn the_task_of_a_connection_is_small() {
     use super::super::handshake;
-    use crate::door::Gate;
+    use crate::door::{Arrival, Gate, Way};
     let stage = Stage::new();
     let (opened, _links) = mpsc::channel(1);
     let (_stop, stop) = watch::channel(false);
     let (settings, clock, gate) = (Arc::default(), SystemClock::shared(), Gate::new(1));
     let entry = gate.enter();
-    let door = handshake::Door { hub: PlayedHub { opened, inbox: 1 }, settings, clock, gate, stop };
-    let task = handshake::attend(stage.dial().await.stream, peer(), Arc::new(door), entry);
+    let door = handshake::Door { hub: PlayedHub { opened, inbox: 1 }, settings, clock, stop };
+    let task = handshake::attend(Arrival::new(stage.dial().await.stream, peer(), Way::default()), Arc::new(door), entry);
     assert!(size_of_val(&task) <= 4 << 10, "{} bytes", size_of_val(&task));
 }

@@ -15,7 +15,7 @@ use super::Settings;
 use super::accept::serve_with;
 use super::hub::{Hub, Receiver, Sender};
 use crate::clock::SystemClock;
-use crate::door::Stats;
+use crate::door::{Entrance, Stats};
 use crate::net::Listener;
 use crate::router::{Attach, HubStopped, Inbound, LinkInfo, Outbound};
 use std::collections::VecDeque;
@@ -124,8 +124,8 @@ impl Stage {
         let mut settings = Settings::default();
         change(&mut settings);
         let stats = settings.stats.clone();
-        let (listener, hub) = (PlayedListener(listener), PlayedHub { opened, inbox });
-        let door = tokio::spawn(serve_with(listener, hub, Arc::new(settings), SystemClock::shared(), stopped));
+        let (entrances, hub) = (vec![Entrance::plain(PlayedListener(listener))], PlayedHub { opened, inbox });
+        let door = tokio::spawn(serve_with(entrances, hub, Arc::new(settings), SystemClock::shared(), stopped));
         Self { sockets, links, stop, door, stats }
     }
 

@@ -8,6 +8,7 @@ mod talking;
 use super::codec::{self, Flags, MessageId};
 use super::{Settings, serve};
 use crate::clock::SystemClock;
+use crate::door::Entrance;
 use crate::message::Qos;
 use crate::net::Listener;
 use crate::router::stand_in::StandIn;
@@ -55,7 +56,13 @@ impl World {
         let (corridor, listener) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
         let settings = Arc::new(settings);
-        let door = tokio::spawn(serve(Corridor(listener), hub, Arc::clone(&settings), SystemClock::shared(), stopped));
+        let door = tokio::spawn(serve(
+            vec![Entrance::plain(Corridor(listener))],
+            hub,
+            Arc::clone(&settings),
+            SystemClock::shared(),
+            stopped,
+        ));
         Self { router, corridor, stop, door, settings }
     }
 

@@ -7,6 +7,7 @@
 use super::disk::Machine;
 use super::storm::{Break, Opened, Outcome, Shared, World, live, misfortune, run_until_killed};
 use bytes::BytesMut;
+use rembus_gateway::door::Entrance;
 use rembus_gateway::message::{self, Payload, Seq};
 use rembus_gateway::mqtt;
 use rembus_gateway::net::Listener;
@@ -117,7 +118,7 @@ async fn process(world: &Shared<Truth>, machine: &Machine, opened: Opened) {
     let (_running, stop) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(hub.run());
-    tasks.spawn(mqtt::serve(listener, door, Arc::new(mqtt::Settings::default()), clock, stop));
+    tasks.spawn(mqtt::serve(vec![Entrance::plain(listener)], door, Arc::new(mqtt::Settings::default()), clock, stop));
     tasks.spawn(history(world.clone(), handle));
     tasks.spawn(misfortune(world.clone(), machine.clone()));
     run_until_killed(world, machine, log).await;
