@@ -2,29 +2,35 @@
 //!
 //! ```text
 //! start: lock the data folder ─ open the log ─ history (opens beside) ─ router ─ doors listen ─ ready
+//! SIGHUP: certificate files are read again, nobody notices
 //! stop:  doors stop listening, let acknowledgements leave, close ─ history's last batch ─ log synced and closed
 //! ```
 
+mod listen;
+mod reload;
 mod services;
 mod sources;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Loaded};
 use crate::disk::SystemDisk;
-use crate::door::Entrance;
+use crate::door::Way;
 use crate::history::{self, History};
 use crate::message::Seq;
-use crate::net::{Listener, TcpListener};
 use crate::router::{self, Hub, HubHandle};
 use crate::systemd::{Notifier, Watchdog};
+use crate::tls::{self, TlsError};
 use crate::wal::{self, Health, LogHandle, WalError};
 use crate::{control, http, metrics, mqtt, rembus};
+use listen::listen;
+use reload::Reloads;
 use services::GatewayServices;
 use sources::Parts;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -39,6 +45,8 @@ pub enum GatewayError {
     Log(#[from] WalError),
     #[error("the {door} door cannot listen on `{addr}`: {error}")]
     Listen { door: &'static str, addr: String, error: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the log takes no more writes after a disk error; a restart recovers everything that was acknowledged")]
     LogFailed,
     #[error("{what} could not be started: {error}")]
@@ -59,16 +67,17 @@ pub fn run(loaded: Loaded) -> Result<(), GatewayError> {
     let stop = || -> io::Result<_> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(async move {
+        let stop = async move {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
-        })
+        };
+        Ok((stop, signal(SignalKind::hangup())?))
     };
     let outcome = runtime.block_on(async {
-        let stop = stop().map_err(system("the signal handler"))?;
-        Gateway::start(loaded, SystemClock::shared()).await?.run_until(stop).await
+        let (stop, hangup) = stop().map_err(system("the signal handler"))?;
+        Gateway::start(loaded, SystemClock::shared()).await?.run_until(stop, hangup).await
     });
     // A query that ignores its deadline must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -88,6 +97,7 @@ struct Gateway {
     /// The HTTP door and the control socket: they tell how the stop goes, so they go last.
     watchers: JoinSet<()>,
     stop_watchers: watch::Sender<bool>,
+    reloads: Reloads,
     /// Held as long as the process lives, so that nobody else opens the same data.
     _lock: std::fs::File,
 }
@@ -124,6 +134,7 @@ impl Gateway {
             stop_doors: watch::Sender::new(false),
             watchers: JoinSet::new(),
             stop_watchers: watch::Sender::new(false),
+            reloads: Reloads::default(),
             _lock: lock,
         };
         gateway.open_doors(&config, &clock).await?;
@@ -133,28 +144,41 @@ impl Gateway {
     }
 
     async fn open_doors(&mut self, config: &Config, clock: &SharedClock) -> Result<(), GatewayError> {
-        let mqtt = listen("mqtt", config.mqtt.listen.as_deref()).await?;
-        let rembus = listen("rembus", config.rembus.listen.as_deref()).await?;
-        let http = listen("http", config.http.listen.as_deref()).await?;
+        let tls = self.open_tls(config, clock)?;
+        let plain = |web_socket, proxy_protocol| Way { proxy_protocol, tls: None, web_socket };
+        let secure = |web_socket, proxy_protocol| Way { proxy_protocol, tls: tls.clone(), web_socket };
+        let wanted = &config.mqtt;
+        let ways = [
+            (&wanted.listen, plain(false, wanted.proxy_protocol)),
+            (&wanted.tls_listen, secure(false, wanted.proxy_protocol)),
+            (&wanted.ws_listen, plain(true, wanted.proxy_protocol)),
+            (&wanted.wss_listen, secure(true, wanted.proxy_protocol)),
+        ];
+        let mqtt = listen("mqtt", ways).await?;
+        let wanted = &config.rembus;
+        let ways =
+            [(&wanted.listen, plain(true, wanted.proxy_protocol)), (&wanted.tls_listen, secure(true, wanted.proxy_protocol))];
+        let rembus = listen("rembus", ways).await?;
+        let wanted = &config.http;
+        let ways =
+            [(&wanted.listen, plain(false, wanted.proxy_protocol)), (&wanted.tls_listen, secure(false, wanted.proxy_protocol))];
+        let http = listen("http", ways).await?;
         let (mut doors, mut counts, mut addresses) = (Vec::new(), metrics::Doors::default(), Vec::new());
-        if let Some(listener) = mqtt {
+        if !mqtt.entrances.is_empty() {
             let settings = Arc::new(mqtt::Settings::from(&config.mqtt));
             counts.insert("mqtt", Arc::clone(&settings.stats));
-            addresses.push(("mqtt", listener.local_addr().ok(), settings.anonymous));
+            addresses.extend(mqtt.addresses.iter().map(|addr| ("mqtt", Some(*addr), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
-            doors.push(("mqtt", self.doors.spawn(mqtt::serve(vec![Entrance::plain(listener)], hub, settings, clock, stop))));
+            doors.push(("mqtt", self.doors.spawn(mqtt::serve(mqtt.entrances, hub, settings, clock, stop))));
         }
-        if let Some(listener) = rembus {
+        if !rembus.entrances.is_empty() {
             let settings = Arc::new(rembus::Settings::from(&config.rembus));
             counts.insert("rembus", Arc::clone(&settings.stats));
-            addresses.push(("rembus", listener.local_addr().ok(), settings.anonymous));
+            addresses.extend(rembus.addresses.iter().map(|addr| ("rembus", Some(*addr), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
-            doors
-                .push(("rembus", self.doors.spawn(rembus::serve(vec![Entrance::plain(listener)], hub, settings, clock, stop))));
+            doors.push(("rembus", self.doors.spawn(rembus::serve(rembus.entrances, hub, settings, clock, stop))));
         }
-        if let Some(listener) = &http {
-            addresses.push(("http", listener.local_addr().ok(), true));
-        }
+        addresses.extend(http.addresses.iter().map(|addr| ("http", Some(*addr), true)));
         let parts = Arc::new(Parts {
             name: config.gateway.name.clone(),
             data: config.gateway.data.clone(),
@@ -167,12 +191,20 @@ impl Gateway {
             doors,
             addresses,
         });
-        if let Some(listener) = http {
+        if !http.entrances.is_empty() {
             let (parts, clock) = (Arc::clone(&parts), Arc::clone(clock));
-            self.watchers.spawn(http::serve(vec![Entrance::plain(listener)], parts, clock, stopped(&self.stop_watchers)));
+            self.watchers.spawn(http::serve(http.entrances, parts, clock, stopped(&self.stop_watchers)));
         }
         self.open_control(&config.gateway.data, parts);
         Ok(())
+    }
+
+    fn open_tls(&mut self, config: &Config, clock: &SharedClock) -> Result<Option<Arc<tls::Server>>, TlsError> {
+        let Some(files) = config.tls.clone() else { return Ok(None) };
+        let server = tls::Server::open(files, Arc::clone(clock))?;
+        let reloaded = Arc::clone(&server);
+        self.reloads.add("tls", move || reloaded.reload().map_err(|error| error.to_string()));
+        Ok(Some(server))
     }
 
     /// Commands on this machine find the gateway by its data folder. Without them it still does its work.
@@ -189,13 +221,21 @@ impl Gateway {
     }
 
     /// Works until `stop` is done or the log fails.
-    async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), GatewayError> {
+    async fn run_until(mut self, stop: impl Future<Output = ()>, mut hangup: Signal) -> Result<(), GatewayError> {
         let mut log = self.log.state();
         let _watchdog = self.watch_over();
-        let failed = tokio::select! {
-            () = stop => false,
-            // An error means that the log has ended, which it does by itself only when it is poisoned.
-            _ = log.wait_for(|state| state.health == Health::Poisoned) => true,
+        let mut stop = std::pin::pin!(stop);
+        let failed = loop {
+            tokio::select! {
+                () = &mut stop => break false,
+                // An error means that the log has ended, which it does by itself only when it is poisoned.
+                _ = log.wait_for(|state| state.health == Health::Poisoned) => break true,
+                Some(()) = hangup.recv() => {
+                    self.notifier.reloading();
+                    self.reloads.run().await;
+                    self.notifier.ready();
+                }
+            }
         };
         self.notifier.stopping();
         if failed {
@@ -297,13 +337,4 @@ fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayEr
         })
         .map_err(|error| GatewayError::System { what: "the log's thread", error })?;
     Ok(handle)
-}
-
-async fn listen(door: &'static str, addr: Option<&str>) -> Result<Option<TcpListener>, GatewayError> {
-    let Some(addr) = addr else { return Ok(None) };
-    let failed = |error| GatewayError::Listen { door, addr: addr.into(), error };
-    let listener = TcpListener::bind(addr).await.map_err(failed)?;
-    let addr = listener.local_addr().map_err(failed)?;
-    log::info!(door, addr:%; "listening");
-    Ok(Some(listener))
 }

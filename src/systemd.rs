@@ -44,6 +44,15 @@ impl Notifier {
         self.send(&[NotifyState::Ready]);
     }
 
+    /// Configuration files are being read again; [`ready`](Self::ready) ends it.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            // systemd takes a RELOADING without a time for a mistake.
+            Err(error) => log::debug!(error:%; "systemd is not told of the reload"),
+        }
+    }
+
     /// A stop has begun.
     pub fn stopping(&self) {
         self.send(&[NotifyState::Stopping]);
@@ -177,6 +186,19 @@ mod tests {
         notifier.stopping();
 
         assert_eq!(manager.heard(), ["READY=1", "STATUS=3 doors READY=1", "STOPPING=1"]);
+    }
+
+    #[test]
+    fn a_reload_begins_with_the_time_and_ends_with_ready() {
+        let manager = Manager::new();
+        let notifier = manager.notifier(None);
+        notifier.reloading();
+        notifier.ready();
+
+        let heard = manager.heard();
+        let time = heard[0].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        assert!(time.parse::<u64>().unwrap() > 0);
+        assert_eq!(heard[1], "READY=1");
     }
 
     #[test]

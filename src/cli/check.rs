@@ -1,6 +1,6 @@
 //! `check`: what the configuration means.
 
-use crate::config::{Config, Loaded, show_duration as duration, show_size as size};
+use crate::config::{Config, Listen, Loaded, show_duration as duration, show_size as size};
 use crate::disk::{Disk, SystemDisk};
 use crate::history::model::{Schema, TopicSegment};
 use std::fmt::{Display, Write};
@@ -37,12 +37,17 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
 }
 
 fn meaning(page: &mut Page, config: &Config) {
-    let Config { gateway, mqtt, rembus, http, wal, history } = config;
+    let Config { gateway, mqtt, rembus, http, tls, wal, history } = config;
     page.item("name", &gateway.name);
     page.item("data", gateway.data.display());
-    page.door("mqtt", mqtt.listen.as_deref(), format_args!("packets up to {}", size(mqtt.max_packet as u64)));
-    page.door("rembus", rembus.listen.as_deref(), format_args!("messages up to {}", size(rembus.max_message as u64)));
-    page.door("http", http.listen.as_deref(), "health and metrics");
+    let ways = [("", &mqtt.listen), ("tls ", &mqtt.tls_listen), ("ws ", &mqtt.ws_listen), ("wss ", &mqtt.wss_listen)];
+    page.door("mqtt", &ways, format_args!("packets up to {}", size(mqtt.max_packet as u64)));
+    let ways = [("", &rembus.listen), ("wss ", &rembus.tls_listen)];
+    page.door("rembus", &ways, format_args!("messages up to {}", size(rembus.max_message as u64)));
+    page.door("http", &[("", &http.listen), ("https ", &http.tls_listen)], "health and metrics");
+    if let Some(tls) = tls {
+        page.item("tls", tls.certificate.display());
+    }
     page.item(
         "log",
         format_args!(
@@ -107,10 +112,13 @@ impl Page {
         self.line(format_args!("  {name:<8} {text}"));
     }
 
-    fn door(&mut self, name: &str, listen: Option<&str>, text: impl Display) {
-        match listen {
-            Some(address) => self.item(name, format_args!("{address}, {text}")),
-            None => self.item(name, "off"),
+    fn door(&mut self, name: &str, ways: &[(&str, &Listen)], text: impl Display) {
+        let open: Vec<String> =
+            ways.iter().flat_map(|(way, listen)| listen.iter().map(move |address| format!("{way}{address}"))).collect();
+        if open.is_empty() {
+            self.item(name, "off");
+        } else {
+            self.item(name, format_args!("{}, {text}", open.join(", ")));
         }
     }
 }

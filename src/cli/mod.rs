@@ -163,6 +163,7 @@ fn execute(
             .map_err(Refusal::from)
             .and_then(|loaded| run(loaded, start)),
         Command::Check(args) => Loaded::load(&Flags::default(), env, args.file.config.as_deref())
+            .and_then(|loaded| if loaded.survivable.is_empty() { Ok(loaded) } else { Err(loaded.survivable) })
             .map_err(Refusal::from)
             .map(|loaded| streams.say(check::summary(&loaded, args.file.config.as_deref()))),
         Command::Status(args) => args.gateway.find(env).and_then(|gateway| status::run(&gateway, &args, &mut streams)),

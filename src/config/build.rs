@@ -1,15 +1,22 @@
 //! From settings to [`Config`], and the checks that need more than one key.
 
-use super::keys::get;
+use super::keys::{KEYS, Key, Kind, get};
 use super::mistake::{ConfigErrors, Place};
 use super::settings::Settings;
-use super::value::Value;
+use super::tls;
+use super::value::{Value, addresses};
 use super::{Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use crate::tls::ClientCertificate;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const DOORS: [&str; 3] = ["mqtt", "rembus", "http"];
+
+/// The keys that say where a door listens.
+fn listeners(door: &'static str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == door && matches!(key.kind, Kind::Listen))
+}
 
 /// Checks that need more than one key. Keys that are wrong in themselves count as their default here.
 pub(crate) fn check(settings: &Settings, errors: &mut ConfigErrors) {
@@ -22,7 +29,7 @@ pub(crate) fn check(settings: &Settings, errors: &mut ConfigErrors) {
 
 /// A door beyond loopback lets strangers in: the operator must have said so.
 fn anonymous(settings: &Settings, door: &'static str, errors: &mut ConfigErrors) {
-    let (listen, anonymous) = (get(door, "listen"), get(door, "anonymous"));
+    let anonymous = get(door, "anonymous");
     let given = settings.given(anonymous);
     if let Some(setting) = given.filter(|setting| setting.value == Value::Switch(false)) {
         errors.add(
@@ -32,8 +39,11 @@ fn anonymous(settings: &Settings, door: &'static str, errors: &mut ConfigErrors)
         );
         return;
     }
-    let Value::Text(address) = settings.value(listen) else { return };
-    if !is_loopback(&address) && given.is_none() {
+    let proved = tls::client_certificate(settings) == ClientCertificate::Required;
+    // Where a certificate is asked for, whoever gets in has shown who they are.
+    let open = listeners(door).filter(|key| !(proved && tls::SECURE.contains(&(door, key.name))));
+    let open = open.flat_map(|key| addresses(&settings.value(key)).into_iter().map(move |address| (key, address)));
+    for (listen, address) in open.filter(|(_, address)| !is_loopback(address) && given.is_none()) {
         errors.add(
             settings.given(listen).map_or(Place::Nowhere, |setting| setting.origin.place()),
             format!("{listen}: `{address}` can be reached from other machines and nobody has to log in there"),
@@ -53,9 +63,10 @@ fn is_loopback(address: &str) -> bool {
 
 fn same_address(settings: &Settings, errors: &mut ConfigErrors) {
     let mut taken: Vec<(&str, String)> = Vec::new();
-    for door in DOORS {
-        let listen = get(door, "listen");
-        let Value::Text(address) = settings.value(listen) else { continue };
+    let all = DOORS.into_iter().flat_map(|door| listeners(door).map(move |key| (door, key)));
+    for (door, listen, address) in
+        all.flat_map(|(door, key)| addresses(&settings.value(key)).into_iter().map(move |a| (door, key, a)))
+    {
         if let Some((other, _)) = taken.iter().find(|(_, used)| *used == address && !address.ends_with(":0")) {
             errors.add(
                 settings.given(listen).map_or(Place::Nowhere, |setting| setting.origin.place()),
@@ -97,13 +108,19 @@ pub(crate) fn config(settings: &Settings) -> Config {
     Config {
         gateway: Gateway { name: from.text("gateway", "name"), stop_timeout: from.duration("gateway", "stop_timeout"), data },
         mqtt: Mqtt {
-            listen: from.listen("mqtt"),
+            listen: from.listen("mqtt", "listen"),
+            tls_listen: from.listen("mqtt", "tls_listen"),
+            ws_listen: from.listen("mqtt", "ws_listen"),
+            wss_listen: from.listen("mqtt", "wss_listen"),
+            proxy_protocol: from.switch("mqtt", "proxy_protocol"),
             anonymous: from.switch("mqtt", "anonymous"),
             max_packet: from.size("mqtt", "max_packet"),
             max_connections: from.count("mqtt", "max_connections"),
         },
         rembus: Rembus {
-            listen: from.listen("rembus"),
+            listen: from.listen("rembus", "listen"),
+            tls_listen: from.listen("rembus", "tls_listen"),
+            proxy_protocol: from.switch("rembus", "proxy_protocol"),
             anonymous: from.switch("rembus", "anonymous"),
             policy: match from.text("rembus", "policy").as_str() {
                 "round_robin" => Policy::RoundRobin,
@@ -116,7 +133,12 @@ pub(crate) fn config(settings: &Settings) -> Config {
             max_message: from.size("rembus", "max_message"),
             max_connections: from.count("rembus", "max_connections"),
         },
-        http: Http { listen: from.listen("http") },
+        http: Http {
+            listen: from.listen("http", "listen"),
+            tls_listen: from.listen("http", "tls_listen"),
+            proxy_protocol: from.switch("http", "proxy_protocol"),
+        },
+        tls: tls::files(settings),
         wal: Wal {
             ack_delay_max: from.duration("wal", "ack_delay_max"),
             keep: from.duration("wal", "keep"),
@@ -149,11 +171,8 @@ impl Values<'_> {
         text
     }
 
-    fn listen(&self, section: &str) -> Listen {
-        match self.value(section, "listen") {
-            Value::Text(address) => Some(address),
-            _ => None,
-        }
+    fn listen(&self, section: &str, name: &str) -> Listen {
+        addresses(&self.value(section, name))
     }
 
     fn path(&self, section: &str, name: &str) -> Option<PathBuf> {

@@ -19,7 +19,7 @@ pub struct Key {
 pub enum Kind {
     Name,
     Path,
-    /// `host:port` or `off`.
+    /// `host:port`, several of them with commas between, or `off`.
     Listen,
     /// A path or `off`.
     PathOrOff,
@@ -96,10 +96,16 @@ pub static KEYS: &[Key] = &[
     key("gateway", "data", Kind::Path, "/var/lib/rembus-gateway", "everything that changes is kept below this folder"),
     key("gateway", "stop_timeout", Kind::Duration(SECOND, HOUR), "10s", "how long a stop may take to drain and flush"),
     key("mqtt", "listen", Kind::Listen, "127.0.0.1:1883", "where MQTT clients connect"),
+    key("mqtt", "tls_listen", Kind::Listen, "off", "the same over TLS"),
+    key("mqtt", "ws_listen", Kind::Listen, "off", "the same over WebSocket (subprotocol `mqtt`)"),
+    key("mqtt", "wss_listen", Kind::Listen, "off", "the same over WebSocket and TLS"),
+    key("mqtt", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("mqtt", "anonymous", Kind::Switch, "true", "clients need no user; must be set to listen beyond loopback"),
     key("mqtt", "max_packet", Kind::Size(KIB, 256 * MIB), "2MiB", "largest MQTT packet taken"),
     key("mqtt", "max_connections", Kind::Count(1, 1_000_000), "10000", "more MQTT connections are turned away"),
     key("rembus", "listen", Kind::Listen, "127.0.0.1:8338", "where Rembus components connect (WebSocket)"),
+    key("rembus", "tls_listen", Kind::Listen, "off", "the same over TLS (wss)"),
+    key("rembus", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("rembus", "anonymous", Kind::Switch, "true", "components need no key; must be set to listen beyond loopback"),
     key(
         "rembus",
@@ -130,7 +136,19 @@ pub static KEYS: &[Key] = &[
     key("rembus", "admins", later(Shape::List, "administration over Rembus"), "[]", "components that may administer"),
     key("rembus", "tenants", later(Shape::Table, "tenants"), "{}", "tenants and their secrets"),
     key("http", "listen", Kind::Listen, "127.0.0.1:8080", "where health and metrics are served"),
+    key("http", "tls_listen", Kind::Listen, "off", "the same over TLS (https)"),
+    key("http", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("http", "anonymous", Kind::Switch, "true", "no login; must be set to listen beyond loopback"),
+    key("tls", "certificate", Kind::PathOrOff, "off", "the gateway's certificate and its chain (PEM)"),
+    key("tls", "key", Kind::PathOrOff, "off", "the private key that belongs to it (PEM)"),
+    key("tls", "client_ca", Kind::PathOrOff, "off", "CA certificates that vouch for clients (PEM)"),
+    key(
+        "tls",
+        "client_certificate",
+        Kind::Choice(&["off", "optional", "required"]),
+        "off",
+        "whether clients show a certificate of their own",
+    ),
     key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on the same machine"),
     key(
         "wal",

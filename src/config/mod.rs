@@ -12,6 +12,7 @@
 //! | `keys.rs` | the table of keys |
 //! | `value.rs` | one text or TOML value → one checked value |
 //! | `file.rs`, `env.rs` | where settings come from |
+//! | `tls.rs` | the certificate files that the configuration names |
 //! | `schema.rs` | the schema file that the configuration names |
 //! | `build.rs` | settings → [`Config`], with the checks across keys |
 //! | `mistake.rs` | what is said when something is wrong |
@@ -23,12 +24,15 @@ mod keys;
 mod mistake;
 mod schema;
 mod settings;
+mod tls;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
+use crate::clock::SystemClock;
 use crate::history::model::Schema;
+use crate::tls::Files as TlsFiles;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +48,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     pub rembus: Rembus,
     pub http: Http,
+    /// `None`: there is no certificate, so nothing listens for TLS.
+    pub tls: Option<TlsFiles>,
     pub wal: Wal,
     pub history: History,
 }
@@ -55,12 +61,16 @@ pub struct Gateway {
     pub stop_timeout: Duration,
 }
 
-/// Where a door listens; `None` is `off`.
-pub type Listen = Option<String>;
+/// Where a door listens, as `host:port`; empty is `off`.
+pub type Listen = Vec<String>;
 
 #[derive(Debug, Clone)]
 pub struct Mqtt {
     pub listen: Listen,
+    pub tls_listen: Listen,
+    pub ws_listen: Listen,
+    pub wss_listen: Listen,
+    pub proxy_protocol: bool,
     pub anonymous: bool,
     /// Largest packet accepted, fixed header included.
     pub max_packet: usize,
@@ -70,6 +80,8 @@ pub struct Mqtt {
 #[derive(Debug, Clone)]
 pub struct Rembus {
     pub listen: Listen,
+    pub tls_listen: Listen,
+    pub proxy_protocol: bool,
     pub anonymous: bool,
     pub policy: Policy,
     pub overwrite_connection: bool,
@@ -91,6 +103,8 @@ pub enum Policy {
 #[derive(Debug, Clone)]
 pub struct Http {
     pub listen: Listen,
+    pub tls_listen: Listen,
+    pub proxy_protocol: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -132,6 +146,8 @@ pub struct Loaded {
     pub schema: Option<Schema>,
     pub settings: Settings,
     pub notes: Vec<String>,
+    /// What `check` calls wrong although the gateway starts with it: an expired certificate must not stop the log.
+    pub survivable: ConfigErrors,
 }
 
 impl Loaded {
@@ -151,10 +167,11 @@ impl Loaded {
         build::check(&settings, &mut errors);
         let mut notes = build::notes(&settings);
         let schema = schema::read(&settings, &mut notes, &mut errors);
+        let survivable = tls::check(&settings, &*SystemClock::shared(), &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { config: build::config(&settings), schema, settings, notes })
+        Ok(Self { config: build::config(&settings), schema, settings, notes, survivable })
     }
 }
 

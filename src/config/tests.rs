@@ -44,11 +44,11 @@ fn an_empty_configuration_is_the_public_contract() {
     assert_eq!(config.gateway.name, "broker");
     assert_eq!(config.gateway.data, Path::new("/var/lib/rembus-gateway"));
     assert_eq!(config.gateway.stop_timeout, Duration::from_secs(10));
-    assert_eq!(config.mqtt.listen.as_deref(), Some("127.0.0.1:1883"));
+    assert_eq!(config.mqtt.listen, ["127.0.0.1:1883"]);
     assert_eq!(config.mqtt.max_packet, 2 << 20);
-    assert_eq!(config.rembus.listen.as_deref(), Some("127.0.0.1:8338"));
+    assert_eq!(config.rembus.listen, ["127.0.0.1:8338"]);
     assert_eq!(config.rembus.policy, Policy::FirstUp);
-    assert_eq!(config.http.listen.as_deref(), Some("127.0.0.1:8080"));
+    assert_eq!(config.http.listen, ["127.0.0.1:8080"]);
     assert_eq!(config.wal.ack_delay_max, Duration::from_millis(50));
     assert_eq!(config.wal.keep_size, 512 << 20);
     assert_eq!(config.history.schema, None);
@@ -127,9 +127,9 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
     let flags = Flags { mqtt: Some("localhost:3".into()), ..Flags::default() };
     let loaded = Loaded::load(&flags, env, Some(&folder.file())).unwrap();
 
-    assert_eq!(loaded.config.mqtt.listen.as_deref(), Some("localhost:3"));
-    assert_eq!(loaded.config.rembus.listen.as_deref(), Some("127.0.0.1:2"));
-    assert_eq!(loaded.config.http.listen, None);
+    assert_eq!(loaded.config.mqtt.listen, ["localhost:3"]);
+    assert_eq!(loaded.config.rembus.listen, ["127.0.0.1:2"]);
+    assert!(loaded.config.http.listen.is_empty());
     assert_eq!(loaded.config.gateway.name, "broker");
     let origins: Vec<_> = loaded.settings.changed().map(|(key, setting)| (key.section, setting.origin.clone())).collect();
     assert_eq!(origins[0], ("mqtt", Origin::Flag("--mqtt")));
@@ -349,4 +349,107 @@ fn readme_table() -> String {
 fn the_readme_lists_every_key_with_its_default() {
     let readme = include_str!("../../README.md");
     assert!(readme.contains(&readme_table()), "put this table into README.md:\n{}", readme_table());
+}
+
+#[test]
+fn a_door_listens_on_several_addresses() {
+    let folder = Folder::with("[mqtt]\nlisten = \"127.0.0.1:1883, [::1]:1883\"\nws_listen = \"[::1]:8083\"\n");
+    let config = folder.load().config;
+    assert_eq!(config.mqtt.listen, ["127.0.0.1:1883", "[::1]:1883"]);
+    assert_eq!(config.mqtt.ws_listen, ["[::1]:8083"]);
+    for wrong in ["127.0.0.1:1,", "127.0.0.1:1,::1:2", "127.0.0.1:1,127.0.0.1:1", "off,127.0.0.1:1"] {
+        assert!(Folder::with(&format!("[mqtt]\nlisten = \"{wrong}\"\n")).mistakes().contains("[mqtt] listen"), "{wrong}");
+    }
+    let text = Folder::with("[mqtt]\nlisten = \"127.0.0.1:1883, 0.0.0.0:1884\"\n").mistakes();
+    assert!(text.contains("`0.0.0.0:1884` can be reached from other machines"), "{text}");
+    let text = Folder::with("[mqtt]\nws_listen = \"127.0.0.1:8338\"\n").mistakes();
+    assert!(text.contains("[rembus] listen: `127.0.0.1:8338` is where [mqtt] listens already"), "{text}");
+}
+
+mod tls {
+    use super::*;
+    use crate::tls::ClientCertificate;
+    use crate::tls::pki::Pki;
+
+    /// A folder with the files of a PKI beside the configuration.
+    fn folder(text: &str) -> (Folder, Pki) {
+        let folder = Folder::with(text);
+        let pki = Pki::new();
+        for (name, content) in [("gateway.pem", &pki.chain), ("gateway.key", &pki.key), ("ca.pem", &pki.ca)] {
+            folder.write(name, content);
+        }
+        (folder, pki)
+    }
+
+    const FILES: &str = "[tls]\ncertificate = \"gateway.pem\"\nkey = \"gateway.key\"\n";
+
+    #[test]
+    fn files_lie_beside_the_configuration() {
+        let (folder, _) = folder(&format!(
+            "{FILES}client_ca = \"ca.pem\"\nclient_certificate = \"required\"\n[mqtt]\ntls_listen = \"0.0.0.0:8883\"\n"
+        ));
+        let loaded = folder.load();
+        let files = loaded.config.tls.unwrap();
+        assert_eq!(files.certificate.parent(), folder.file().parent());
+        assert_eq!(files.client_certificate, ClientCertificate::Required);
+        assert_eq!(loaded.config.mqtt.tls_listen, ["0.0.0.0:8883"], "whoever has a certificate is no stranger");
+        assert!(loaded.survivable.is_empty());
+    }
+
+    #[test]
+    fn a_door_beyond_loopback_is_open_to_strangers_unless_certificates_are_required() {
+        for optional in ["", "client_ca = \"ca.pem\"\nclient_certificate = \"optional\"\n"] {
+            let (folder, _) = folder(&format!("{FILES}{optional}[mqtt]\ntls_listen = \"0.0.0.0:8883\"\n"));
+            assert!(folder.mistakes().contains("can be reached from other machines"));
+        }
+    }
+
+    #[test]
+    fn half_a_configuration_is_a_mistake() {
+        for (text, wanted) in [
+            ("[mqtt]\ntls_listen = \"127.0.0.1:8883\"\n", "gateway.toml:2:14: [mqtt] tls_listen: TLS needs a certificate"),
+            ("[tls]\ncertificate = \"gateway.pem\"\n", "[tls] certificate: nothing without its key"),
+            ("[tls]\nkey = \"gateway.key\"\n", "[tls] key: nothing without its certificate"),
+            ("[tls]\nclient_certificate = \"required\"\n", "[tls] client_certificate: nobody vouches"),
+            ("[tls]\nclient_ca = \"ca.pem\"\n", "[tls] client_ca: clients are not asked for a certificate"),
+        ] {
+            let (folder, _) = folder(text);
+            let mistakes = folder.mistakes();
+            assert!(mistakes.contains(wanted), "{mistakes}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_told_with_their_key() {
+        let (folder, _) = folder(&format!("{FILES}client_ca = \"ca.pem\"\nclient_certificate = \"optional\"\n"));
+        let good = std::fs::read_to_string(folder.file().with_file_name("gateway.key")).unwrap();
+        for (name, content, wanted) in [
+            ("gateway.key", Pki::new().key.as_str(), "does not belong to the certificate"),
+            ("gateway.key", "", "there is no private key (PEM)"),
+            ("gateway.pem", good.as_str(), "[tls] certificate: there is no certificate (PEM)"),
+            ("gateway.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not a usable certificate"),
+            ("ca.pem", "", "[tls] client_ca: there is no certificate (PEM)"),
+        ] {
+            let path = folder.file().with_file_name(name);
+            let before = std::fs::read_to_string(&path).unwrap();
+            folder.write(name, content);
+            let mistakes = folder.mistakes();
+            assert!(mistakes.contains(wanted) && mistakes.contains(name), "{wanted}: {mistakes}");
+            assert!(mistakes.contains("gateway.toml:"), "{mistakes}");
+            folder.write(name, &before);
+        }
+        std::fs::remove_file(folder.file().with_file_name("gateway.key")).unwrap();
+        assert!(folder.mistakes().contains("[tls] key: `"));
+    }
+
+    #[test]
+    fn an_expired_certificate_is_wrong_but_no_reason_to_stay_down() {
+        let (folder, pki) = folder(FILES);
+        let (chain, key) = pki.expired();
+        folder.write("gateway.pem", &chain);
+        folder.write("gateway.key", &key);
+        let loaded = folder.load();
+        let text = loaded.survivable.to_string();
+        assert!(text.contains("gateway.toml:2:15: [tls] certificate: `") && text.contains("expired at"), "{text}");
+    }
 }

@@ -109,7 +109,9 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
 /// A right value, as it stands in the file.
 fn example(key: &Key) -> String {
     match &key.kind {
+        Kind::PathOrOff if key.section == "tls" => "\"gateway.pem\"".into(),
         Kind::PathOrOff if key.default == "off" => "\"telemetry.json\"".into(),
+        Kind::Listen if key.default == "off" => "\"127.0.0.1:8883\"".into(),
         _ => key.default_in_toml(),
     }
 }
@@ -124,7 +126,7 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
         Kind::PathOrOff if text == "off" => Ok(Value::Off),
         Kind::PathOrOff => Ok(Value::Path(text.into())),
         Kind::Listen if text == "off" => Ok(Value::Off),
-        Kind::Listen => listen(key, text),
+        Kind::Listen => listens(key, text),
         Kind::Duration(min, max) => duration(key, text, *min, *max),
         Kind::Size(min, max) => size(key, text, *min, *max),
         Kind::Choice(choices) => choice(text, choices),
@@ -154,8 +156,29 @@ fn name(key: &Key, text: &str) -> Result<Value, Wrong> {
     Ok(Value::Text(text.into()))
 }
 
-fn listen(key: &Key, text: &str) -> Result<Value, Wrong> {
-    let right = || format!("host:port or off; for example {}", example(key));
+/// Several addresses stand in one text: a flag, a variable and the file all write them alike.
+fn listens(key: &Key, text: &str) -> Result<Value, Wrong> {
+    let mut addresses = Vec::new();
+    for address in text.split(',').map(str::trim) {
+        listen(key, address)?;
+        if addresses.contains(&address) {
+            return Err(wrong(format!("`{address}` is there twice"), "name each address once"));
+        }
+        addresses.push(address);
+    }
+    Ok(Value::Text(addresses.join(", ")))
+}
+
+/// The addresses of a checked value.
+pub(crate) fn addresses(value: &Value) -> Vec<String> {
+    match value {
+        Value::Text(text) => text.split(", ").map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn listen(key: &Key, text: &str) -> Result<(), Wrong> {
+    let right = || format!("host:port, several with commas between, or off; for example {}", example(key));
     let Some((host, port)) = text.rsplit_once(':') else {
         return Err(match text.parse::<u16>() {
             Ok(port) => wrong(format!("`{text}` has no host"), format!("did you mean \"127.0.0.1:{port}\"?")),
@@ -177,7 +200,7 @@ fn listen(key: &Key, text: &str) -> Result<Value, Wrong> {
     if host.chars().any(|c| c.is_whitespace() || c == '/') {
         return Err(wrong(format!("`{text}` is not an address"), right()));
     }
-    Ok(Value::Text(text.into()))
+    Ok(())
 }
 
 fn switch(text: &str) -> Result<Value, Wrong> {

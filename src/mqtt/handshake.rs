@@ -8,6 +8,7 @@ use super::farewell::farewell;
 use super::hub::{Hub, Receiver, Sender};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+use super::websocket;
 use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
@@ -61,8 +62,11 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
     let (mut seat, mut stream, mut peer) = (None, None, arrival.addr);
     // Boxed, so that what it needs is gone when it is done: the task keeps room for its largest part for as long as it lives.
     let shaking = Box::pin(async {
-        let (line, newcomer) = arrival.carry().await.map_err(Refused::Transport)?;
+        let (mut line, newcomer) = arrival.carry().await.map_err(Refused::Transport)?;
         peer = newcomer.addr;
+        if newcomer.transport.is_web_socket() {
+            line = websocket::upgrade(line).await.map_err(Refused::Transport)?;
+        }
         shake_hands(stream.insert(line), &mut inbox, &newcomer, &door, &mut name, &mut seat).await
     });
     let shaken = tokio::select! {

@@ -25,6 +25,7 @@ mod hub;
 mod inbox;
 mod outbox;
 mod settings;
+mod websocket;
 
 #[cfg(test)]
 mod stories;

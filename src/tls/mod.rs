@@ -15,6 +15,11 @@ mod refusal;
 mod server;
 mod turns;
 
+#[cfg(test)]
+pub(crate) mod pki;
+#[cfg(test)]
+mod tests;
+
 pub use files::{ClientCertificate, Files, TlsError, Validity};
 pub(crate) use refusal::TlsRefusal;
 pub use server::Server;

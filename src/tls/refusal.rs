@@ -39,11 +39,12 @@ impl From<&Error> for TlsRefusal {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => "it is not for clients",
-                CertificateError::BadSignature => "its signature is wrong",
+                CertificateError::BadSignature => "another CA of the same name signed it, not that of `[tls] client_ca`",
                 _ => "it is broken",
             }),
             Error::AlertReceived(alert) => match alert {
                 AlertDescription::UnknownCA => Self::Distrusted("it does not know the CA"),
+                AlertDescription::DecryptError => Self::Distrusted("another CA of the same name signed it"),
                 AlertDescription::CertificateExpired => Self::Distrusted("it has expired"),
                 AlertDescription::BadCertificate => Self::Distrusted("it is not for this host name, or broken"),
                 AlertDescription::CertificateUnknown | AlertDescription::UnsupportedCertificate => {
