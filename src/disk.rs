@@ -42,6 +42,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Replaces `path` by `bytes` so that a reader sees the old or the new content, never a mix: write beside, sync, rename,
     /// sync the folder.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Like [`replace`](Self::replace), for what only the gateway's own user may read. Simulated disks have one user.
+    fn replace_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.replace(path, bytes)
+    }
     /// Moves a file or a folder to a name that is free, and makes that durable. Simulated disks need not know it.
     fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -94,11 +98,33 @@ impl Disk for SystemDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that renames, and it syncs the folder")]
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.replace_by(path, bytes, |beside| std::fs::File::create(beside))
+    }
+
+    fn replace_private(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        self.replace_by(path, bytes, |beside| {
+            let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
+            // It may have been left behind with another mode.
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            Ok(file)
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as above, and it syncs both folders")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)?;
+        [to.parent(), from.parent()].into_iter().flatten().try_for_each(|dir| self.sync_dir(dir))
+    }
+}
+
+impl SystemDisk {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that renames, and it syncs the folder")]
+    fn replace_by(&self, path: &Path, bytes: &[u8], create: impl FnOnce(&Path) -> io::Result<std::fs::File>) -> io::Result<()> {
         let beside = path.with_extension("new");
         {
-            let mut file = std::fs::File::create(&beside)?;
+            let mut file = create(&beside)?;
             io::Write::write_all(&mut file, bytes)?;
             file.sync_all()?;
         }
@@ -107,12 +133,6 @@ impl Disk for SystemDisk {
             Some(dir) => self.sync_dir(dir),
             None => Ok(()),
         }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "as above, and it syncs both folders")]
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)?;
-        [to.parent(), from.parent()].into_iter().flatten().try_for_each(|dir| self.sync_dir(dir))
     }
 }
 

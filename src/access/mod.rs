@@ -1,13 +1,59 @@
 //! Who may do what: one policy for all doors.
 //!
-//! A door finds out whom a link acts for and hands the router an [`Identity`]; the router asks its [`Rights`] before it takes a
-//! publication, a subscription, a call or an offer to serve one.
+//! A door finds out whom a link acts for ([`Access::login`]) and hands the router an [`Identity`]; the router asks its
+//! [`Rights`] before it takes a publication, a subscription, a call or an offer to serve one, and before each delivery.
+//!
+//! ```text
+//!  peer ─▶ door: user and password, certificate, nothing ─▶ Access::login ─▶ Identity ─▶ router: may he? ─▶ Rights
+//!                                                             │   ▲                                          │
+//!                              throttle, argon2, seats ◀──────┘   └── Policy ◀── state/access.json      LinkRights
+//!                                                                       ▲
+//!                                          control socket: admin … ─────┘ on the disk before it is answered, in force at once
+//! ```
+//!
+//! As long as nothing was said (no user, no rule, anonymous clients everywhere) everything is allowed. From the first word on
+//! everything needs a rule. Rights follow the policy while links are open; links of a user who was removed, disabled or got
+//! another password are closed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `policy.rs` | users, groups, rules, and every change to them |
+//! | `pattern.rs` | which topics a rule is about |
+//! | `rights.rs` | the rules about one link, ready to be asked for each message |
+//! | `password.rs` | argon2id, and what makes a reconnect storm cheap |
+//! | `throttle.rs` | guessing becomes slow |
+//! | `login.rs` | from credentials to an identity |
+//! | `seats.rs` | how many are connected as one user |
+//! | `certificate.rs` | from a client certificate to a user's name |
+//! | `keeper.rs` | the policy on the disk |
+//! | `admin.rs` | the routes of the control socket, and what they show |
 
+pub mod admin;
+mod certificate;
+mod keeper;
+mod login;
+mod password;
+pub mod pattern;
+pub mod policy;
+mod rights;
+mod seats;
+mod stats;
+mod throttle;
+
+pub use certificate::{CertificateUser, user_of_certificate};
+pub use keeper::{AccessError, DIR, FILE, load, save};
+pub use login::{Access, Admits, ChangeError, Credentials, Denied};
+pub use password::{Hash, HashError};
+pub use stats::{Counts, Refused};
+
+use crate::router::Filter;
+use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::sync::Arc;
 
 /// What needs a right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Action {
     Publish,
     Subscribe,
@@ -15,13 +61,39 @@ pub enum Action {
     Expose,
 }
 
+impl Action {
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Subscribe, Self::Call, Self::Expose];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Call => "call",
+            Self::Expose => "expose",
+        }
+    }
+}
+
 /// What one user may do at the moment; the answer may change while links are open.
 pub trait Rights: Send + Sync + Debug {
-    /// `subject` is a topic, a topic filter or pattern (all of what it matches must be allowed), or a method.
+    /// `subject` is a topic or a method.
     fn allow(&self, action: Action, subject: &str) -> bool;
+
+    /// Whether a subscription may be made: a rule must allow everything that the filter can match.
+    fn allow_filter(&self, filter: &Filter) -> bool;
 
     /// Whether a topic that a granted filter matches may be delivered; rules can have holes.
     fn allow_delivery(&self, topic: &str) -> bool;
+
+    /// Whether the link may go on: its user is still one, and with the same password.
+    fn is_valid(&self) -> bool;
+
+    /// Whether there is a user of this name. A session of somebody who is gone belongs to nobody.
+    fn is_user(&self, name: &str) -> bool;
+
+    /// The same rights for a link that has given its client id or component name.
+    fn named(&self, client: &str) -> Arc<dyn Rights>;
 }
 
 /// Whom a link acts for.
@@ -37,5 +109,38 @@ impl Identity {
     #[must_use]
     pub fn may(&self, action: Action, subject: &str) -> bool {
         self.rights.as_ref().is_none_or(|rights| rights.allow(action, subject))
+    }
+
+    #[must_use]
+    pub fn may_subscribe(&self, filter: &Filter) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.allow_filter(filter))
+    }
+
+    #[must_use]
+    pub fn may_receive(&self, topic: &str) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.allow_delivery(topic))
+    }
+
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.is_valid())
+    }
+
+    /// The identity of the same link once it has given its client id or component name.
+    #[must_use]
+    pub fn named(&self, client: &str) -> Self {
+        Self { user: self.user.clone(), rights: self.rights.as_ref().map(|rights| rights.named(client)) }
+    }
+
+    /// Whether a session that `owner` left behind may be taken up: by himself, by anybody if it was nobody's, and not by others
+    /// as long as there is such a user.
+    #[must_use]
+    pub fn may_take_up(&self, owner: Option<&str>) -> bool {
+        match owner {
+            None => true,
+            Some(owner) => {
+                self.user.as_deref() == Some(owner) || !self.rights.as_ref().is_some_and(|rights| rights.is_user(owner))
+            }
+        }
     }
 }

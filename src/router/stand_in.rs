@@ -61,3 +61,8 @@ impl StandIn {
         self.links.remove(&link);
     }
 }
+
+/// Whether a filter matches a topic, as the router sees it.
+pub(crate) fn matches(filter: &super::Filter, topic: &str) -> bool {
+    super::tree::hits(filter, topic)
+}

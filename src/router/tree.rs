@@ -329,4 +329,7 @@ fn collect(targets: &[Target], found: &mut Vec<Target>) {
 }
 
 #[cfg(test)]
+pub(super) use tests::hits;
+
+#[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ fn rembus(pattern: &str) -> Filter {
     Filter::Rembus(pattern.into())
 }
 
-fn hits(filter: &Filter, topic: &str) -> bool {
+pub(in crate::router) fn hits(filter: &Filter, topic: &str) -> bool {
     !tree(std::slice::from_ref(filter)).matches(topic).is_empty()
 }
 

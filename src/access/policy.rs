@@ -1,0 +1,415 @@
+//! Users, groups and rules: what an operator has said about who may do what. Plain data; [`super::Access`] keeps it on the disk.
+//!
+//! ```json
+//! {"version": 1,
+//!  "users":  {"dev1": {"password": "$argon2id$…", "groups": ["sensors"], "connections_max": 2}},
+//!  "groups": ["sensors"],
+//!  "rules":  [{"effect": "allow", "who": "@sensors", "actions": ["publish"], "pattern": "%u/#"}]}
+//! ```
+//!
+//! A rule is about a user, or about a group (`@name`). Two groups are always there and have no list of members: `@anonymous` are
+//! those who did not log in, `@users` those who did. A denying rule wins over any number of allowing ones; what no rule allows
+//! is denied.
+
+use super::Action;
+use super::password::Hash;
+use super::pattern::{Effect, Pattern, PatternError, Who};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything has a limit: more than this and the file would no longer be a list that people keep.
+pub const USERS_MAX: usize = 10_000;
+pub const GROUPS_MAX: usize = 1_000;
+pub const RULES_MAX: usize = 10_000;
+/// Rules about one user or one group; all of them may be looked at for a message.
+pub const RULES_EACH_MAX: usize = 256;
+/// Longest name of a user or a group, in bytes.
+pub const NAME_MAX: usize = 256;
+
+/// Those who did not log in.
+pub const ANONYMOUS: &str = "anonymous";
+/// Those who did.
+pub const USERS: &str = "users";
+
+/// Everything that was said about access.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    version: Version,
+    #[serde(default)]
+    pub(super) users: BTreeMap<String, User>,
+    #[serde(default)]
+    pub(super) groups: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) rules: Vec<Rule>,
+}
+
+/// The format of the file. A release that does not know one must not guess what it allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+struct Version;
+
+impl TryFrom<u32> for Version {
+    type Error = String;
+
+    fn try_from(version: u32) -> Result<Self, String> {
+        if version == 1 { Ok(Self) } else { Err(format!("its format {version} is not known to this release")) }
+    }
+}
+
+impl From<Version> for u32 {
+    fn from(_: Version) -> Self {
+        1
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Without one the user comes with a certificate only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Hash>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+    /// Clients that may be connected at the same time as this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub effect: Effect,
+    /// A user, or `@group`.
+    pub who: String,
+    pub actions: BTreeSet<Action>,
+    pub pattern: Pattern,
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// As it is written on the command line: `allow @sensors publish,subscribe plant/#`; `all` is every action.
+impl std::str::FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let mut words = text.splitn(4, ' ');
+        let mut word = || words.next().filter(|word| !word.is_empty()).ok_or(RuleError::Words);
+        let effect = match word()? {
+            "allow" => Effect::Allow,
+            "deny" => Effect::Deny,
+            other => return Err(RuleError::Effect(other.into())),
+        };
+        let (who, actions) = (word()?.to_owned(), actions(word()?)?);
+        Ok(Self { effect, who, actions, pattern: Pattern::parse(word()?)? })
+    }
+}
+
+/// Why a text is no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("a rule is four words: allow or deny, a user or @group, actions, a pattern")]
+    Words,
+    #[error("a rule allows or denies, not `{0}`")]
+    Effect(String),
+    #[error("`{0}` is no action: publish, subscribe, call, expose, several of them with commas, or all")]
+    Action(String),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+/// Actions as people write them.
+pub fn actions(text: &str) -> Result<BTreeSet<Action>, RuleError> {
+    if text == "all" {
+        return Ok(Action::ALL.into());
+    }
+    let action = |word: &str| Action::ALL.into_iter().find(|action| action.name() == word);
+    text.split(',').map(|word| action(word).ok_or_else(|| RuleError::Action(word.into()))).collect()
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let effect = if self.effect == Effect::Allow { "allow" } else { "deny" };
+        let actions: Vec<_> = self.actions.iter().map(|action| action.name()).collect();
+        let actions = if actions.len() == Action::ALL.len() { "all".to_owned() } else { actions.join(",") };
+        write!(f, "{effect} {} {actions} {}", self.who, self.pattern)
+    }
+}
+
+/// A change to a policy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    AddUser {
+        name: String,
+        password: Option<Hash>,
+        groups: BTreeSet<String>,
+        connections_max: Option<u32>,
+    },
+    SetPassword {
+        name: String,
+        password: Hash,
+    },
+    RemoveUser {
+        name: String,
+    },
+    EnableUser {
+        name: String,
+    },
+    DisableUser {
+        name: String,
+    },
+    /// `None` is no limit.
+    LimitUser {
+        name: String,
+        connections_max: Option<u32>,
+    },
+    AddGroup {
+        name: String,
+    },
+    RemoveGroup {
+        name: String,
+    },
+    Join {
+        group: String,
+        name: String,
+    },
+    Leave {
+        group: String,
+        name: String,
+    },
+    AddRule(Rule),
+    RemoveRule(Rule),
+}
+
+/// Why a change cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    #[error("there is no user `{0}`")]
+    NoUser(String),
+    #[error("there is no group `{0}`")]
+    NoGroup(String),
+    #[error("there is no such rule: {0}")]
+    NoRule(Box<str>),
+    #[error("`{0}` is there already")]
+    Exists(String),
+    #[error("`{name}` is no name: {why}")]
+    Name { name: String, why: &'static str },
+    #[error("the group `{0}` has no list of members: it is always those it says")]
+    BuiltIn(String),
+    #[error("the password is not a hash that this release makes or reads")]
+    NotAHash,
+    #[error("`{0}` is in no rule: a rule is about at least one action")]
+    NoAction(String),
+    #[error("{0}")]
+    Pattern(#[from] PatternError),
+    #[error("there are {max} {what} already; no more fit")]
+    Full { what: &'static str, max: usize },
+}
+
+impl Policy {
+    /// Whether anything was said at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.rules.is_empty()
+    }
+
+    #[must_use]
+    pub fn users(&self) -> &BTreeMap<String, User> {
+        &self.users
+    }
+
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The groups that have lists of members.
+    #[must_use]
+    pub fn groups(&self) -> &BTreeSet<String> {
+        &self.groups
+    }
+
+    /// The rules about somebody: his own, his groups', and those of everybody like him. None about a user who is gone or
+    /// disabled: until his links are closed they may do nothing.
+    pub fn rules_for<'a, 'b>(&'a self, user: Option<&'b str>) -> impl Iterator<Item = &'a Rule> + use<'a, 'b> {
+        let account = user.map(|name| self.users.get(name).filter(|user| !user.disabled));
+        self.rules.iter().filter(move |rule| match (rule.who.strip_prefix('@'), account) {
+            (_, Some(None)) => false,
+            (Some(group), None) => group == ANONYMOUS,
+            (Some(group), Some(Some(account))) => group == USERS || account.groups.contains(group),
+            (None, _) => user == Some(rule.who.as_str()),
+        })
+    }
+
+    /// Decides for one action as [`super::Rights`] does, and says which rule did it.
+    #[must_use]
+    pub fn explain(&self, who: Who<'_>, applies: impl Fn(&Rule, Who<'_>) -> bool) -> (bool, Option<&Rule>) {
+        let mut because = None;
+        for rule in self.rules_for(who.user).filter(|rule| applies(rule, who)) {
+            if rule.effect == Effect::Deny {
+                return (false, Some(rule));
+            }
+            because.get_or_insert(rule);
+        }
+        (because.is_some(), because)
+    }
+
+    /// Whether it could have been made by changes; a file may have been edited.
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        room("users", self.users.len(), USERS_MAX + 1)?;
+        room("groups", self.groups.len(), GROUPS_MAX + 1)?;
+        room("rules", self.rules.len(), RULES_MAX + 1)?;
+        for (name, user) in &self.users {
+            check_name(name)?;
+            if user.password.as_ref().is_some_and(|hash| !hash.is_valid()) {
+                return Err(PolicyError::NotAHash);
+            }
+        }
+        self.groups.iter().try_for_each(|name| check_name(name))
+    }
+
+    /// Makes a change, or none at all.
+    pub fn apply(&mut self, change: Change) -> Result<(), PolicyError> {
+        match change {
+            Change::AddUser { name, password, groups, connections_max } => {
+                check_name(&name)?;
+                if let Some(group) = groups.iter().find(|group| !self.groups.contains(*group)) {
+                    return Err(no_members(group));
+                }
+                if self.users.contains_key(&name) {
+                    return Err(PolicyError::Exists(name));
+                }
+                room("users", self.users.len(), USERS_MAX)?;
+                if password.as_ref().is_some_and(|hash| !hash.is_valid()) {
+                    return Err(PolicyError::NotAHash);
+                }
+                self.users.insert(name, User { password, disabled: false, groups, connections_max });
+            }
+            Change::SetPassword { name, password } => {
+                if !password.is_valid() {
+                    return Err(PolicyError::NotAHash);
+                }
+                self.user(name)?.password = Some(password);
+            }
+            Change::RemoveUser { name } => {
+                if self.users.remove(&name).is_none() {
+                    return Err(PolicyError::NoUser(name));
+                }
+                // A later user of the same name must not find rights waiting for him.
+                self.rules.retain(|rule| rule.who != name);
+            }
+            Change::EnableUser { name } => self.user(name)?.disabled = false,
+            Change::DisableUser { name } => self.user(name)?.disabled = true,
+            Change::LimitUser { name, connections_max } => self.user(name)?.connections_max = connections_max,
+            Change::AddGroup { name } => {
+                check_name(&name)?;
+                if matches!(&*name, ANONYMOUS | USERS) || self.groups.contains(&name) {
+                    return Err(PolicyError::Exists(name));
+                }
+                room("groups", self.groups.len(), GROUPS_MAX)?;
+                self.groups.insert(name);
+            }
+            Change::RemoveGroup { name } => {
+                if !self.groups.remove(&name) {
+                    return Err(no_members(&name));
+                }
+                for user in self.users.values_mut() {
+                    user.groups.remove(&name);
+                }
+                self.rules.retain(|rule| rule.who.strip_prefix('@') != Some(&name));
+            }
+            Change::Join { group, name } => {
+                if !self.groups.contains(&group) {
+                    return Err(no_members(&group));
+                }
+                self.user(name)?.groups.insert(group);
+            }
+            Change::Leave { group, name } => {
+                if !self.groups.contains(&group) {
+                    return Err(no_members(&group));
+                }
+                self.user(name)?.groups.remove(&group);
+            }
+            Change::AddRule(rule) => return self.add_rule(rule),
+            Change::RemoveRule(rule) => {
+                let before = self.rules.len();
+                self.rules.retain(|known| *known != rule);
+                if self.rules.len() == before {
+                    return Err(PolicyError::NoRule(rule.to_string().into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_rule(&mut self, rule: Rule) -> Result<(), PolicyError> {
+        match rule.who.strip_prefix('@') {
+            Some(ANONYMOUS | USERS) => {}
+            Some(group) if self.groups.contains(group) => {}
+            Some(group) => return Err(PolicyError::NoGroup(group.into())),
+            None if self.users.contains_key(&rule.who) => {}
+            None => return Err(PolicyError::NoUser(rule.who)),
+        }
+        if rule.actions.is_empty() {
+            return Err(PolicyError::NoAction(rule.pattern.to_string()));
+        }
+        if self.rules.contains(&rule) {
+            return Ok(());
+        }
+        room("rules", self.rules.len(), RULES_MAX)?;
+        let about_him = self.rules.iter().filter(|known| known.who == rule.who).count();
+        room("rules about one user or group", about_him, RULES_EACH_MAX)?;
+        self.rules.push(rule);
+        Ok(())
+    }
+
+    fn user(&mut self, name: String) -> Result<&mut User, PolicyError> {
+        // Not an `entry`: asking must not make a user.
+        self.users.get_mut(&name).ok_or(PolicyError::NoUser(name))
+    }
+}
+
+fn no_members(group: &str) -> PolicyError {
+    match group {
+        ANONYMOUS | USERS => PolicyError::BuiltIn(group.into()),
+        _ => PolicyError::NoGroup(group.into()),
+    }
+}
+
+fn room(what: &'static str, there: usize, max: usize) -> Result<(), PolicyError> {
+    if there < max { Ok(()) } else { Err(PolicyError::Full { what, max }) }
+}
+
+/// Names come from devices and certificates that exist already, so hardly anything is ruled out; what would be syntax in a rule
+/// is harmless there (see [`super::pattern`]).
+fn check_name(name: &str) -> Result<(), PolicyError> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_MAX {
+        "it is longer than 256 bytes"
+    } else if name.starts_with('@') {
+        "`@` begins a group where rules are written"
+    } else if name.chars().any(char::is_control) {
+        "it has control characters"
+    } else {
+        return Ok(());
+    };
+    Err(PolicyError::Name { name: name.into(), why })
+}
+
+#[cfg(test)]
+mod tests;
