@@ -27,6 +27,9 @@ impl Mono {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Wall(pub u64);
 
+/// Earlier times mean that the board's clock was not set yet, and say nothing about age: 2024-01-01.
+pub const CLOCK_IS_SET: Wall = Wall(1_704_067_200_000_000_000);
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     fn mono(&self) -> Mono;

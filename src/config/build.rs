@@ -6,6 +6,7 @@ use super::settings::Settings;
 use super::tls;
 use super::value::{Value, addresses};
 use super::{Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use crate::history::model::{Limits, WhenFull};
 use crate::tls::ClientCertificate;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -152,6 +153,13 @@ pub(crate) fn config(settings: &Settings) -> Config {
             memory_limit: from.bytes("history", "memory_limit"),
             query_timeout: from.duration("history", "query_timeout"),
             query_rows: from.count("history", "query_rows"),
+            limits: Limits {
+                age: from.duration_or_off("history", "retention"),
+                bytes: from.bytes_or_off("history", "max_size"),
+                when_full: WhenFull::parse(&from.text("history", "when_full")),
+            },
+            maintenance: from.duration("history", "maintenance"),
+            snapshots: from.duration("history", "snapshots"),
         },
     }
 }
@@ -190,6 +198,14 @@ impl Values<'_> {
     fn duration(&self, section: &str, name: &str) -> Duration {
         let Value::Duration(duration) = self.value(section, name) else { panic!("{KIND}") };
         duration
+    }
+
+    fn duration_or_off(&self, section: &str, name: &str) -> Option<Duration> {
+        (self.value(section, name) != Value::Off).then(|| self.duration(section, name))
+    }
+
+    fn bytes_or_off(&self, section: &str, name: &str) -> Option<u64> {
+        (self.value(section, name) != Value::Off).then(|| self.bytes(section, name))
     }
 
     fn bytes(&self, section: &str, name: &str) -> u64 {

@@ -26,6 +26,10 @@ pub enum Kind {
     Switch,
     Duration(Duration, Duration),
     Size(u64, u64),
+    /// A duration or `off`.
+    DurationOrOff(Duration, Duration),
+    /// A size or `off`.
+    SizeOrOff(u64, u64),
     Count(u64, u64),
     /// Exactly one of these.
     Choice(&'static [&'static str]),
@@ -81,6 +85,7 @@ const TENTH: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 const fn key(section: &'static str, name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
     Key { section, name, kind, default, about }
@@ -186,6 +191,29 @@ pub static KEYS: &[Key] = &[
     key("history", "memory_limit", Kind::Size(32 * MIB, 1024 * GIB), "128MiB", "memory of the history engine"),
     key("history", "query_timeout", Kind::Duration(TENTH, HOUR), "30s", "a query that takes longer is stopped"),
     key("history", "query_rows", Kind::Count(1, 1_000_000_000), "1000000", "a query with more rows is refused"),
+    key(
+        "history",
+        "retention",
+        Kind::DurationOrOff(HOUR, CENTURY),
+        "off",
+        "rows older than this go, by whole days; a table's own `retention` comes first",
+    ),
+    key(
+        "history",
+        "max_size",
+        Kind::SizeOrOff(MIB, 1024 * GIB),
+        "off",
+        "the oldest rows of a table larger than this go; a table's own `max_size` comes first",
+    ),
+    key(
+        "history",
+        "when_full",
+        Kind::Choice(&["refuse", "evict-oldest"]),
+        "refuse",
+        "what a table does when the disk is full; a table's own `when_full` comes first",
+    ),
+    key("history", "maintenance", Kind::Duration(SECOND, DAY), "1h", "small files are merged and old ones removed this often"),
+    key("history", "snapshots", Kind::Duration(HOUR, YEAR), "7days", "how far `when` sees deleted and replaced rows"),
 ];
 
 /// The names of the sections, each once.

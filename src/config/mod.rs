@@ -31,7 +31,7 @@ mod value;
 mod tests;
 
 use crate::clock::SystemClock;
-use crate::history::model::Schema;
+use crate::history::model::{Limits, Schema};
 use crate::tls::Files as TlsFiles;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -124,6 +124,12 @@ pub struct History {
     pub memory_limit: u64,
     pub query_timeout: Duration,
     pub query_rows: usize,
+    /// Limits of tables that have none of their own.
+    pub limits: Limits,
+    /// How often small files are merged and old ones removed.
+    pub maintenance: Duration,
+    /// How far back snapshots are kept.
+    pub snapshots: Duration,
 }
 
 /// What the command line says; texts as they were typed, checked like any other value.

@@ -97,7 +97,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
     let wanted = match &key.kind {
         Kind::Switch => "true or false, without quotes",
         Kind::Count(..) => "a whole number, without quotes",
-        Kind::Duration(..) | Kind::Size(..) => "a text with a unit",
+        Kind::Duration(..) | Kind::Size(..) | Kind::DurationOrOff(..) | Kind::SizeOrOff(..) => "a text with a unit",
         Kind::Later(later) if later.shape == Shape::List => "a list",
         Kind::Later(later) if later.shape == Shape::Table => "a table",
         _ => "a text in quotes",
@@ -125,10 +125,10 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
         Kind::PathOrOff if text.is_empty() => Err(empty(key)),
         Kind::PathOrOff if text == "off" => Ok(Value::Off),
         Kind::PathOrOff => Ok(Value::Path(text.into())),
-        Kind::Listen if text == "off" => Ok(Value::Off),
+        Kind::Listen | Kind::DurationOrOff(..) | Kind::SizeOrOff(..) if text == "off" => Ok(Value::Off),
         Kind::Listen => listens(key, text),
-        Kind::Duration(min, max) => duration(key, text, *min, *max),
-        Kind::Size(min, max) => size(key, text, *min, *max),
+        Kind::Duration(min, max) | Kind::DurationOrOff(min, max) => duration(key, text, *min, *max),
+        Kind::Size(min, max) | Kind::SizeOrOff(min, max) => size(key, text, *min, *max),
         Kind::Choice(choices) => choice(text, choices),
         Kind::Later(_) if text == key.default => Ok(Value::Text(text.into())),
         Kind::Later(later) => Err(wrong(

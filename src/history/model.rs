@@ -2,6 +2,7 @@
 
 use crate::router::Status;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The schema file, checked.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,39 @@ pub struct Table {
     /// Indexes into `columns`; empty: rows are appended, else upserted.
     pub keys: Vec<usize>,
     pub delete_topic: Option<String>,
+    /// What the schema says about the table's size; what it does not say comes from the configuration.
+    pub limits: Limits,
+}
+
+/// How much of a table is kept. What is `None` is not said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Rows received longer ago go.
+    pub age: Option<Duration>,
+    /// When the table's files are larger, the oldest rows go.
+    pub bytes: Option<u64>,
+    pub when_full: Option<WhenFull>,
+}
+
+/// What happens to a table when the disk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It stays; publishers are refused until there is room.
+    Refuse,
+    /// Its oldest rows go, as many as are needed.
+    EvictOldest,
+}
+
+impl WhenFull {
+    /// The value of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "refuse" => Some(Self::Refuse),
+            "evict-oldest" => Some(Self::EvictOldest),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

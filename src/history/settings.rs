@@ -1,5 +1,6 @@
 //! What the engine needs to know before it opens the lake.
 
+use super::model::{Limits, Table};
 use crate::config;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +23,12 @@ pub struct Settings {
     pub query_rows: usize,
     /// A result with more bytes of Arrow IPC is an error.
     pub query_bytes: usize,
+    /// Limits of tables that have none of their own.
+    pub limits: Limits,
+    /// How often upkeep makes a pass.
+    pub maintenance: Duration,
+    /// How far back snapshots are kept.
+    pub snapshots: Duration,
     /// Folders in which `ducklake.duckdb_extension` may be, best first.
     pub library_dirs: Vec<PathBuf>,
 }
@@ -41,8 +48,18 @@ impl Settings {
             query_timeout: history.query_timeout,
             query_rows: history.query_rows,
             query_bytes: 60 << 20,
+            limits: history.limits,
+            maintenance: history.maintenance,
+            snapshots: history.snapshots,
             library_dirs: library_dirs(),
         }
+    }
+
+    /// The limits that hold for a table.
+    #[must_use]
+    pub fn limits(&self, table: &Table) -> Limits {
+        let (own, other) = (table.limits, self.limits);
+        Limits { age: own.age.or(other.age), bytes: own.bytes.or(other.bytes), when_full: own.when_full.or(other.when_full) }
     }
 
     /// An error's text for callers, who need not know where the lake is.

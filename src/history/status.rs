@@ -25,8 +25,23 @@ pub struct HistoryStatus {
     pub queries_busy: u64,
     pub commands: u64,
     pub commands_failed: u64,
+    pub tidied: Tidied,
     /// What went wrong last, for the operator.
     pub last_error: Option<String>,
+}
+
+/// What upkeep did since the lake was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tidied {
+    pub passes: u64,
+    /// Times that files of a table were merged.
+    pub merges: u64,
+    /// Merges that met a change of the same table, and are tried again.
+    pub merge_conflicts: u64,
+    /// Rows that were too old, or beyond the table's size.
+    pub rows_expired: u64,
+    pub snapshots_expired: u64,
+    pub files_removed: u64,
 }
 
 /// Where the engine is in its life.
@@ -101,6 +116,10 @@ impl From<HistoryStatus> for metrics::History {
             queries_busy: status.queries_busy,
             commands: status.commands,
             commands_failed: status.commands_failed,
+            passes: status.tidied.passes,
+            merges: status.tidied.merges,
+            rows_expired: status.tidied.rows_expired,
+            files_removed: status.tidied.files_removed,
             tables: status.tables.into_iter().map(|(name, status)| (name, table(status))).collect(),
         }
     }

@@ -23,6 +23,10 @@ pub struct History {
     pub queries_busy: u64,
     pub commands: u64,
     pub commands_failed: u64,
+    pub passes: u64,
+    pub merges: u64,
+    pub rows_expired: u64,
+    pub files_removed: u64,
     pub tables: BTreeMap<String, Table>,
 }
 
@@ -55,6 +59,15 @@ pub(super) fn render(page: &mut Page, history: &History, written: Seq) {
         "Log records that history could not read.",
         history.unreadable_records,
     );
+    page.one(
+        "history_maintenance_passes_total",
+        Kind::Counter,
+        "Passes of maintenance that came to their end.",
+        history.passes,
+    );
+    page.one("history_merges_total", Kind::Counter, "Times that the files of a table were merged.", history.merges);
+    page.one("history_rows_expired_total", Kind::Counter, "Rows that retention removed.", history.rows_expired);
+    page.one("history_files_removed_total", Kind::Counter, "Files that no snapshot needs any more.", history.files_removed);
     page.one("history_queries_total", Kind::Counter, "Queries answered or refused.", history.queries);
     page.one("history_queries_failed_total", Kind::Counter, "Queries that ended with an error.", history.queries_failed);
     page.one("history_queries_busy_total", Kind::Counter, "Queries turned away because too many ran.", history.queries_busy);

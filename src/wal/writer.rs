@@ -8,7 +8,7 @@ use super::recovery::Recovered;
 use super::segment::{Segment, file_name};
 use super::shared::Shared;
 use super::{Batch, Health, Options};
-use crate::clock::{SharedClock, Wall};
+use crate::clock::{CLOCK_IS_SET, SharedClock, Wall};
 use crate::disk::DiskFile;
 use crate::message::Seq;
 use std::collections::VecDeque;
@@ -20,9 +20,6 @@ use tokio::time::Instant;
 
 /// Largest single write; more is written in turns.
 const WRITE_BYTES_MAX: usize = 1 << 20;
-
-/// Earlier times mean that the board's clock was not set yet, and say nothing about age: 2024-01-01.
-const CLOCK_IS_SET: Wall = Wall(1_704_067_200_000_000_000);
 
 /// Why something was not done.
 #[derive(Debug)]

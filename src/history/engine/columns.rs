@@ -5,6 +5,10 @@ use crate::history::model::ColumnKind;
 /// Hidden columns that every lake table has: the log sequence of the record that made the row, and when it was received.
 pub(super) const HIDDEN: [(&str, &str, &str); 2] = [("_seq", "BIGINT", "int64"), ("_recv", "TIMESTAMP", "timestamp")];
 
+/// The hidden column by which appended tables are partitioned: the day of `_recv`, UTC. It is told by the folder of a batch's
+/// file, not by the file.
+pub(super) const DAY: &str = "_day";
+
 /// The stored type in the catalog's own words.
 pub(super) fn catalog_type(kind: ColumnKind) -> &'static str {
     match kind {

@@ -74,7 +74,8 @@ pub(super) fn quarantine(settings: &Settings, disk: &dyn Disk, path: &Path) -> R
     }
     let quarantine = folders::quarantine(settings);
     disk.create_dir_all(&quarantine).map_err(EngineError::io(doing))?;
-    let table = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let folder = path.ancestors().skip(1).find(|folder| !folders::is_day(folder));
+    let table = folder.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     disk.rename(path, &unused(&quarantine, &format!("{table}-{name}"))).map_err(EngineError::io(doing))
 }

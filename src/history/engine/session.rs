@@ -2,7 +2,7 @@
 
 use super::error::EngineError;
 use super::follow::{Ask, Follower};
-use super::store::{BatchError, DeleteError, Store};
+use super::store::{BatchError, DeleteError, Store, Upkeep};
 use crate::clock::{Mono, Wall};
 use crate::history::command::{Action, Command};
 use crate::history::model::CallError;
@@ -25,6 +25,12 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const REJECTS_EVERY: Duration = Duration::from_secs(60);
 /// The log hears so seldom that records without rows are not needed.
 const RELEASE_EVERY: u64 = 4096;
+/// Between two steps of upkeep: so many times of what the first one took, within bounds.
+const PAUSE_TIMES: u32 = 4;
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The first pass of upkeep comes so long after the start, when everybody has reconnected.
+const UPKEEP_FIRST: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(super) enum Turn {
@@ -52,6 +58,8 @@ pub(super) struct Session {
     /// By table and cause: how many, and the first one's words.
     rejects: BTreeMap<(String, &'static str), (u64, String)>,
     rejects_told: Option<Mono>,
+    /// When the next step of upkeep is due.
+    upkeep: Mono,
 }
 
 impl Session {
@@ -77,6 +85,7 @@ impl Session {
             retry_pause: RETRY_MIN,
             rejects: BTreeMap::new(),
             rejects_told: None,
+            upkeep: follower.clock.mono().plus(UPKEEP_FIRST.min(follower.settings.maintenance)),
             store,
         })
     }
@@ -86,6 +95,8 @@ impl Session {
         self.take(follower).await?;
         if self.batch_is_due(follower) {
             self.batch(follower).await?;
+        } else if self.upkeep_is_due(follower) {
+            self.upkeep(follower)?;
         }
         self.tell(follower);
         self.answer(follower)?;
@@ -248,6 +259,26 @@ impl Session {
             || self.oldest.is_some_and(|oldest| now.since(oldest) >= follower.settings.batch_interval)
     }
 
+    /// Upkeep waits while there is something to read or to answer, or while batches fail.
+    fn upkeep_is_due(&self, follower: &Follower) -> bool {
+        let quiet = self.records.is_empty() && !self.has_news() && follower.waiting.is_empty() && self.retry.is_none();
+        let at = follower.clock.mono();
+        let overdue = at >= self.upkeep.plus(follower.settings.maintenance / 4);
+        at >= self.upkeep && (quiet || overdue)
+    }
+
+    /// One step of upkeep. The pause after it is longer the longer it took, so that disk and processor are mostly free.
+    fn upkeep(&mut self, follower: &Follower) -> Result<(), EngineError> {
+        let began = follower.clock.mono();
+        let done = self.store.upkeep(follower.clock.wall())?;
+        let ended = follower.clock.mono();
+        self.upkeep = ended.plus(match done {
+            Upkeep::More => (ended.since(began) * PAUSE_TIMES).clamp(PAUSE_MIN, PAUSE_MAX),
+            Upkeep::Done => follower.settings.maintenance,
+        });
+        Ok(())
+    }
+
     /// Moves the tail into the lake. `false` if that failed and will be tried again.
     async fn batch(&mut self, follower: &mut Follower) -> Result<bool, EngineError> {
         if self.retry.is_some_and(|retry| follower.clock.mono() < retry) {
@@ -313,7 +344,7 @@ impl Session {
             (None, due) => due,
         };
         let rejects = (!self.rejects.is_empty()).then(|| self.rejects_told.map_or(now, |told| told.plus(REJECTS_EVERY)));
-        let next = [batch, rejects].into_iter().flatten().min();
+        let next = [batch, rejects, Some(self.upkeep)].into_iter().flatten().min();
         next.map_or(Duration::from_secs(3600), |at| at.since(now).max(Duration::from_millis(1)))
     }
 
@@ -338,6 +369,7 @@ impl Session {
         }
         follower.status.update(|status| {
             (status.ingested, status.covered) = (self.ingested, self.store.covered());
+            status.tidied = self.store.tidied();
             for table in self.store.figures() {
                 if let Some(shown) = status.tables.get_mut(table.name) {
                     (shown.rows_in_lake, shown.rows_in_tail) = (table.rows_in_lake, table.rows_in_tail);

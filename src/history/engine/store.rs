@@ -13,10 +13,12 @@
 
 use super::damage::Damage;
 use super::error::EngineError;
+use crate::clock::Wall;
 use crate::disk::SharedDisk;
 use crate::history::model::{CallError, Row, Schema};
 use crate::history::settings::Settings;
 use crate::history::sql::{Predicate, Query};
+use crate::history::status::Tidied;
 use crate::message::Seq;
 use bytes::Bytes;
 
@@ -54,6 +56,17 @@ pub(super) trait Store: std::fmt::Debug {
     /// Whether a view is still there. The lake must not be opened a second time meanwhile.
     fn in_use(&self) -> bool;
 
+    /// Takes one short step of what keeps the lake small and tidy; asked for again until it says that all is done. An error means
+    /// that only opening anew tells what the lake has.
+    fn upkeep(&mut self, _now: Wall) -> Result<Upkeep, EngineError> {
+        Ok(Upkeep::Done)
+    }
+
+    /// What upkeep did since the lake was opened.
+    fn tidied(&self) -> Tidied {
+        Tidied::default()
+    }
+
     /// Tidies up before the end.
     fn checkpoint(&self) -> Result<(), EngineError>;
 }
@@ -78,6 +91,15 @@ pub(super) struct TableFigures<'a> {
     pub(super) name: &'a str,
     pub(super) rows_in_lake: u64,
     pub(super) rows_in_tail: u64,
+}
+
+/// What a step of upkeep says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upkeep {
+    /// There is more to do, after a pause.
+    More,
+    /// Everything is as it should be, until the next pass.
+    Done,
 }
 
 /// What opening found; said once, in the log.

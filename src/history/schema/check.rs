@@ -3,9 +3,10 @@
 use super::json::{self, Key, Node, Place, Value};
 use super::{Finding, SchemaErrors};
 use crate::history::kind;
-use crate::history::model::{Cell, Column, ColumnKind, ColumnSource, Schema, Table, TopicSegment};
+use crate::history::model::{Cell, Column, ColumnKind, ColumnSource, Limits, Schema, Table, TopicSegment, WhenFull};
 use crate::history::row::{Item, cast};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Longest name; what PostgreSQL catalogs take.
 const NAME_BYTES_MAX: usize = 63;
@@ -14,8 +15,12 @@ const TABLES_MAX: usize = 256;
 /// A row of more columns is not telemetry any more.
 const COLUMNS_MAX: usize = 1024;
 
+/// The least that a table may be told to keep.
+const RETENTION_MIN: Duration = Duration::from_secs(3600);
+const SIZE_MIN: u64 = 1 << 20;
+
 /// Columns that each table of the lake has besides those of the schema.
-const RESERVED: [&str; 2] = ["_seq", "_recv"];
+const RESERVED: [&str; 3] = ["_seq", "_recv", "_day"];
 
 /// Whether the gateway keeps this column name for itself.
 #[must_use]
@@ -187,7 +192,8 @@ impl Check {
 
     /// The table as far as it can be understood; whether it is right is in `errors`.
     fn table(&mut self, node: &Node, path: &str) -> Option<Table> {
-        const KNOWN: [&str; 6] = ["table", "topic", "columns", "keys", "extras", "delete_topic"];
+        const KNOWN: [&str; 9] =
+            ["table", "topic", "columns", "keys", "extras", "delete_topic", "retention", "max_size", "when_full"];
         let fields = self.object(node, path, "an object describing a table", &KNOWN)?;
         let (name_node, name) = self.required(&fields, "table")?;
         self.identifier(name_node, &fields.path("table"), name);
@@ -205,7 +211,39 @@ impl Check {
             None => vec![TopicSegment::Literal(name.to_owned())],
         };
         let delete_topic = self.optional_text(&fields, "delete_topic").map(|(_, topic)| topic.to_owned());
-        Some(Table { name: name.to_owned(), topic, columns, keys, delete_topic })
+        let limits = self.limits(&fields);
+        Some(Table { name: name.to_owned(), topic, columns, keys, delete_topic, limits })
+    }
+
+    /// How much of the table is kept: the values of `[history]` in the configuration, for this table alone.
+    fn limits(&mut self, fields: &Fields<'_>) -> Limits {
+        let age = self.optional_text(fields, "retention").and_then(|(node, text)| {
+            let age = humantime::parse_duration(text).ok().filter(|age| *age >= RETENTION_MIN);
+            if age.is_none() {
+                let wrong = format!("`{text}` is not a duration of an hour or more");
+                self.error(node.place, &fields.path("retention"), wrong, Some("for example \"90d\"".to_owned()));
+            }
+            age
+        });
+        let bytes = self.optional_text(fields, "max_size").and_then(|(node, text)| {
+            let bare = text.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+            let size = text.parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64());
+            let size = size.filter(|size| !bare && *size >= SIZE_MIN);
+            if size.is_none() {
+                let wrong = format!("`{text}` is not a size of 1MiB or more");
+                self.error(node.place, &fields.path("max_size"), wrong, Some("for example \"8GiB\"".to_owned()));
+            }
+            size
+        });
+        let when_full = self.optional_text(fields, "when_full").and_then(|(node, text)| {
+            let policy = WhenFull::parse(text);
+            if policy.is_none() {
+                let wrong = format!("`{text}` is neither `refuse` nor `evict-oldest`");
+                self.error(node.place, &fields.path("when_full"), wrong, nearest(text, ["refuse", "evict-oldest"]));
+            }
+            policy
+        });
+        Limits { age, bytes, when_full }
     }
 
     fn optional_text<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Option<(&'a Node, &'a str)> {

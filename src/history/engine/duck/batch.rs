@@ -2,7 +2,7 @@
 //!
 //! DuckDB syncs its catalog but never the Parquet files it writes (`design/storage.md`, "Durability trap"). So:
 //!
-//! 1. `COPY` each table's tail to a new file, whose name the catalog has never seen;
+//! 1. `COPY` each table's tail to a new file, whose name the catalog has never seen (appended tables: one for each day);
 //! 2. sync the files, then their folders;
 //! 3. one transaction over all tables: delete what keyed rows replace, sync the delete files that this wrote, register our files,
 //!    store the covered sequence; commit.
@@ -15,9 +15,10 @@ use super::names::{LAKE, TAIL, ident, same_key, text};
 use super::relation;
 use super::store::LakeTable;
 use crate::disk::Disk;
-use crate::history::engine::columns::HIDDEN;
+use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
 use crate::history::engine::error::EngineError;
+use crate::history::engine::folders;
 use duckdb::Connection;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -41,10 +42,18 @@ pub(super) fn write_files(
     let mut written = Vec::new();
     for (place, table) in tables.iter().enumerate().filter(|(_, table)| table.tail.len() > 0) {
         let folder = files.join(&table.stored.folder);
-        let made = make_folder(disk, &folder).and_then(|()| {
-            let path = folder.join(format!("batch-{:08x}-{}-{attempt}.parquet", covered.log_id >> 32, covered.log_seq));
-            written.push(NewFile { table: place, path: path.clone() });
-            copy(conn, table, &path)
+        let name = format!("batch-{:08x}-{}-{attempt}.parquet", covered.log_id >> 32, covered.log_seq);
+        let made = days(conn, table).and_then(|days| {
+            days.into_iter().try_for_each(|day| {
+                let folder = match &day {
+                    Some(day) => folder.join(format!("{DAY}={day}")),
+                    None => folder.clone(),
+                };
+                make_folder(disk, &folder)?;
+                let path = folder.join(&name);
+                written.push(NewFile { table: place, path: path.clone() });
+                copy(conn, table, day.as_deref(), &path)
+            })
         });
         if let Err(error) = made {
             discard(disk, &written);
@@ -88,9 +97,10 @@ pub(super) fn register(
                 synced(disk, &folder, || conn.execute_batch(&replaced).map_err(EngineError::sql("replacing rows")))?;
             }
             conn.execute_batch(&format!(
-                "CALL ducklake_add_data_files('lake', {}, {}, allow_missing => true)",
+                "CALL ducklake_add_data_files('lake', {}, {}, allow_missing => true, hive_partitioning => {})",
                 text(&table.table.name),
-                path_text(&file.path)
+                path_text(&file.path),
+                table.table.keys.is_empty()
             ))
             .map_err(EngineError::sql("registering a batch"))?;
         }
@@ -107,17 +117,34 @@ pub(super) fn synced<T>(
 ) -> Result<T, EngineError> {
     let doing = "syncing what a statement wrote";
     make_folder(disk, folder)?;
-    let before: HashSet<PathBuf> = disk.list(folder).map_err(EngineError::io(doing))?.into_iter().collect();
+    let before: HashSet<PathBuf> = files_below(disk, folder).map_err(EngineError::io(doing))?.into_iter().collect();
     let done = work()?;
-    let new: Vec<PathBuf> =
-        disk.list(folder).map_err(EngineError::io(doing))?.into_iter().filter(|name| !before.contains(name)).collect();
-    for name in &new {
-        disk.open(&folder.join(name)).and_then(|file| file.sync()).map_err(EngineError::io(doing))?;
+    let all = files_below(disk, folder).map_err(EngineError::io(doing))?;
+    let new: Vec<PathBuf> = all.into_iter().filter(|path| !before.contains(path)).collect();
+    for path in &new {
+        disk.open(path).and_then(|file| file.sync()).map_err(EngineError::io(doing))?;
     }
-    if !new.is_empty() {
+    let mut folders: HashSet<&Path> = new.iter().filter_map(|path| path.parent()).collect();
+    // The folder of a day may be as new as the file in it.
+    folders.extend((!new.is_empty()).then_some(folder));
+    for folder in folders {
         disk.sync_dir(folder).map_err(EngineError::io(doing))?;
     }
     Ok(done)
+}
+
+/// The files of a table: in its folder, and in the folders of its days.
+pub(super) fn files_below(disk: &dyn Disk, folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for name in disk.list(folder)? {
+        let path = folder.join(&name);
+        if folders::is_day(&path) {
+            files.extend(disk.list(&path)?.into_iter().map(|name| path.join(name)));
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// All of `work` or nothing.
@@ -148,18 +175,31 @@ fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), EngineError> {
     }
     let doing = "creating a table's folder";
     disk.create_dir_all(folder).map_err(EngineError::io(doing))?;
-    for parent in folder.ancestors().skip(1).take(3) {
+    for parent in folder.ancestors().skip(1).take(4) {
         disk.sync_dir(parent).map_err(EngineError::io(doing))?;
     }
     Ok(())
 }
 
-fn copy(conn: &Connection, table: &LakeTable, path: &Path) -> Result<(), EngineError> {
+/// The days on which the rows of an appended table's tail were received: each gets a file of its own. A keyed table has no days.
+fn days(conn: &Connection, table: &LakeTable) -> Result<Vec<Option<String>>, EngineError> {
+    let doing = "looking for the days of a batch";
+    if !table.table.keys.is_empty() {
+        return Ok(vec![None]);
+    }
+    let sql = format!("SELECT DISTINCT CAST(CAST(_recv AS DATE) AS TEXT) FROM {TAIL}.{} ORDER BY 1", ident(&table.table.name));
+    let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
+    statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(EngineError::sql(doing))
+}
+
+fn copy(conn: &Connection, table: &LakeTable, day: Option<&str>, path: &Path) -> Result<(), EngineError> {
     let name = ident(&table.table.name);
     let columns = || table.table.columns.iter().map(|c| c.name.as_str()).chain(HIDDEN.iter().map(|(hidden, ..)| *hidden));
     let source = if table.table.keys.is_empty() {
         // In the order in which they came: the tail keeps it, and so does COPY.
-        format!("SELECT {} FROM {TAIL}.{name}", columns().map(ident).collect::<Vec<_>>().join(", "))
+        let columns = columns().map(ident).collect::<Vec<_>>().join(", ");
+        let only = day.map(|day| format!(" WHERE CAST(_recv AS DATE) = DATE {}", text(day))).unwrap_or_default();
+        format!("SELECT {columns} FROM {TAIL}.{name}{only}")
     } else {
         relation::merged(&table.table)
     };

@@ -1,10 +1,8 @@
 //! Questions to DuckLake's own tables, and the few changes to tables that the schema asks for.
 
-use super::names::{LAKE, META, ident, stored_type, text};
-use crate::history::engine::columns::{HIDDEN, catalog_type};
+use super::names::{META, ident, text};
 use crate::history::engine::covered::Covered;
 use crate::history::engine::error::EngineError;
-use crate::history::model::Table;
 use duckdb::{Connection, OptionalExt, params};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -87,52 +85,6 @@ pub(super) fn columns_at(conn: &Connection, table: &str, version: i64) -> Result
         .query_map(params![table, version], |row| Ok((row.get::<_, String>(0)?.to_lowercase(), (row.get(1)?, row.get(2)?))))
         .map_err(EngineError::sql(doing))?;
     rows.collect::<Result<_, _>>().map_err(EngineError::sql(doing))
-}
-
-/// Makes the lake's table fit the schema's: creates it, or adds the columns it lacks. The inner error is the reason why it
-/// cannot, for the operator.
-pub(super) fn fit(conn: &Connection, table: &Table) -> Result<Result<Stored, String>, EngineError> {
-    let name = format!("{LAKE}.{}", ident(&table.name));
-    if let Some(column) = table.columns.iter().find(|c| HIDDEN.iter().any(|(hidden, ..)| c.name.eq_ignore_ascii_case(hidden))) {
-        return Ok(Err(format!("column `{}` has a name that the gateway keeps for itself", column.name)));
-    }
-    let have = columns_at(conn, &table.name, newest(conn)?)?;
-    if have.is_empty() {
-        let columns: Vec<String> = wanted(table).map(|(column, sql, _)| format!("{} {sql}", ident(column))).collect();
-        conn.execute_batch(&format!("CREATE TABLE {name} ({})", columns.join(", ")))
-            .map_err(EngineError::sql("creating a table"))?;
-    } else {
-        for (column, sql, kind) in wanted(table) {
-            match have.get(&column.to_lowercase()) {
-                Some((_, stored)) if stored == kind => {}
-                Some((_, stored)) => {
-                    return Ok(Err(format!("column `{column}` is kept as {stored}, which the schema now wants as {kind}")));
-                }
-                None => conn
-                    .execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {} {sql}", ident(column)))
-                    .map_err(EngineError::sql("adding a column"))?,
-            }
-        }
-    }
-    describe(conn, table).map(Ok)
-}
-
-/// Every column that the lake's table must have: name, SQL type, catalog type.
-fn wanted(table: &Table) -> impl Iterator<Item = (&str, &'static str, &'static str)> {
-    table.columns.iter().map(|c| (c.name.as_str(), stored_type(c.kind), catalog_type(c.kind))).chain(HIDDEN)
-}
-
-fn describe(conn: &Connection, table: &Table) -> Result<Stored, EngineError> {
-    let sql = format!(
-        "SELECT t.table_id, s.path || t.path FROM {META}.ducklake_table t JOIN {META}.ducklake_schema s USING (schema_id) \
-         WHERE lower(t.table_name) = lower(?) AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL"
-    );
-    let (id, folder): (i64, String) = conn
-        .query_row(&sql, params![table.name], |row| Ok((row.get(0)?, row.get(1)?)))
-        .map_err(EngineError::sql("finding a table's folder"))?;
-    let columns = columns_at(conn, &table.name, newest(conn)?)?;
-    let field_ids = columns.into_iter().map(|(name, (id, _))| (name, id)).collect();
-    Ok(Stored { id, folder: PathBuf::from(folder), field_ids })
 }
 
 /// Rows of a table that queries see in the lake.

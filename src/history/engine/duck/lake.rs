@@ -34,9 +34,12 @@ pub(super) fn open(settings: &Settings) -> Result<Connection, EngineError> {
     let conn = Connection::open_in_memory_with_flags(config).map_err(EngineError::sql("opening DuckDB"))?;
     conn.execute_batch(&format!("LOAD {}", path_text(&extension)))
         .map_err(EngineError::sql("loading the DuckLake extension"))?;
+    // Blocks of 16 KiB instead of 256: thirty small tables take a tenth of the room, and a checkpoint writes as much less. A
+    // catalog that exists keeps the size it was made with.
+    let block_size = if catalog(settings).exists() { "" } else { ", META_BLOCK_SIZE 16384" };
     // The catalog remembers the absolute folder it was made with; the override is what lets a data folder move.
     conn.execute_batch(&format!(
-        "ATTACH {} AS lake (DATA_PATH {}, OVERRIDE_DATA_PATH true, DATA_INLINING_ROW_LIMIT 0)",
+        "ATTACH {} AS lake (DATA_PATH {}, OVERRIDE_DATA_PATH true, DATA_INLINING_ROW_LIMIT 0{block_size})",
         text(&format!("ducklake:{}", catalog(settings).display())),
         text(&format!("{}/", files(settings).display())),
     ))

@@ -3,22 +3,26 @@
 //! | file | what |
 //! |---|---|
 //! | `lake.rs` | opens DuckDB with the lake, and locks it |
-//! | `catalog.rs` | questions to DuckLake's own tables; makes tables fit the schema |
+//! | `catalog.rs` | questions to DuckLake's own tables; what the lake covers |
+//! | `fit.rs` | makes tables fit the schema |
 //! | `verify.rs` | the check of every file at the start |
 //! | `tail.rs` | rows above the lake, as a table of DuckDB |
 //! | `batch.rs` | the tail becomes files, then the lake's |
 //! | `relation.rs` | the table a query sees, as SQL |
 //! | `query.rs` | runs it |
+//! | `upkeep.rs` | merging, retention, old snapshots and files |
 //! | `store.rs` | all of that behind one door, on one thread |
 
 mod batch;
 mod catalog;
+mod fit;
 mod lake;
 mod names;
 mod query;
 mod relation;
 mod store;
 mod tail;
+mod upkeep;
 mod verify;
 
 pub(super) use store::Lake;

@@ -2,7 +2,7 @@
 
 use crate::history::engine::columns::stored_as_text;
 use crate::history::kind;
-use crate::history::model::{Column, ColumnKind, Table};
+use crate::history::model::{Cell, Column, ColumnKind, Table};
 
 /// Catalog of the lake, and of the tables that hold what is not in it yet.
 pub(super) const LAKE: &str = "lake.main";
@@ -48,4 +48,22 @@ pub(super) fn same_key(table: &Table, left: &str, right: &str) -> String {
         .map(|column| format!("{left}{0} = {right}{0}", ident(&column.name)))
         .collect();
     keys.join(" AND ")
+}
+
+/// A default as SQL writes it: DuckLake takes literals alone, no casts.
+pub(super) fn literal(cell: &Cell, kind: ColumnKind) -> String {
+    let plain = match cell {
+        Cell::Null => return "NULL".to_owned(),
+        Cell::Boolean(value) => value.to_string(),
+        Cell::Integer(value) => value.to_string(),
+        Cell::Float(value) => value.to_string(),
+        Cell::Text(value) => value.clone(),
+        Cell::Blob(value) => value.iter().map(|byte| format!("\\x{byte:02X}")).collect(),
+        Cell::Date(days) => crate::history::row::date_text(*days),
+        Cell::Timestamp(micros) => crate::history::row::timestamp_text(*micros),
+    };
+    match (cell, stored_as_text(kind)) {
+        (Cell::Boolean(_), _) | (Cell::Integer(_) | Cell::Float(_), false) => plain,
+        _ => text(&plain),
+    }
 }

@@ -3,17 +3,20 @@
 use super::catalog::{self, Stored};
 use super::names::{LAKE, TAIL, ident};
 use super::query::{Pinned, value};
-use super::{batch, lake, relation, tail, verify};
+use super::upkeep::{self, Tidy};
+use super::{batch, fit, lake, relation, tail, verify};
+use crate::clock::Wall;
 use crate::disk::{Disk, SharedDisk};
 use crate::history::engine::columns::stored_as_text;
 use crate::history::engine::covered::Covered;
 use crate::history::engine::error::EngineError;
-use crate::history::engine::store::{BatchError, DeleteError, Opened, Store, TableFigures, View};
+use crate::history::engine::store::{BatchError, DeleteError, Opened, Store, TableFigures, Upkeep, View};
 use crate::history::engine::tail::Tail;
 use crate::history::engine::{damage, folders};
 use crate::history::model::{CallError, Row, Schema, Table};
 use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
+use crate::history::status::Tidied;
 use crate::message::Seq;
 use duckdb::{Connection, params_from_iter};
 use std::path::{Path, PathBuf};
@@ -41,6 +44,8 @@ pub(in crate::history::engine) struct Lake {
     covered: Seq,
     attempts: u64,
     in_use: Arc<()>,
+    settings: Settings,
+    tidy: Tidy,
 }
 
 impl Lake {
@@ -75,18 +80,27 @@ impl Lake {
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
-        let conn = lake::open(settings)?;
+        let mut conn = lake::open(settings)?;
         catalog::read_everything(&conn)?;
         opened.damage = verify::check(&conn, settings, disk.as_ref())?;
         opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
+        fit::set_options(&conn)?;
+        let fitted = schema.tables.iter().map(|table| fit::fit(&conn, table)).collect::<Result<Vec<_>, _>>()?;
+        if fitted.iter().any(|fitted| fitted.as_ref().is_ok_and(|fitted| fitted.widened)) {
+            // DuckLake 1.0 goes on with the statistics that it has read of the narrower column, and the next batch overwrites what
+            // the older files count for: wrong answers, not only slow ones (seen: 1 sorted as 257).
+            drop(conn);
+            conn = lake::open(settings)?;
+        }
         let mut tables = Vec::new();
         let mut usable = Vec::new();
-        for table in &schema.tables {
-            let place = match catalog::fit(&conn, table)? {
-                Ok(stored) => {
+        for (table, fitted) in schema.tables.iter().zip(fitted) {
+            let place = match fitted {
+                Ok(fitted) => {
                     tail::create(&conn, table)?;
-                    let rows_in_lake = catalog::live_rows(&conn, stored.id)?;
-                    usable.push(LakeTable { table: table.clone(), stored, tail: Tail::new(table.clone()), rows_in_lake });
+                    let rows_in_lake = catalog::live_rows(&conn, fitted.stored.id)?;
+                    let (stored, tail) = (fitted.stored, Tail::new(table.clone()));
+                    usable.push(LakeTable { table: table.clone(), stored, tail, rows_in_lake });
                     Ok(usable.len() - 1)
                 }
                 Err(reason) => Err(reason),
@@ -108,6 +122,8 @@ impl Lake {
             covered,
             attempts: 0,
             in_use: Arc::new(()),
+            settings: settings.clone(),
+            tidy: Tidy::default(),
         })
     }
 
@@ -280,6 +296,23 @@ impl Store for Lake {
     // The lock on the catalog file is the process's, so a second opening would succeed and destroy it.
     fn in_use(&self) -> bool {
         Arc::strong_count(&self.in_use) > 1
+    }
+
+    fn upkeep(&mut self, now: Wall) -> Result<Upkeep, EngineError> {
+        let mut place = upkeep::Place {
+            covered: Covered { log_id: self.log_id, log_seq: self.covered.0 },
+            conn: &self.conn,
+            disk: &self.disk,
+            settings: &self.settings,
+            files: &self.files,
+            tables: &mut self.usable,
+            in_use: &self.in_use,
+        };
+        self.tidy.step(&mut place, now)
+    }
+
+    fn tidied(&self) -> Tidied {
+        self.tidy.done()
     }
 
     fn checkpoint(&self) -> Result<(), EngineError> {

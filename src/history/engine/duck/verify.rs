@@ -111,12 +111,12 @@ pub(super) fn remove_orphans(conn: &Connection, files: &Path, disk: &dyn Disk) -
     known.extend(waiting.into_iter().map(|path| files.join(path)));
     let mut removed = 0;
     for folder in table_folders(conn, files)? {
-        let names = match disk.list(&folder) {
-            Ok(names) => names,
+        let all = match super::batch::files_below(disk, &folder) {
+            Ok(all) => all,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(EngineError::Io { doing: "listing a table's folder", source: error }),
         };
-        for path in names.into_iter().map(|name| folder.join(name)) {
+        for path in all {
             if is_ours(&path) && !known.contains(&path) {
                 disk.remove(&path).map_err(EngineError::io("removing a leftover file"))?;
                 removed += 1;

@@ -338,3 +338,26 @@ async fn a_batch_that_cannot_be_written_is_tried_again_and_nothing_is_lost() {
     assert_eq!(gateway.history.status().tables["readings"].rows_in_lake, 16);
     gateway.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_merged_beside_the_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |settings| {
+        settings.batch_rows = 10;
+        settings.maintenance = Duration::from_millis(200);
+    });
+    for round in 0..20 {
+        gateway.publish_all("a/readings", (0..10).map(|n| format!(r#"{{"n":{}}}"#, round * 10 + n))).await;
+        assert_eq!(gateway.readings().await.len(), (round + 1) * 10);
+    }
+    let began = gateway.clock.mono();
+    while gateway.history.status().tidied.merges == 0 {
+        assert!(gateway.clock.mono().since(began) < Duration::from_secs(30), "{:?}", gateway.history.status());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(gateway.readings().await, (0..200).collect::<Vec<_>>());
+    gateway.close().await;
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.readings().await, (0..200).collect::<Vec<_>>());
+    gateway.close().await;
+}

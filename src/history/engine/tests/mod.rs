@@ -4,7 +4,7 @@ mod gateway;
 mod measure;
 
 use crate::disk::SystemDisk;
-use crate::history::model::{CallError, Cell, Column, ColumnKind, ColumnSource, Row, Schema, Table, TopicSegment};
+use crate::history::model::{CallError, Cell, Column, ColumnKind, ColumnSource, Limits, Row, Schema, Table, TopicSegment};
 use crate::history::settings::Settings;
 use crate::message::Seq;
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
@@ -22,6 +22,9 @@ pub(in crate::history::engine) fn settings(dir: &Path) -> Settings {
         memory_limit: 128 << 20,
         query_timeout: Duration::from_secs(30),
         query_rows: 1_000_000,
+        limits: Limits::default(),
+        maintenance: Duration::from_secs(3600),
+        snapshots: Duration::from_secs(7 * 24 * 3600),
     };
     Settings::new(dir, &history)
 }
@@ -32,7 +35,7 @@ pub(in crate::history::engine) fn column(name: &str, kind: ColumnKind) -> Column
 
 pub(in crate::history::engine) fn table(name: &str, columns: Vec<Column>, keys: Vec<usize>) -> Arc<Table> {
     let topic = vec![TopicSegment::Literal(name.to_owned())];
-    Arc::new(Table { name: name.to_owned(), topic, columns, keys, delete_topic: None })
+    Arc::new(Table { name: name.to_owned(), topic, columns, keys, delete_topic: None, limits: Limits::default() })
 }
 
 /// `readings(dn TEXT, n BIGINT)`, appended; `state(dn TEXT, mode TEXT, level BIGINT)` by `dn`.

@@ -22,6 +22,7 @@ fn table(columns: &[(&str, ColumnKind)]) -> Table {
         columns: columns.iter().map(column).collect(),
         keys: Vec::new(),
         delete_topic: None,
+        limits: Default::default(),
     }
 }
 

@@ -1,15 +1,6 @@
 //! A batch abandoned at every stage, and damage found at the start.
 
 use super::*;
-use std::path::PathBuf;
-
-fn files(dir: &Path, table: &str) -> Vec<PathBuf> {
-    let folder = dir.join("lake/files/main").join(table);
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut all: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    all.sort();
-    all
-}
 
 /// What the log does after a restart: everything above the covered sequence comes again.
 fn replay(store: &mut Lake, last: u64) {

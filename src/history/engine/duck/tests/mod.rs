@@ -2,7 +2,9 @@
 
 mod crash;
 mod reads;
+mod upkeep;
 
+use super::lake;
 use super::query::Pinned;
 use super::store::Lake;
 use crate::disk::SystemDisk;
@@ -13,8 +15,19 @@ use crate::history::sql::Predicate;
 use crate::message::Seq;
 use arrow_array::RecordBatch;
 use ciborium::cbor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The files of a table, those of its days too.
+pub(super) fn files(dir: &Path, table: &str) -> Vec<PathBuf> {
+    let folder = dir.join("lake/files/main").join(table);
+    if !folder.exists() {
+        return Vec::new();
+    }
+    let mut all = super::batch::files_below(&SystemDisk, &folder).unwrap();
+    all.sort();
+    all
+}
 
 pub(super) fn open(dir: &Path) -> Lake {
     let (store, opened) = open_with(dir, &schema());
