@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt sim bench venv clean
+.PHONY: help run build test check fmt sim cuts bench venv clean
 
 ARCH := $(shell uname -m)
 # .cargo/config.toml knows the folder for x86_64; other machines have theirs beside it.
@@ -40,6 +40,10 @@ fmt: ## formats
 sim: ## the simulation with N=200 seeds
 	@scripts/setup build
 	SIM_RUNS=$(N) cargo test --locked --test it sim::
+
+cuts: ## N=200 power cuts on a disk that forgets what was not synced
+	@scripts/setup test
+	CUTS=$(N) cargo test --locked --test it power:: -- --nocapture
 
 bench: ## measures beside mosquitto and the Python broker, and prints a table
 	@scripts/setup bench

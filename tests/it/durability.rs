@@ -18,13 +18,13 @@ const ROUNDS: i64 = 24;
 const WINDOW: usize = 32;
 
 /// What one publisher did in one life of the gateway.
-struct Account {
-    sent: i64,
-    acknowledged: BTreeSet<i64>,
+pub(crate) struct Account {
+    pub(crate) sent: i64,
+    pub(crate) acknowledged: BTreeSet<i64>,
 }
 
 /// Publishes rising numbers over MQTT with a window, until the gateway dies.
-async fn publish_by_mqtt(addr: SocketAddr, first: i64, progress: Arc<AtomicUsize>) -> Account {
+pub(crate) async fn publish_by_mqtt(addr: SocketAddr, first: i64, progress: Arc<AtomicUsize>) -> Account {
     let mut peer = MqttPeer::connect(addr, "sensor").await;
     let mut account = Account { sent: first, acknowledged: BTreeSet::new() };
     let mut waiting = BTreeMap::new();

@@ -158,6 +158,19 @@ impl Gateway {
         self.relaunch(Some(self.doors));
     }
 
+    /// The next life on the same data with more environment, and without it again afterwards; `None` if it ended before it was
+    /// ready.
+    pub(crate) fn start_again_with(&mut self, environment: Vec<(&'static str, String)>) -> Option<()> {
+        assert!(self.child.try_wait().unwrap().is_some(), "still running");
+        let mut plan = self.plan.clone();
+        plan.environment.extend(environment.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let (mut child, log, started) = spawn(&plan, self.data.path(), None);
+        let found = wait_until_ready(&mut child, &log);
+        (self.child, self.log) = (child, log);
+        (self.doors, self.start_took) = (found.ok()?, started.elapsed());
+        Some(())
+    }
+
     fn relaunch(&mut self, doors: Option<Doors>) {
         assert!(self.child.try_wait().unwrap().is_some(), "still running");
         (self.child, self.log, self.doors, self.start_took) = launch(&self.plan, self.data.path(), doors);
@@ -214,22 +227,27 @@ impl Drop for Gateway {
     }
 }
 
-fn launch(plan: &Plan, data: &Path, doors: Option<Doors>) -> (Child, Arc<Log>, Doors, Duration) {
+fn spawn(plan: &Plan, data: &Path, doors: Option<Doors>) -> (Child, Arc<Log>, Instant) {
     let address = |pick: fn(&Doors) -> SocketAddr| doors.as_ref().map_or("127.0.0.1:0".to_owned(), |d| pick(d).to_string());
+    let mut command = command();
+    command.arg("run").arg("--data").arg(data);
+    command.arg("--mqtt").arg(address(|d| d.mqtt));
+    command.arg("--rembus").arg(address(|d| d.rembus));
+    command.arg("--http").arg(address(|d| d.http));
+    if let Some(schema) = &plan.schema {
+        command.arg("--schema").arg(schema);
+    }
+    command.args(&plan.arguments).envs(plan.environment.iter().cloned());
+    let started = Instant::now();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = follow(&mut child);
+    (child, log, started)
+}
+
+fn launch(plan: &Plan, data: &Path, doors: Option<Doors>) -> (Child, Arc<Log>, Doors, Duration) {
     let begin = Instant::now();
     loop {
-        let mut command = command();
-        command.arg("run").arg("--data").arg(data);
-        command.arg("--mqtt").arg(address(|d| d.mqtt));
-        command.arg("--rembus").arg(address(|d| d.rembus));
-        command.arg("--http").arg(address(|d| d.http));
-        if let Some(schema) = &plan.schema {
-            command.arg("--schema").arg(schema);
-        }
-        command.args(&plan.arguments).envs(plan.environment.iter().cloned());
-        let started = Instant::now();
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = follow(&mut child);
+        let (mut child, log, started) = spawn(plan, data, doors);
         match wait_until_ready(&mut child, &log) {
             Ok(found) => return (child, log, found, started.elapsed()),
             // An outgoing connection may sit on a port that the last life gave back.

@@ -30,6 +30,7 @@ mod known_errors;
 mod mapping;
 mod mqtt_clients;
 mod mqtt_rules;
+mod power;
 mod rembus_clients;
 mod rembus_rules;
 mod sim;

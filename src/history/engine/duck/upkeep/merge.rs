@@ -30,7 +30,8 @@ const DELETED_SHARE: &str = "0.25";
 /// A merge under way.
 pub(super) struct Merge {
     /// Present until it is committed. The worker leaves the transaction open.
-    work: Option<JoinHandle<Result<Connection, (Connection, EngineError)>>>,
+    work: Option<JoinHandle<(Connection, Result<(), EngineError>)>>,
+    table: String,
     stop: Arc<InterruptHandle>,
     lake: PathBuf,
     _in_use: Arc<()>,
@@ -59,12 +60,13 @@ pub(super) fn begin(place: &Place<'_>, table: &LakeTable, now: Wall) -> Result<O
     let (disk, folder) = (place.disk.clone(), place.files.join(&table.stored.folder));
     let work = std::thread::Builder::new()
         .name("upkeep".to_owned())
-        .spawn(move || match work(&conn, &disk, &folder, &calls) {
-            Ok(()) => Ok(conn),
-            Err(error) => Err((conn, error)),
+        .spawn(move || {
+            let done = work(&conn, &disk, &folder, &calls);
+            (conn, done)
         })
         .map_err(EngineError::io("starting a thread for upkeep"))?;
-    Ok(Some(Merge { work: Some(work), stop, lake: place.settings.lake.clone(), _in_use: place.in_use.clone() }))
+    let (table, lake) = (table.table.name.clone(), place.settings.lake.clone());
+    Ok(Some(Merge { work: Some(work), table, stop, lake, _in_use: place.in_use.clone() }))
 }
 
 /// The statements that tidy the files of a table; none if they are few.
@@ -130,17 +132,12 @@ impl Merge {
     /// The merged files take the place of the others. What could not be merged stays as it was.
     pub(super) fn commit(mut self, disk: &dyn Disk) -> Result<Outcome, EngineError> {
         let work = self.work.take().expect("a merge is committed once");
-        let (conn, failed) = match work.join() {
-            Ok(Ok(conn)) => (conn, None),
-            Ok(Err((conn, error))) => (conn, Some(error)),
-            Err(_) => return Ok(Outcome::Conflict("its thread ended unexpectedly".to_owned())),
+        let Ok((conn, done)) = work.join() else {
+            return Ok(Outcome::Conflict("its thread ended unexpectedly".to_owned()));
         };
-        let committed = match failed {
-            None => conn.execute_batch("COMMIT").map_err(EngineError::sql("committing a merge")),
-            Some(error) => Err(error),
-        };
-        match committed {
+        match done.and_then(|()| conn.execute_batch("COMMIT").map_err(EngineError::sql("committing a merge"))) {
             Ok(()) => {
+                log::info!(table = self.table; "files were merged");
                 disk.sync_dir(&self.lake).map_err(EngineError::io("syncing the lake's folder"))?;
                 Ok(Outcome::Merged)
             }
