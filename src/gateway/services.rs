@@ -2,7 +2,7 @@
 
 use crate::history::History;
 use crate::message::Seq;
-use crate::router::{HubHandle, Services, Status};
+use crate::router::{HubHandle, LinkId, Services, Status};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -30,7 +30,13 @@ impl GatewayServices {
 }
 
 impl Services for GatewayServices {
-    fn call(&self, method: Arc<str>, data: Bytes, upto: Seq) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
+    fn call(
+        &self,
+        _caller: LinkId,
+        method: Arc<str>,
+        data: Bytes,
+        upto: Seq,
+    ) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
         let (Some(history), Some(hub)) = (self.history.clone(), self.hub.get().cloned()) else {
             return Box::pin(std::future::ready((Status::METHOD_NOT_FOUND, text(&method))));
         };

@@ -80,7 +80,7 @@ impl Router {
                 let method: Arc<str> = method.into();
                 let callee = Callee::Builtin;
                 let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method) });
-                effects.push(Effect::Invoke { call, method, data, upto: self.last });
+                effects.push(Effect::Invoke { call, caller: link, method, data, upto: self.last });
                 return;
             }
         };
@@ -132,6 +132,11 @@ impl Router {
         if self.links.contains_key(&done.caller) {
             respond(done.caller, done.token, status, data, effects);
         }
+    }
+
+    /// The caller is gone: what the gateway itself works on for it is given up. Exposers are not told, Rembus has no words for it.
+    pub(super) fn abandon_calls_of(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
+        effects.extend(self.calls.abandon(link).into_iter().map(|call| Effect::Cancel { call }));
     }
 
     /// The exposer is gone: whoever waits for it is told at once instead of running into a time-out.

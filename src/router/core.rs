@@ -337,6 +337,7 @@ impl Router {
             *open -= 1;
         }
         effects.push(Effect::Drop { link });
+        self.abandon_calls_of(link, effects);
         self.leave(link, known.session, effects);
         // Whoever waited for the name may have it now.
         for (newcomer, attach) in self.claims.remove(&link).unwrap_or_default() {

@@ -311,9 +311,15 @@ pub enum Effect {
     /// Run a service of the gateway; it sees everything up to `upto`.
     Invoke {
         call: CallId,
+        /// Who asks, so that a service can be fair.
+        caller: LinkId,
         method: Arc<str>,
         data: Bytes,
         upto: Seq,
+    },
+    /// Nobody waits for this [`Effect::Invoke`] any more: its caller is gone.
+    Cancel {
+        call: CallId,
     },
     /// The command's record is durable, or was refused.
     CommandDone {

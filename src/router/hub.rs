@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 /// Batches that may wait for the router. A door's batch is bounded by what it reads at once.
 const INBOX: usize = 256;
@@ -30,8 +31,15 @@ const LOG_FULL: usize = 3 << 20;
 
 /// Services that the gateway itself offers as RPC methods; in the product that is history.
 pub trait Services: Send + Sync + 'static {
-    /// Answers a call. It sees every record up to `upto`. Runs beside the router, which forgets about it if it never ends.
-    fn call(&self, method: Arc<str>, data: Bytes, upto: Seq) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>>;
+    /// Answers a call of the link `caller`. It sees every record up to `upto`. Runs beside the router, which forgets about it if
+    /// it never ends. Dropped when the caller goes.
+    fn call(
+        &self,
+        caller: LinkId,
+        method: Arc<str>,
+        data: Bytes,
+        upto: Seq,
+    ) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>>;
 }
 
 /// A gateway without services of its own.
@@ -39,7 +47,13 @@ pub trait Services: Send + Sync + 'static {
 pub struct NoServices;
 
 impl Services for NoServices {
-    fn call(&self, _method: Arc<str>, _data: Bytes, _upto: Seq) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
+    fn call(
+        &self,
+        _caller: LinkId,
+        _method: Arc<str>,
+        _data: Bytes,
+        _upto: Seq,
+    ) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
         Box::pin(std::future::ready((Status::METHOD_UNAVAILABLE, super::core::NULL)))
     }
 }
@@ -112,6 +126,8 @@ pub struct Hub {
     touched: Vec<LinkId>,
     commands: AHashMap<CommandId, oneshot::Sender<Result<Seq, Refusal>>>,
     last_command: u64,
+    /// Services at work.
+    invoked: AHashMap<CallId, AbortHandle>,
 }
 
 /// The way to one door.
@@ -147,6 +163,7 @@ impl Hub {
             touched: Vec::new(),
             commands: AHashMap::new(),
             last_command: 0,
+            invoked: AHashMap::new(),
         };
         (hub, HubHandle { inbox: tx, gone, last_link: Arc::default() })
     }
@@ -223,7 +240,10 @@ impl Hub {
                     self.router.handle(now, Event::Link { link, inbound }, effects);
                 }
             }
-            Letter::Answered { call, status, data } => self.handle(Event::Answered { call, status, data }, effects),
+            Letter::Answered { call, status, data } => {
+                self.invoked.remove(&call);
+                self.handle(Event::Answered { call, status, data }, effects);
+            }
             Letter::Command { body, done } => {
                 self.last_command += 1;
                 let id = CommandId(self.last_command);
@@ -262,7 +282,15 @@ impl Hub {
                         self.touched.push(link);
                     }
                 }
-                Effect::Invoke { call, method, data, upto } => self.invoke(call, method, data, upto),
+                Effect::Invoke { call, caller, method, data, upto } => {
+                    let answer = self.services.call(caller, method, data, upto);
+                    self.invoke(call, answer);
+                }
+                Effect::Cancel { call } => {
+                    if let Some(task) = self.invoked.remove(&call) {
+                        task.abort();
+                    }
+                }
                 Effect::CommandDone { id, outcome } => {
                     if let Some(done) = self.commands.remove(&id) {
                         // Whoever asked may have given up waiting; the record is in the log all the same.
@@ -293,14 +321,14 @@ impl Hub {
         }
     }
 
-    fn invoke(&self, call: CallId, method: Arc<str>, data: Bytes, upto: Seq) {
-        let answer = self.services.call(method, data, upto);
+    fn invoke(&mut self, call: CallId, answer: impl Future<Output = (Status, Bytes)> + Send + 'static) {
         let Some(answers) = self.answers.upgrade() else { return };
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let (status, data) = answer.await;
             // Fails only when the hub is gone, and the caller with it.
             answers.send(Letter::Answered { call, status, data }).await.ok();
         });
+        self.invoked.insert(call, task.abort_handle());
     }
 }
 

@@ -4,6 +4,7 @@ use super::event::{CallId, LinkId, Token};
 use super::session::SessionKey;
 use crate::config::Policy;
 use ahash::AHashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A method and its providers in the order in which they exposed it.
@@ -108,6 +109,8 @@ impl Services {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     pending: AHashMap<CallId, Call>,
+    /// Those that a service of the gateway answers, by caller: they end with it.
+    own: BTreeSet<(LinkId, CallId)>,
     last: u64,
 }
 
@@ -115,6 +118,9 @@ impl Calls {
     pub(super) fn start(&mut self, call: Call) -> CallId {
         self.last += 1;
         let id = CallId(self.last);
+        if call.callee == Callee::Builtin {
+            self.own.insert((call.caller, id));
+        }
         self.pending.insert(id, call);
         id
     }
@@ -124,7 +130,20 @@ impl Calls {
         if self.pending.get(&id)?.callee != callee {
             return None;
         }
-        self.pending.remove(&id)
+        let call = self.pending.remove(&id)?;
+        self.own.remove(&(call.caller, id));
+        Some(call)
+    }
+
+    /// Ends the calls of a link that services of the gateway are working on.
+    pub(super) fn abandon(&mut self, caller: LinkId) -> Vec<CallId> {
+        let calls: Vec<CallId> =
+            self.own.range((caller, CallId(0))..=(caller, CallId(u64::MAX))).map(|(_, call)| *call).collect();
+        for call in &calls {
+            self.own.remove(&(caller, *call));
+            self.pending.remove(call);
+        }
+        calls
     }
 
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {

@@ -21,6 +21,7 @@ struct World {
     sent: Vec<(LinkId, Outbound)>,
     appended: Vec<Seq>,
     invoked: Vec<(CallId, String, Seq)>,
+    cancelled: Vec<CallId>,
     log: LogState,
 }
 
@@ -39,6 +40,7 @@ impl World {
             sent: Vec::new(),
             appended: Vec::new(),
             invoked: Vec::new(),
+            cancelled: Vec::new(),
             log,
         }
     }
@@ -51,6 +53,7 @@ impl World {
                 Effect::Send { link, out } => self.sent.push((link, out)),
                 Effect::Append { seq, .. } => self.appended.push(seq),
                 Effect::Invoke { call, method, upto, .. } => self.invoked.push((call, method.to_string(), upto)),
+                Effect::Cancel { call } => self.cancelled.push(call),
                 Effect::Drop { .. } | Effect::CommandDone { .. } => {}
             }
         }

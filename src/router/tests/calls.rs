@@ -151,6 +151,22 @@ fn the_gateways_own_methods_cannot_be_taken() {
 }
 
 #[test]
+fn a_caller_that_goes_takes_its_questions_to_the_gateway_along() {
+    let mut w = World::new();
+    let (leaver, stayer) = (w.component("leaver"), w.component("stayer"));
+    for caller in [leaver, stayer, leaver] {
+        w.call(caller, "query_telemetry", None);
+    }
+    let calls: Vec<CallId> = w.invoked.iter().map(|(call, ..)| *call).collect();
+    w.event(Event::Answered { call: calls[2], status: Status::OK, data: DATA });
+    w.say(leaver, Inbound::Closed { reason: Closed::Lost });
+    assert_eq!(w.cancelled, [calls[0]], "what is answered, or others asked, goes on");
+    w.event(Event::Answered { call: calls[0], status: Status::OK, data: DATA });
+    w.event(Event::Answered { call: calls[1], status: Status::OK, data: DATA });
+    assert_eq!((w.responses(stayer).len(), w.router.report().calls_pending), (1, 0));
+}
+
+#[test]
 fn a_query_sees_everything_that_came_before_it() {
     let mut w = World::new();
     let (sensor, caller) = (w.client("sensor"), w.component("caller"));
