@@ -15,6 +15,7 @@
 
 mod arguments;
 mod check;
+pub(in crate::history) mod eval;
 mod expr;
 mod functions;
 mod literal;

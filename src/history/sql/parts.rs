@@ -33,7 +33,7 @@ pub(super) struct Tail {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Order {
-    expr: Expr,
+    pub(super) expr: Expr,
     direction: Direction,
     nulls: Nulls,
 }
@@ -50,6 +50,17 @@ enum Nulls {
     Unsaid,
     First,
     Last,
+}
+
+impl Order {
+    pub(super) fn is_descending(&self) -> bool {
+        self.direction == Direction::Descending
+    }
+
+    /// Nulls come last where nobody says so.
+    pub(super) fn has_nulls_first(&self) -> bool {
+        self.nulls == Nulls::First
+    }
 }
 
 /// The schema's columns. Never `*`: tables of the lake have columns that are nobody's business.

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 #[cfg(feature = "duckdb")]
 mod engine;
+#[cfg(feature = "duckdb")]
+mod eval;
 mod hostile;
 
 /// A table with a column of most kinds, and names that are words of SQL.

@@ -4,7 +4,7 @@ use super::*;
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params_from_iter};
 
-fn value(cell: &Cell) -> Value {
+pub(super) fn value(cell: &Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,
         Cell::Boolean(value) => Value::Boolean(*value),
@@ -17,7 +17,7 @@ fn value(cell: &Cell) -> Value {
     }
 }
 
-fn lake() -> Connection {
+pub(super) fn lake() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection
         .execute_batch(
