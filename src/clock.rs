@@ -30,6 +30,14 @@ pub struct Wall(pub u64);
 /// Earlier times mean that the board's clock was not set yet, and say nothing about age: 2024-01-01.
 pub const CLOCK_IS_SET: Wall = Wall(1_704_067_200_000_000_000);
 
+impl Wall {
+    /// Whether somebody has set the clock: nothing of ours ran before 2024.
+    #[must_use]
+    pub fn is_set(self) -> bool {
+        self >= CLOCK_IS_SET
+    }
+}
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     fn mono(&self) -> Mono;

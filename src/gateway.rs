@@ -17,7 +17,7 @@ use crate::disk::SystemDisk;
 use crate::door::Way;
 use crate::history::{self, History};
 use crate::message::Seq;
-use crate::router::{self, Hub, HubHandle};
+use crate::router::{self, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
 use crate::systemd::{Notifier, Watchdog};
 use crate::tls::{self, TlsError};
 use crate::wal::{self, Health, LogHandle, WalError};
@@ -43,6 +43,8 @@ pub enum GatewayError {
     InUse { path: PathBuf },
     #[error("the log cannot be opened: {0}")]
     Log(#[from] WalError),
+    #[error("sessions and retained messages cannot be restored: {0}")]
+    State(#[from] KeepError),
     #[error("the {door} door cannot listen on `{addr}`: {error}")]
     Listen { door: &'static str, addr: String, error: io::Error },
     #[error(transparent)]
@@ -117,10 +119,18 @@ impl Gateway {
             name: config.gateway.name.clone(),
             policy: config.rembus.policy,
             request_timeout: config.rembus.request_timeout,
+            queue: QueueLimits { items: config.mqtt.queue_messages, bytes: config.mqtt.queue_size },
+            queues_bytes: config.mqtt.queues_size,
+            retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
+            system_interval: config.mqtt.sys_interval.unwrap_or_default(),
             builtins: services.methods(),
             ..router::Options::default()
         };
-        let (router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
+        let (mut router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
+        let folder = StateFolder::open(SystemDisk::shared(), config.gateway.data.join("state"));
+        let restored = folder.map_err(KeepError::from).and_then(|folder| router.restore(folder))?;
+        let Restored { sessions, retained, queued, records, unreadable } = restored;
+        log::info!(sessions, retained, queued, records, unreadable; "sessions and retained messages restored");
         services.connect(hub.clone());
         tokio::spawn(router.run());
 
@@ -262,6 +272,8 @@ impl Gateway {
         if let Some(history) = &self.history {
             history.close().await;
         }
+        // So that the next start has less to read.
+        self.hub.save_state().await;
         self.stop_watchers.send_replace(true);
         while self.watchers.join_next().await.is_some() {}
         self.log.close().await;

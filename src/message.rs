@@ -5,9 +5,10 @@ mod record;
 use crate::clock::Wall;
 use crate::mapping;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 
-pub use record::{RecordError, decode, encode, kind};
+pub use record::{RecordError, concerns_state, decode, decode_routed, encode, kind};
 
 /// Position in the durable log; the first message is 1. Also the order in which the router saw messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -27,13 +28,28 @@ impl std::fmt::Display for Seq {
 }
 
 /// How often a message may arrive; the numbers are those of MQTT, and Rembus has the same three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
 pub enum Qos {
     #[default]
     AtMostOnce = 0,
     AtLeastOnce = 1,
     ExactlyOnce = 2,
+}
+
+impl From<Qos> for u8 {
+    fn from(qos: Qos) -> Self {
+        qos.level()
+    }
+}
+
+impl TryFrom<u8> for Qos {
+    type Error = &'static str;
+
+    fn try_from(level: u8) -> Result<Self, Self::Error> {
+        Self::from_level(level).ok_or("a QoS is 0, 1 or 2")
+    }
 }
 
 impl Qos {
@@ -54,7 +70,7 @@ impl Qos {
 }
 
 /// The dialect a peer speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Dialect {
     Mqtt = 1,
@@ -110,7 +126,7 @@ pub struct Properties {
 }
 
 /// One publication. Shared between queues by `Arc`; never changed after the router has seen it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Message {
     pub topic: String,
     pub payload: Payload,
@@ -129,7 +145,7 @@ pub struct Message {
     converted: OnceLock<Converted>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Converted {
     Rembus(Bytes),
     Mqtt(mapping::MqttBody),

@@ -251,7 +251,7 @@ enum Step<'a> {
 fn steps(filter: &Filter) -> Option<Vec<Step<'_>>> {
     let mut steps = Vec::new();
     match filter {
-        Filter::Mqtt(filter) => {
+        Filter::Mqtt(filter) | Filter::Shared { filter, .. } => {
             for level in unshared(filter).split('/') {
                 steps.push(match level {
                     "+" => Step::One,

@@ -136,8 +136,7 @@ impl Rights for LinkRights {
             compiled.open || decide(compiled.rules(Action::Subscribe), |effect, levels| levels.covers(effect, filter));
         drop(compiled);
         if !allowed {
-            let (Filter::Mqtt(text) | Filter::Rembus(text)) = filter;
-            self.denied(Action::Subscribe, text);
+            self.denied(Action::Subscribe, filter.pattern());
         }
         allowed
     }

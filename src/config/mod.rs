@@ -75,6 +75,17 @@ pub struct Mqtt {
     /// Largest packet accepted, fixed header included.
     pub max_packet: usize,
     pub max_connections: usize,
+    /// `None`: for ever.
+    pub session_expiry_max: Option<Duration>,
+    /// `None`: as the client wants.
+    pub keep_alive_max: Option<Duration>,
+    pub queue_messages: usize,
+    pub queue_size: usize,
+    pub queues_size: usize,
+    pub retained_messages: usize,
+    pub retained_size: usize,
+    /// `None`: no `$SYS`.
+    pub sys_interval: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

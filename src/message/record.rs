@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! u8 version = 1 │ u8 dialect │ u8 flags │ u64 received (ns since 1970) │ [u32 slot] │
-//! u16 len + publisher │ u32 len + topic │ u32 len + payload │ [properties]
-//! flags: bits 0-1 QoS, bit 2 retain, bit 3 slot present, bit 4 payload is Rembus CBOR, bit 5 properties present
+//! u16 len + publisher │ u32 len + topic │ u32 len + payload │ [u32 len + route] │ [properties]
+//! flags: bits 0-1 QoS, bit 2 retain, bit 3 slot present, bit 4 payload is Rembus CBOR, bit 5 properties present,
+//!        bit 6 route present (the router's own: which sessions get the message)
 //! properties: (u8 tag │ u32 len │ len bytes) up to the end, tags unknown to a reader are skipped
 //!     1 payload is text (empty)   2 content type   3 response topic   4 correlation data
 //!     5 user property: u32 len + name, then the value   6 expiry: u32 seconds
@@ -22,6 +23,10 @@ pub mod kind {
     pub const MESSAGE: u8 = 1;
     /// A change to a table asked for by RPC (`delete_T`, `upsert_T`); the body is history's own.
     pub const TABLE_COMMAND: u8 = 2;
+    /// Changes of the router's sessions (`src/router/state`).
+    pub const STATE: u8 = 3;
+    /// A message that was logged before, routed to further sessions; the body is that of a message.
+    pub const COPY: u8 = 4;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +46,7 @@ const RETAIN: u8 = 1 << 2;
 const SLOT: u8 = 1 << 3;
 const REMBUS_PAYLOAD: u8 = 1 << 4;
 const PROPERTIES: u8 = 1 << 5;
+const ROUTE: u8 = 1 << 6;
 
 mod tag {
     pub(super) const PAYLOAD_IS_TEXT: u8 = 1;
@@ -51,8 +57,8 @@ mod tag {
     pub(super) const EXPIRY: u8 = 6;
 }
 
-/// Appends the record body of `message` to `out`.
-pub fn encode(message: &Message, out: &mut Vec<u8>) {
+/// Appends the record body of `message` to `out`, with the router's note of where it goes; that is empty mostly.
+pub fn encode(message: &Message, route: &[u8], out: &mut Vec<u8>) {
     let (payload, payload_flag) = match &message.payload {
         Payload::Mqtt(bytes) => (bytes, 0),
         Payload::Rembus(bytes) => (bytes, REMBUS_PAYLOAD),
@@ -62,6 +68,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         | flag(message.retain, RETAIN)
         | flag(message.slot.is_some(), SLOT)
         | payload_flag
+        | flag(!route.is_empty(), ROUTE)
         | flag(message.properties.is_some(), PROPERTIES);
     // Client ids are at most 65535 bytes on MQTT; a longer Rembus name is cut, at a character, rather than refused.
     let publisher = &message.publisher.as_bytes()[..message.publisher.floor_char_boundary(usize::from(u16::MAX))];
@@ -76,6 +83,9 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     out.extend_from_slice(publisher);
     put(out, message.topic.as_bytes());
     put(out, payload);
+    if !route.is_empty() {
+        put(out, route);
+    }
     if let Some(properties) = &message.properties {
         encode_properties(properties, out);
     }
@@ -114,8 +124,19 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Whether a record body says something of retained messages or sessions; cheaper than decoding it.
+#[must_use]
+pub fn concerns_state(body: &[u8]) -> bool {
+    body.get(2).is_some_and(|flags| flags & (RETAIN | ROUTE) != 0)
+}
+
 /// Reads a record body. The payload is a slice of `body`, not a copy.
 pub fn decode(body: &Bytes) -> Result<Message, RecordError> {
+    decode_routed(body).map(|(message, _)| message)
+}
+
+/// Reads a record body and the router's note, which is empty mostly.
+pub fn decode_routed(body: &Bytes) -> Result<(Message, Bytes), RecordError> {
     let mut rest = body.clone();
     match byte(&mut rest, "version")? {
         VERSION => {}
@@ -137,13 +158,15 @@ pub fn decode(body: &Bytes) -> Result<Message, RecordError> {
     let payload = get(&mut rest, "payload")?;
     let payload = if flags & REMBUS_PAYLOAD == 0 { Payload::Mqtt(payload) } else { Payload::Rembus(payload) };
 
+    let route = if flags & ROUTE == 0 { Bytes::new() } else { get(&mut rest, "route")? };
+
     let mut message = Message::new(topic, payload, qos, received, dialect, publisher);
     message.slot = slot;
     message.retain = flags & RETAIN != 0;
     if flags & PROPERTIES != 0 {
         message.properties = Some(Box::new(decode_properties(rest)?));
     }
-    Ok(message)
+    Ok((message, route))
 }
 
 fn decode_properties(mut rest: Bytes) -> Result<Properties, RecordError> {
@@ -227,7 +250,7 @@ mod tests {
 
     fn encoded(message: &Message) -> Bytes {
         let mut out = Vec::new();
-        encode(message, &mut out);
+        encode(message, &[], &mut out);
         out.into()
     }
 

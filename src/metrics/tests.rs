@@ -51,6 +51,13 @@ fn snapshot() -> Snapshot {
             calls: 77,
             calls_pending: 1,
             acks_waiting: 6,
+            not_retained: 1,
+            retained: 7,
+            retained_bytes: 700,
+            queued_bytes: 400,
+            sessions_offline: 3,
+            sessions_expired: 2,
+            shared_groups: 1,
         }),
         doors: doors(),
         log: Log {

@@ -200,12 +200,11 @@ impl<S: Stream, H: Hub> Connection<S, H> {
         if self.waiting.is_empty() && self.encoded == 0 {
             return Ok(());
         }
-        let now = self.clock.wall();
         while self.outbox.has_room() {
             let Some(outbound) = self.waiting.pop_front() else {
                 break;
             };
-            self.dialogue.write(outbound, now, &mut self.outbox, &mut self.batch)?;
+            self.dialogue.write(outbound, &mut self.outbox, &mut self.batch)?;
         }
         self.encoded += self.dialogue.take_delivered();
         // Deliveries that could not be sent leave nothing to write.

@@ -10,17 +10,20 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::websocket;
 use crate::access::Identity;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Wall};
 use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
+use crate::message::{Message, Payload};
 use crate::net::Stream;
-use crate::router::{Attach, CloseReason, Inbound, LinkInfo, OnConflict, Outbound};
+use crate::router::{Attach, CloseReason, Expiry, Inbound, LinkInfo, OnConflict, Outbound, Will};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// What all connections of the door share.
 #[derive(Debug)]
@@ -141,7 +144,7 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     seat: &mut Option<Present<'a>>,
 ) -> Result<Admitted<H>, Refused> {
     let settings = &door.settings;
-    let connect = read_first(stream, inbox, settings).await?;
+    let mut connect = read_first(stream, inbox, settings).await?;
     name.clone_from(&connect.client_id);
     admit(&connect, peer, settings)?;
     let version = connect.version;
@@ -150,21 +153,32 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     if seat.is_none() {
         return Err(refuse(ReasonCode::SERVER_BUSY, "`mqtt.max_connections` is reached"));
     }
-    if let Some(will) = &connect.will {
-        let (topic, qos, bytes) = (will.topic.as_str(), will.qos, will.payload.len());
-        log::debug!(client_id = name.as_str(), topic, qos, retain = will.retain, bytes, delay_s = will.delay_s; "will not kept yet");
-    }
+    // 3.1.1 knows only "with the connection" and "for ever".
+    let asked = match (version.is_5(), connect.clean) {
+        (true, _) => connect.session_expiry,
+        (false, true) => 0,
+        (false, false) => u32::MAX,
+    };
+    let expiry = settings.expiry(asked);
+    let granted = match expiry {
+        Expiry::After(seconds) if seconds < asked => Some(seconds),
+        Expiry::WithLink | Expiry::Never | Expiry::After(_) => None,
+    };
     let stopping = |_| refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops");
     let (mut sender, mut receiver) = door
         .hub
         .open(LinkInfo { dialect: Dialect::Mqtt, peer: peer.addr, identity: Identity::default() })
         .await
         .map_err(stopping)?;
+    // Random, so that it cannot meet the session of one who was given an id earlier [MQTT-3.1.3-6].
+    let client_id = if connect.client_id.is_empty() { format!("auto-{}", Uuid::new_v4()) } else { connect.client_id.clone() };
     let attach = Attach {
-        name: connect.client_id.clone(),
+        name: client_id.clone(),
         on_conflict: OnConflict::TakeOver,
         clean: connect.clean,
         receive_max: connect.receive_max,
+        expiry,
+        will: connect.will.take().map(|will| will_of(will, &client_id)),
         resend_after: None,
         identity: Identity::default(),
     };
@@ -183,19 +197,33 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     };
     name.clear();
     name.push_str(&assigned);
+    // A 3.1.1 client cannot be told.
+    let keep_alive = settings.keep_alive_max.filter(|max| version.is_5() && !(1..=*max).contains(&connect.keep_alive));
+    connect.keep_alive = keep_alive.unwrap_or(connect.keep_alive);
     let mut outbox = Outbox::default();
     let accepted = Connack {
         session_present,
-        // Sessions end with their connection until the next issue; a client that asked for more is told so.
-        session_expiry: (connect.session_expiry > 0).then_some(0),
+        // [MQTT-3.1.2-23], section 3.2.2.3.2: told if it is less than asked for.
+        session_expiry: granted,
         receive_max: settings.receive_max,
         max_packet: u32::try_from(settings.max_packet).unwrap_or(u32::MAX),
         assigned_id: connect.client_id.is_empty().then_some(&*assigned),
         topic_alias_max: settings.topic_alias_max,
+        keep_alive,
     };
     codec::connack(outbox.gathered(), version, Ok(&accepted));
     let dialogue = Dialogue::new(&connect, assigned, settings.clone());
     Ok(Admitted { connect, dialogue, link: (sender, receiver), connack: outbox, waiting })
+}
+
+/// What the router publishes in the client's name if it vanishes.
+fn will_of(will: codec::Will, client_id: &str) -> Will {
+    let codec::Will { topic, qos, retain, payload, properties, delay_s } = will;
+    let payload = Payload::Mqtt(payload);
+    let mut message = Message::new(topic, payload, qos, Wall::default(), Dialect::Mqtt, client_id.into());
+    message.retain = retain;
+    message.properties = properties;
+    Will { message, delay: Duration::from_secs(delay_s.into()) }
 }
 
 /// Waits for the first packet, which must be CONNECT \[MQTT-3.1.0-1\].

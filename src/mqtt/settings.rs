@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::door::Stats;
+use crate::router::Expiry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub struct Settings {
     pub receive_max: u16,
     /// Topic aliases a 5.0 client may use.
     pub topic_alias_max: u16,
+    /// Sessions stay at most so many seconds without a connection; `None` is for ever.
+    pub session_expiry_max: Option<u32>,
+    /// 5.0 clients that want to be heard less often (in seconds), or never, are told this keep alive instead.
+    pub keep_alive_max: Option<u16>,
     /// Filters of one SUBSCRIBE that reach the router. Beyond: each is answered with 0x97 (3.1.1: failure).
     pub max_filters: usize,
     /// How long a peer may leave our bytes unread, on top of its keep alive.
@@ -47,6 +52,8 @@ impl Default for Settings {
             max_connect: 128 << 10,
             receive_max: 1024,
             topic_alias_max: 16,
+            session_expiry_max: None,
+            keep_alive_max: None,
             max_filters: 1024,
             write_stall: Duration::from_secs(30),
             farewell: Duration::from_secs(1),
@@ -56,12 +63,29 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// How long a session stays that asks for so many seconds; 0xFFFFFFFF is for ever (5.0 section 3.1.2.11.2).
+    pub(crate) fn expiry(&self, asked: u32) -> Expiry {
+        match (asked, self.session_expiry_max) {
+            (0, _) => Expiry::WithLink,
+            (u32::MAX, None) => Expiry::Never,
+            (seconds, max) => Expiry::After(seconds.min(max.unwrap_or(u32::MAX))),
+        }
+    }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
 impl From<&config::Mqtt> for Settings {
     fn from(config: &config::Mqtt) -> Self {
         Self {
             anonymous: config.anonymous,
             max_packet: config.max_packet,
             max_connections: config.max_connections,
+            session_expiry_max: config.session_expiry_max.map(seconds),
+            keep_alive_max: config.keep_alive_max.map(|max| u16::try_from(seconds(max)).unwrap_or(u16::MAX)),
             ..Self::default()
         }
     }

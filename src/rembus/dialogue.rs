@@ -12,8 +12,8 @@ use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::router::{
-    Attach, CallId, CloseReason, Delivery, DeliveryId, Filter, Inbound, LinkId, OnConflict, Outbound, Refusal, Stage, Status,
-    Subscription, Token,
+    Attach, CallId, CloseReason, Delivery, DeliveryId, Expiry, Filter, Inbound, LinkId, OnConflict, Outbound, Refusal, Stage,
+    Status, Subscription, Token,
 };
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -216,6 +216,8 @@ impl Dialogue {
             receive_max: self.settings.receive_max,
             resend_after: Some(self.settings.ack_timeout),
             identity: Identity::default(),
+            expiry: Expiry::Never,
+            will: None,
         })
     }
 

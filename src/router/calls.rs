@@ -98,10 +98,11 @@ impl Router {
     ) {
         let callee = Callee::Session(provider);
         let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method) });
-        let Some(session) = self.sessions.get_mut(provider) else { return };
-        match session.out.offer(Item::Request { call, method: Arc::clone(&method), data }) {
-            Ok(()) => {
-                session.serving.insert(call);
+        match self.offer(provider, Item::Request { call, method: Arc::clone(&method), data }) {
+            Ok(_) => {
+                if let Some(session) = self.sessions.get_mut(provider) {
+                    session.serving.insert(call);
+                }
                 self.timers.set(self.now.mono.plus(self.options.request_timeout), Timer::Call(call));
                 self.pump(provider, effects);
             }
@@ -152,6 +153,10 @@ impl Router {
     pub(super) fn tick(&mut self, effects: &mut Vec<Effect>) {
         while let Some(timer) = self.timers.pop_due(self.now.mono) {
             match timer {
+                Timer::Session(key, leaving) => self.session_expired(key, leaving, effects),
+                Timer::Will(key, leaving) => self.will_due(key, leaving, effects),
+                Timer::Retained => self.expire_retained(),
+                Timer::System => self.tell_system(effects),
                 Timer::Resend(key, id) => self.resend(key, id, effects),
                 Timer::Probe(link) => self.probe_failed(link, effects),
                 Timer::Call(call) => {

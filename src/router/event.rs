@@ -1,10 +1,11 @@
 //! What the doors tell the router, and what it tells them.
 
 use crate::access::Identity;
-use crate::clock::Mono;
+use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Qos, Seq};
 use crate::wal::LogState;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub enum Inbound {
     Unsendable { count: u32 },
     /// The peer has been heard since [`Outbound::Probe`].
     Alive,
+    /// How long the session stays after the link, from now on (MQTT 5 DISCONNECT). Not answered.
+    Expire { expiry: Expiry },
     /// The connection is over. Nothing follows.
     Closed { reason: Closed },
 }
@@ -81,12 +84,35 @@ pub struct Attach {
     pub on_conflict: OnConflict,
     /// MQTT clean session / clean start: forget what an earlier session left behind.
     pub clean: bool,
+    /// How long the session stays after the link. Rembus: for ever, while it has registrations.
+    pub expiry: Expiry,
+    /// What is to be published if the peer vanishes.
+    pub will: Option<Will>,
     /// How many unacknowledged QoS 1 and 2 deliveries the peer takes (MQTT 5 receive maximum).
     pub receive_max: u16,
     /// Resend an unacknowledged delivery after this time (Rembus). MQTT never resends on a living connection.
     pub resend_after: Option<Duration>,
     /// Whom the link acts for from now on.
     pub identity: Identity,
+}
+
+/// How long a session stays without a link (MQTT 5 section 3.1.2.11.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Expiry {
+    /// It ends with the link.
+    WithLink,
+    /// Seconds.
+    After(u32),
+    Never,
+}
+
+/// A publication that its author leaves to the gateway (MQTT section 3.1.2.5).
+#[derive(Debug, Clone)]
+pub struct Will {
+    /// `received` is set when it is published.
+    pub message: Message,
+    /// How long the peer may take to come back before it is published, at most as long as the session stays.
+    pub delay: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,15 +135,35 @@ pub enum Stage {
 }
 
 /// A filter in its own dialect; each keeps its exact rules.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Filter {
     /// MQTT topic filter with `+` and `#`, already checked for syntax by the door.
     Mqtt(String),
+    /// `$share/{group}/{filter}`: each message goes to one member of the group (MQTT 5 section 4.8.2).
+    Shared { group: String, filter: String },
     /// Rembus topic; a pattern if it contains `*`.
     Rembus(String),
 }
 
-#[derive(Debug, Clone)]
+impl Filter {
+    /// What a topic is compared with.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        match self {
+            Self::Mqtt(filter) | Self::Shared { filter, .. } | Self::Rembus(filter) => filter,
+        }
+    }
+}
+
+/// Which retained messages a new subscription brings (MQTT 5 section 3.8.3.1, retain handling).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetainHandling {
+    Send,
+    SendIfNew,
+    DoNotSend,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     pub filter: Filter,
     /// Highest QoS wanted. Rembus asks for [`Qos::ExactlyOnce`]: as published.
@@ -126,6 +172,7 @@ pub struct Subscription {
     pub no_local: bool,
     /// MQTT 5: keep the retain flag as published.
     pub retain_as_published: bool,
+    pub retain_handling: RetainHandling,
     /// MQTT 5 subscription identifier, sent along with each delivery.
     pub identifier: Option<u32>,
 }
@@ -195,6 +242,8 @@ pub struct Delivery {
     pub pattern: Option<Arc<str>>,
     /// MQTT 5 subscription identifiers of every filter that matched.
     pub identifiers: Vec<u32>,
+    /// Seconds left until the message is worthless \[MQTT-3.3.2-6\].
+    pub expiry_s: Option<u32>,
 }
 
 /// Why the router says no. Each dialect has its own code for it.
@@ -212,7 +261,7 @@ pub enum Refusal {
     LogFailed,
     /// A configured limit (subscriptions, sessions, in-flight) is reached.
     LimitReached,
-    /// Not allowed by the access policy (next issue).
+    /// Not allowed by the access policy.
     NotAuthorized,
 }
 
@@ -331,7 +380,12 @@ pub enum Effect {
 /// What goes into the log.
 #[derive(Debug)]
 pub enum Entry {
-    Message(Arc<Message>),
+    /// `route` says who will get it and where it came from, for sessions that outlive the process; empty if none does.
+    Message { message: Arc<Message>, route: Vec<u8> },
+    /// Changes of sessions, as the body of a [`kind::STATE`](crate::message::kind::STATE) record.
+    State(Vec<u8>),
+    /// A copy of a message that was logged before, for another session than at first.
+    Copy { message: Arc<Message>, route: Vec<u8> },
     /// The body of a [`kind::TABLE_COMMAND`](crate::message::kind::TABLE_COMMAND) record.
     Command(Vec<u8>),
 }
@@ -340,4 +394,6 @@ pub enum Entry {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Now {
     pub mono: Mono,
+    /// For what must be compared after a restart, and never to wait for.
+    pub wall: Wall,
 }

@@ -5,8 +5,9 @@
 //! It does wait for the log, by not taking more from the inbox; then the doors stop reading their sockets.
 
 use super::event::{CallId, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Refusal, Status};
+use super::keeper::{KeepError, Keeper, Restored};
 use super::link::{Gone, Link, LinkReceiver, LinkSender};
-use super::{Options, Report, Router};
+use super::{Options, Report, Router, StateFolder};
 use crate::clock::SharedClock;
 use crate::message::{self, Seq, kind};
 use crate::wal::{Batch, Health, LogHandle};
@@ -61,11 +62,27 @@ impl Services for NoServices {
 /// What lies in the router's inbox.
 #[derive(Debug)]
 pub(super) enum Letter {
-    Open { link: LinkId, info: LinkInfo, out: mpsc::Sender<Vec<Outbound>> },
-    Batch { link: LinkId, batch: Vec<Inbound> },
-    Answered { call: CallId, status: Status, data: Bytes },
-    Command { body: Vec<u8>, done: oneshot::Sender<Result<Seq, Refusal>> },
+    Open {
+        link: LinkId,
+        info: LinkInfo,
+        out: mpsc::Sender<Vec<Outbound>>,
+    },
+    Batch {
+        link: LinkId,
+        batch: Vec<Inbound>,
+    },
+    Answered {
+        call: CallId,
+        status: Status,
+        data: Bytes,
+    },
+    Command {
+        body: Vec<u8>,
+        done: oneshot::Sender<Result<Seq, Refusal>>,
+    },
     Report(oneshot::Sender<Report>),
+    /// Dropped when the state is saved, or could not be.
+    Save(oneshot::Sender<()>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +120,14 @@ impl HubHandle {
         wait.await.unwrap_or(Err(Refusal::LogFailed))
     }
 
+    /// Saves the state now, so that the next start need not read the log. Returns when that is done or has failed.
+    pub async fn save_state(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.inbox.send(Letter::Save(done)).await.is_ok() {
+            wait.await.ok();
+        }
+    }
+
     /// A consistent copy of counters and gauges, for `/metrics` and `status`.
     pub async fn report(&self) -> Result<Report, HubStopped> {
         let (tx, wait) = oneshot::channel();
@@ -128,6 +153,8 @@ pub struct Hub {
     last_command: u64,
     /// Services at work.
     invoked: AHashMap<CallId, AbortHandle>,
+    /// Keeps the router's state over a restart, if it is to be kept.
+    keeper: Option<Keeper>,
 }
 
 /// The way to one door.
@@ -164,16 +191,29 @@ impl Hub {
             commands: AHashMap::new(),
             last_command: 0,
             invoked: AHashMap::new(),
+            keeper: None,
         };
         (hub, HubHandle { inbox: tx, gone, last_link: Arc::default() })
     }
 
+    /// Finds the state of an earlier life again, in `folder` and in the log, and keeps it there from now on. To be called once,
+    /// before [`run`](Self::run).
+    pub fn restore(&mut self, folder: StateFolder) -> Result<Restored, KeepError> {
+        let now = self.now();
+        let (keeper, restored) = Keeper::restore(&mut self.router, folder, &self.log, now)?;
+        self.keeper = Some(keeper);
+        Ok(restored)
+    }
+
     /// Works until every [`HubHandle`] and every link is gone, or the log has ended.
     pub async fn run(mut self) {
+        self.router.start_system();
         let mut state = self.log.state();
         let mut letters = Vec::with_capacity(TURN);
         let mut effects = Vec::new();
         let mut behind = false;
+        // What expired while the gateway was down ends before anybody meets it.
+        self.handle(Event::Tick, &mut effects);
         // Letters opened so far, and links that are lost once so many are.
         let mut opened = 0;
         let mut leaving = VecDeque::<(u64, Vec<LinkId>)>::new();
@@ -218,14 +258,24 @@ impl Hub {
                     self.handle(Event::Link { link, inbound: Inbound::LOST }, &mut effects);
                 }
             }
+            self.router.settle(&mut effects);
             if self.act(&mut effects).await.is_err() {
                 break;
+            }
+            if let Some(keeper) = &mut self.keeper
+                && keeper.is_due()
+            {
+                keeper.save(&self.router, None);
             }
         }
     }
 
+    fn now(&self) -> Now {
+        Now { mono: self.clock.mono(), wall: self.clock.wall() }
+    }
+
     fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
-        self.router.handle(Now { mono: self.clock.mono() }, event, effects);
+        self.router.handle(self.now(), event, effects);
     }
 
     fn open_letter(&mut self, letter: Letter, effects: &mut Vec<Effect>) {
@@ -235,7 +285,7 @@ impl Hub {
                 self.handle(Event::Opened { link, info }, effects);
             }
             Letter::Batch { link, batch } => {
-                let now = Now { mono: self.clock.mono() };
+                let now = self.now();
                 for inbound in batch {
                     self.router.handle(now, Event::Link { link, inbound }, effects);
                 }
@@ -251,6 +301,10 @@ impl Hub {
                 self.handle(Event::Command { id, body }, effects);
             }
             // The asker may have given up.
+            Letter::Save(done) => match &mut self.keeper {
+                Some(keeper) => keeper.save(&self.router, Some(done)),
+                None => drop(done),
+            },
             Letter::Report(to) => {
                 to.send(self.router.report()).ok();
             }
@@ -262,12 +316,18 @@ impl Hub {
         let mut batch = Batch::default();
         for effect in effects.drain(..) {
             match effect {
-                Effect::Append { seq, entry: Entry::Message(message), ack_waits } => {
-                    batch.push(seq, kind::MESSAGE, ack_waits, |out| message::encode(&message, out));
-                }
-                Effect::Append { seq, entry: Entry::Command(body), ack_waits } => {
-                    batch.push(seq, kind::TABLE_COMMAND, ack_waits, |out| out.extend_from_slice(&body));
-                }
+                Effect::Append { seq, entry, ack_waits } => match entry {
+                    Entry::Message { message, route } => {
+                        batch.push(seq, kind::MESSAGE, ack_waits, |out| message::encode(&message, &route, out));
+                    }
+                    Entry::Copy { message, route } => {
+                        batch.push(seq, kind::COPY, ack_waits, |out| message::encode(&message, &route, out));
+                    }
+                    Entry::State(body) => batch.push(seq, kind::STATE, ack_waits, |out| out.extend_from_slice(&body)),
+                    Entry::Command(body) => {
+                        batch.push(seq, kind::TABLE_COMMAND, ack_waits, |out| out.extend_from_slice(&body));
+                    }
+                },
                 Effect::Send { link, out } => {
                     if let Some(outlet) = self.links.get_mut(&link) {
                         if outlet.pending.is_empty() {
@@ -300,6 +360,9 @@ impl Hub {
             }
         }
         if !batch.is_empty() {
+            if let Some(keeper) = &mut self.keeper {
+                keeper.appended(batch.len());
+            }
             self.log.append(batch).await.map_err(|_| HubStopped)?;
         }
         for link in std::mem::take(&mut self.touched) {

@@ -17,20 +17,28 @@
 //! | `gate.rs` | acknowledgements wait for the disk |
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
+mod backfill;
 mod calls;
 mod claims;
 mod core;
 mod event;
 mod gate;
+mod groups;
 mod hub;
+mod keeper;
 mod link;
+mod links;
 mod outgoing;
 mod pattern;
 mod publish;
 mod registrations;
 mod report;
+mod retained;
 mod services;
 mod session;
+mod sharing;
+mod state;
+mod system;
 mod timers;
 mod tree;
 
@@ -43,6 +51,9 @@ mod tests;
 pub use self::core::{Options, Router};
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
+pub use keeper::{KeepError, Restored};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use outgoing::QueueLimits;
 pub use report::Report;
+pub use retained::RetainedLimits;
+pub use state::{RestoreError, Restorer, Saved, Snapshot, StateFolder};

@@ -2,17 +2,25 @@
 //!
 //! ```text
 //!  offer ─▶ queue ─▶ next ─▶ unwritten (until the door says it is in the socket) ─▶ in flight (QoS 1, 2: until acknowledged)
+//!             ▲                                                                          │
+//!             └──────────────────── suspend: the link is gone, the session stays ────────┘
 //! ```
 //!
 //! Order is kept over everything that passes: a message waits behind the ones before it, whatever their QoS. At the bound the
 //! newcomer is refused; the caller counts it. Nothing here knows the other sessions, so a slow one costs only itself.
 
 use super::event::{CallId, Delivery, DeliveryId, Stage};
-use crate::message::Qos;
-use ahash::AHashMap;
+use super::groups::GroupKey;
+use crate::clock::Mono;
+use crate::message::{Qos, Seq};
+use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+mod kept;
+
+pub(super) use kept::Waiting;
 
 /// Deliveries and requests that may be on their way to a socket at once.
 const UNWRITTEN_MAX: usize = 2_048;
@@ -23,6 +31,7 @@ const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
     pub items: usize,
+    /// Also for what is sent and not acknowledged.
     pub bytes: usize,
 }
 
@@ -32,20 +41,63 @@ impl Default for QueueLimits {
     }
 }
 
+/// A delivery, and what the router must know of it.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    pub(super) delivery: Delivery,
+    /// Worthless after this.
+    pub(super) deadline: Option<Mono>,
+    /// The record that queued it.
+    pub(super) seq: Seq,
+    /// Stays until everything up to here is durable.
+    pub(super) after: Seq,
+    /// The group in whose name the session gets it; another member may get it instead.
+    pub(super) share: Option<GroupKey>,
+}
+
 /// Something to send that takes room.
 #[derive(Debug)]
 pub(super) enum Item {
-    Delivery(Delivery),
-    Request { call: CallId, method: Arc<str>, data: Bytes },
+    Delivery(Parcel),
+    /// The peer has the QoS 2 message and must be told again to forget its id.
+    Release(DeliveryId),
+    Request {
+        call: CallId,
+        method: Arc<str>,
+        data: Bytes,
+    },
 }
 
 impl Item {
     fn weight(&self) -> usize {
         match self {
-            Self::Delivery(delivery) => delivery.message.weight(),
+            Self::Delivery(parcel) => parcel.delivery.message.weight(),
+            Self::Release(_) => size_of::<Self>(),
             Self::Request { data, .. } => data.len() + size_of::<Self>(),
         }
     }
+
+    /// The id of something the peer will have to answer.
+    fn id(&self) -> Option<DeliveryId> {
+        match self {
+            Self::Delivery(parcel) => parcel.delivery.id,
+            Self::Release(id) => Some(*id),
+            Self::Request { .. } => None,
+        }
+    }
+
+    fn is_delivery(&self) -> bool {
+        !matches!(self, Self::Request { .. })
+    }
+}
+
+/// What the queue has at its front.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// To be sent now; it counts as under way.
+    Send(Item),
+    /// Its time is over; it is gone from the queue.
+    Expired(Parcel),
 }
 
 /// What became of an item that a door has written.
@@ -59,10 +111,11 @@ enum Unwritten {
 
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub(super) delivery: Delivery,
-    /// The peer has a QoS 2 message and was told to forget its id; only the last step is missing.
-    pub(super) released: bool,
+    /// `None`: the peer has the QoS 2 message and was told to forget its id; only the last step is missing.
+    pub(super) parcel: Option<Parcel>,
     pub(super) resends: u32,
+    /// Position among all that was sent.
+    order: u64,
 }
 
 #[derive(Debug)]
@@ -75,9 +128,14 @@ pub(super) struct Outgoing {
     /// QoS 0 deliveries among the unwritten that the door cannot say to its peer.
     unsendable: u64,
     in_flight: AHashMap<DeliveryId, InFlight>,
+    in_flight_bytes: usize,
     in_flight_max: usize,
+    sent: u64,
     last_id: u32,
     id_max: u32,
+    /// Ids of everything that is queued or in flight, if ids are given when a delivery is queued: they are then in the log
+    /// before the peer sees them, and mean the same after a restart.
+    taken: Option<AHashSet<DeliveryId>>,
 }
 
 /// What became of QoS 0 deliveries.
@@ -92,10 +150,12 @@ pub(super) struct Written {
 pub(super) struct Leftover {
     pub(super) queued: u64,
     pub(super) in_flight: u64,
+    /// Were on their way and wait again.
+    pub(super) back: u64,
 }
 
 impl Outgoing {
-    pub(super) fn new(limits: QueueLimits, in_flight_max: usize, id_max: u32) -> Self {
+    pub(super) fn new(limits: QueueLimits, in_flight_max: usize, id_max: u32, kept: bool) -> Self {
         Self {
             limits,
             queue: VecDeque::new(),
@@ -104,14 +164,26 @@ impl Outgoing {
             unwritten_bytes: 0,
             unsendable: 0,
             in_flight: AHashMap::new(),
+            in_flight_bytes: 0,
             in_flight_max,
+            sent: 0,
             last_id: 0,
             id_max,
+            taken: kept.then(AHashSet::new),
         }
     }
 
+    /// Bytes that wait.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    pub(super) fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Puts an item at the end of the queue, or hands it back when the queue is full.
-    pub(super) fn offer(&mut self, item: Item) -> Result<(), Item> {
+    pub(super) fn offer(&mut self, mut item: Item) -> Result<Option<DeliveryId>, Item> {
         let weight = item.weight();
         let full = self.queue.len() >= self.limits.items
             // A single message above the bound may still pass when nothing waits.
@@ -119,46 +191,115 @@ impl Outgoing {
         if full {
             return Err(item);
         }
+        if let Item::Delivery(parcel) = &mut item
+            && parcel.delivery.qos != Qos::AtMostOnce
+            && let Some(taken) = &mut self.taken
+        {
+            // Half of the numbers free, so that looking for one is quick and none is used again soon.
+            if taken.len() >= self.id_max as usize / 2 {
+                return Err(item);
+            }
+            let id = free_id(&mut self.last_id, self.id_max, |id| taken.contains(&id));
+            taken.insert(id);
+            parcel.delivery.id = Some(id);
+        }
+        let id = item.id();
         self.queue_bytes += weight;
         self.queue.push_back(item);
-        Ok(())
+        Ok(id)
     }
 
-    /// The next item that may be sent now, marked as under way. A delivery with QoS 1 or 2 has got its id.
-    pub(super) fn next(&mut self) -> Option<Item> {
+    /// The next item that may be sent now, marked as under way, or one that has expired. A delivery with QoS 1 or 2 has got
+    /// its id.
+    pub(super) fn next(&mut self, now: Mono, durable: Seq) -> Option<Next> {
         if self.unwritten.len() >= UNWRITTEN_MAX {
             return None;
         }
-        let tracked = match self.queue.front()? {
-            Item::Delivery(delivery) => delivery.qos != Qos::AtMostOnce,
+        let front = self.queue.front()?;
+        let weight = front.weight();
+        let tracked = match front {
+            Item::Delivery(parcel) => {
+                if parcel.after > durable {
+                    return None;
+                }
+                // [MQTT-3.3.2-5]; what the peer may have seen already is brought to its end.
+                if !parcel.delivery.dup && parcel.deadline.is_some_and(|deadline| deadline < now) {
+                    return self.take_front(weight).and_then(|item| match item {
+                        Item::Delivery(parcel) => Some(Next::Expired(parcel)),
+                        Item::Release(_) | Item::Request { .. } => None,
+                    });
+                }
+                parcel.delivery.qos != Qos::AtMostOnce
+            }
+            Item::Release(_) => true,
             Item::Request { .. } => false,
         };
-        if tracked && self.in_flight.len() >= self.in_flight_max {
-            return None;
+        if tracked {
+            let full = self.in_flight.len() >= self.in_flight_max
+                || (self.in_flight_bytes + weight > self.limits.bytes && !self.in_flight.is_empty());
+            if full {
+                return None;
+            }
         }
-        let weight = self.queue.front()?.weight();
         if self.unwritten_bytes + weight > UNWRITTEN_BYTES_MAX && !self.unwritten.is_empty() {
             return None;
         }
-        let mut item = self.queue.pop_front()?;
+        let mut item = self.take_front(weight)?;
+        if let Item::Release(id) = item {
+            // A few bytes, like every other answer: the door does not report it.
+            self.fly(id, None);
+            return Some(Next::Send(item));
+        }
+        self.unwritten_bytes += weight;
+        let kind = match &mut item {
+            Item::Delivery(parcel) if tracked => {
+                if let Some(deadline) = parcel.deadline {
+                    parcel.delivery.expiry_s = Some(seconds_left(deadline, now));
+                }
+                let id = parcel.delivery.id.unwrap_or_else(|| {
+                    let in_flight = &self.in_flight;
+                    free_id(&mut self.last_id, self.id_max, |id| in_flight.contains_key(&id))
+                });
+                parcel.delivery.id = Some(id);
+                self.fly(id, Some(parcel.clone()));
+                Unwritten::Tracked(weight)
+            }
+            Item::Delivery(parcel) => {
+                if let Some(deadline) = parcel.deadline {
+                    parcel.delivery.expiry_s = Some(seconds_left(deadline, now));
+                }
+                Unwritten::AtMostOnce(weight)
+            }
+            Item::Request { .. } | Item::Release(_) => Unwritten::Tracked(weight),
+        };
+        self.unwritten.push_back(kind);
+        Some(Next::Send(item))
+    }
+
+    fn take_front(&mut self, weight: usize) -> Option<Item> {
+        let item = self.queue.pop_front();
         self.queue_bytes -= weight;
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             // A burst must not keep its memory.
             self.queue = VecDeque::new();
         }
-        self.unwritten_bytes += weight;
-        let kind = match &mut item {
-            Item::Delivery(delivery) if tracked => {
-                let id = self.free_id();
-                delivery.id = Some(id);
-                self.in_flight.insert(id, InFlight { delivery: delivery.clone(), released: false, resends: 0 });
-                Unwritten::Tracked(weight)
-            }
-            Item::Delivery(_) => Unwritten::AtMostOnce(weight),
-            Item::Request { .. } => Unwritten::Tracked(weight),
-        };
-        self.unwritten.push_back(kind);
-        Some(item)
+        if let (Some(Item::Delivery(parcel)), Some(taken)) = (&item, &mut self.taken)
+            && let Some(id) = parcel.delivery.id
+            && !self.in_flight.contains_key(&id)
+        {
+            // Put back by `fly` if it is sent.
+            taken.remove(&id);
+        }
+        item
+    }
+
+    fn fly(&mut self, id: DeliveryId, parcel: Option<Parcel>) {
+        self.in_flight_bytes += parcel.as_ref().map_or(0, |parcel| parcel.delivery.message.weight());
+        if let Some(taken) = &mut self.taken {
+            taken.insert(id);
+        }
+        self.sent += 1;
+        self.in_flight.insert(id, InFlight { parcel, resends: 0, order: self.sent });
     }
 
     /// The door lets go of `count` QoS 0 deliveries; it counts them among those written as well.
@@ -186,16 +327,12 @@ impl Outgoing {
     /// The peer answered a delivery. `None` if there is no such delivery (a late or foreign answer): nothing changed.
     pub(super) fn acknowledged(&mut self, id: DeliveryId, stage: Stage) -> Option<Stage> {
         let flight = self.in_flight.get_mut(&id)?;
-        match (stage, flight.delivery.qos) {
-            (Stage::Received, Qos::ExactlyOnce) => {
-                flight.released = true;
-            }
-            _ => {
-                self.in_flight.remove(&id);
-                if self.in_flight.is_empty() && self.in_flight.capacity() > 64 {
-                    self.in_flight = AHashMap::new();
-                }
-            }
+        let exactly_once = flight.parcel.as_ref().is_none_or(|parcel| parcel.delivery.qos == Qos::ExactlyOnce);
+        if stage == Stage::Received && exactly_once {
+            let weight = flight.parcel.take().map_or(0, |parcel| parcel.delivery.message.weight());
+            self.in_flight_bytes -= weight;
+        } else {
+            self.give_up(id);
         }
         Some(stage)
     }
@@ -205,7 +342,15 @@ impl Outgoing {
     }
 
     pub(super) fn give_up(&mut self, id: DeliveryId) -> bool {
-        self.in_flight.remove(&id).is_some()
+        let Some(flight) = self.in_flight.remove(&id) else { return false };
+        self.in_flight_bytes -= flight.parcel.map_or(0, |parcel| parcel.delivery.message.weight());
+        if let Some(taken) = &mut self.taken {
+            taken.remove(&id);
+        }
+        if self.in_flight.is_empty() && self.in_flight.capacity() > 64 {
+            self.in_flight = AHashMap::new();
+        }
+        true
     }
 
     /// A resent delivery takes its place among the unwritten again.
@@ -216,22 +361,32 @@ impl Outgoing {
 
     /// Empties everything because the link is gone and nobody will come back for it.
     pub(super) fn clear(&mut self) -> Leftover {
-        let deliveries = self.queue.iter().filter(|item| matches!(item, Item::Delivery(_))).count();
-        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(_))).count();
-        let left = Leftover { queued: deliveries as u64, in_flight: (unwritten + self.in_flight.len()) as u64 };
-        *self = Self { last_id: self.last_id, ..Self::new(self.limits, self.in_flight_max, self.id_max) };
+        let deliveries = self.queue.iter().filter(|item| item.is_delivery()).count();
+        let left = Leftover { queued: deliveries as u64, in_flight: self.unacknowledged(), back: 0 };
+        let kept = self.taken.is_some();
+        *self = Self { last_id: self.last_id, ..Self::new(self.limits, self.in_flight_max, self.id_max, kept) };
         left
     }
 
-    /// An id that is not in flight. Ids are not reused soon, so that a late answer misses.
-    fn free_id(&mut self) -> DeliveryId {
-        debug_assert!(self.in_flight.len() < self.id_max as usize, "the window is smaller than the id space");
-        loop {
-            self.last_id = if self.last_id >= self.id_max { 1 } else { self.last_id + 1 };
-            let id = DeliveryId(self.last_id);
-            if !self.in_flight.contains_key(&id) {
-                return id;
-            }
+    /// Under way: sent without an answer, or QoS 0 that the door has not written.
+    fn unacknowledged(&self) -> u64 {
+        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(_))).count();
+        (unwritten + self.in_flight.len()) as u64
+    }
+}
+
+/// An id that is not taken. Ids are not reused soon, so that a late answer misses.
+fn free_id(last: &mut u32, max: u32, is_taken: impl Fn(DeliveryId) -> bool) -> DeliveryId {
+    loop {
+        *last = if *last >= max { 1 } else { *last + 1 };
+        let id = DeliveryId(*last);
+        if !is_taken(id) {
+            return id;
         }
     }
+}
+
+/// Whole seconds, at least one: what is sent is not worthless yet.
+fn seconds_left(deadline: Mono, now: Mono) -> u32 {
+    u32::try_from(deadline.since(now).as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }

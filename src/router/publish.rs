@@ -2,12 +2,14 @@
 
 use super::core::{Held, Router};
 use super::event::{CloseReason, Delivery, DeliveryId, Effect, Entry, LinkId, Outbound, Refusal, Stage, Token};
-use super::outgoing::Item;
-use super::session::SessionKey;
+use super::outgoing::{Item, Next, Parcel};
+use super::session::{SessionId, SessionKey};
+use super::state::{Change, Copy, Route};
 use super::timers::Timer;
-use super::tree::Target;
+use super::tree::Dest;
 use crate::access::Action;
-use crate::message::{Dialect, Message, Qos};
+use crate::clock::Mono;
+use crate::message::{Dialect, Message, Qos, Seq};
 use crate::wal::Health;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,8 @@ impl Router {
         effects: &mut Vec<Effect>,
     ) {
         let qos = message.qos;
-        if !self.may(link, Action::Publish, &message.topic) {
+        // `$` topics are the gateway's own [MQTT-4.7.2-1].
+        if !self.may(link, Action::Publish, &message.topic) || message.topic.starts_with("$SYS/") {
             return self.refuse(link, token, qos, Refusal::NotAuthorized, effects);
         }
         if qos == Qos::ExactlyOnce {
@@ -43,26 +46,54 @@ impl Router {
                 Err(refusal) => return self.refuse(link, token, qos, refusal, effects),
             }
         }
-        if qos > Qos::AtMostOnce {
-            let refusal = match self.log.health {
-                Health::Fine => None,
-                Health::Full => Some(Refusal::DiskFull),
-                Health::Poisoned => Some(Refusal::LogFailed),
-            };
-            if let Some(refusal) = refusal {
-                if let Some(session) = self.sessions.get_mut(from) {
-                    session.unreleased.remove(&token);
-                }
-                return self.refuse(link, token, qos, refusal, effects);
+        if let Some(refusal) = self.log_refuses(qos) {
+            if let Some(session) = self.sessions.get_mut(from) {
+                session.unreleased.remove(&token);
             }
+            return self.refuse(link, token, qos, refusal, effects);
         }
-        *self.counters.received.entry(message.dialect.name()).or_default() += 1;
-        let message = Arc::new(message);
-        self.append(&message, effects);
+        self.accept(Some(from), message, (qos == Qos::ExactlyOnce).then_some(token), effects);
         if qos > Qos::AtMostOnce {
             self.gate.hold(self.last, Held::Accepted { link, token, qos });
         }
-        self.route(from, &message, effects);
+    }
+
+    /// A publication of the gateway itself, or a will. Nobody waits for an answer.
+    pub(super) fn publish_own(&mut self, from: Option<SessionKey>, message: Message, effects: &mut Vec<Effect>) {
+        if let Some(refusal) = self.log_refuses(message.qos) {
+            *self.counters.refused.entry(refusal.name()).or_default() += 1;
+            return;
+        }
+        self.accept(from, message, None, effects);
+    }
+
+    fn log_refuses(&self, qos: Qos) -> Option<Refusal> {
+        match self.log.health {
+            _ if qos == Qos::AtMostOnce => None,
+            Health::Fine => None,
+            Health::Full => Some(Refusal::DiskFull),
+            Health::Poisoned => Some(Refusal::LogFailed),
+        }
+    }
+
+    /// Copies, log record, retained store: what one accepted message means. `token` is that of a QoS 2 publication.
+    fn accept(&mut self, from: Option<SessionKey>, message: Message, token: Option<Token>, effects: &mut Vec<Effect>) {
+        *self.counters.received.entry(message.dialect.name()).or_default() += 1;
+        let message = Arc::new(message);
+        let deadline = deadline(&message, self.now.mono);
+        self.commit_what_comes_before_messages(effects);
+        let mut route = Route { from: from.and_then(|key| self.kept(key)).zip(token.map(|token| token.0)), ..Route::default() };
+        let touched = self.route(from, &message, deadline, &mut route);
+        self.append(&message, route.encode(), effects);
+        for key in touched {
+            self.pump(key, effects);
+        }
+        if message.retain && self.retained.set(&message, deadline).is_err() {
+            self.counters.not_retained += 1;
+        }
+        if message.retain && deadline.is_some() {
+            self.watch_retained(deadline);
+        }
     }
 
     /// `Ok(false)`: this id was accepted before and not released since.
@@ -82,6 +113,19 @@ impl Router {
         Ok(true)
     }
 
+    /// The publisher forgets the id of a QoS 2 message, and so may we. The answer lets it use the id for another message:
+    /// after a crash that must not be taken for the old one.
+    pub(super) fn released(&mut self, link: LinkId, key: SessionKey, token: Token, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let known = session.unreleased.remove(&token).is_some();
+        let kept = session.kept.filter(|_| known);
+        let out = Outbound::Completed { token, known };
+        match kept {
+            Some(id) => self.note_then(Change::Release { id, token: token.0 }, Held::Say { link, out: Box::new(out) }),
+            None => effects.push(Effect::Send { link, out }),
+        }
+    }
+
     /// When nothing is on its way to the disk, no movement of the log will come to open the gate.
     fn release_if_idle(&mut self, state: crate::wal::LogState, effects: &mut Vec<Effect>) {
         if state.durable >= self.last {
@@ -97,72 +141,162 @@ impl Router {
         effects.push(Effect::Send { link, out: Outbound::Accepted { token, qos, outcome: Err(refusal) } });
     }
 
-    /// Everything is logged, also what nobody waits for; only QoS 0 gives way when the log has no room or too much to do.
-    fn append(&mut self, message: &Arc<Message>, effects: &mut Vec<Effect>) {
+    /// Everything is logged, also what nobody waits for; only QoS 0 gives way when the log has no room or too much to do, and
+    /// what the gateway tells of itself.
+    fn append(&mut self, message: &Arc<Message>, route: Vec<u8>, effects: &mut Vec<Effect>) {
         let waits = message.qos > Qos::AtMostOnce;
-        if !waits && (self.log.health != Health::Fine || self.log_behind) {
+        let behind = self.log_behind && !message.retain;
+        if !waits && (self.log.health != Health::Fine || behind || message.dialect == Dialect::Internal) {
             self.counters.not_logged += 1;
             return;
         }
         self.last = self.last.next();
         self.counters.logged += 1;
-        effects.push(Effect::Append { seq: self.last, entry: Entry::Message(Arc::clone(message)), ack_waits: waits });
+        let entry = Entry::Message { message: Arc::clone(message), route };
+        effects.push(Effect::Append { seq: self.last, entry, ack_waits: waits });
     }
 
-    fn route(&mut self, from: SessionKey, message: &Arc<Message>, effects: &mut Vec<Effect>) {
+    /// Queues a copy for everybody who wants one. `route` gets those that must outlive the process. Returns the sessions that
+    /// have something to send.
+    fn route(
+        &mut self,
+        from: Option<SessionKey>,
+        message: &Arc<Message>,
+        deadline: Option<Mono>,
+        route: &mut Route,
+    ) -> Vec<SessionKey> {
         let targets = self.tree.matches(&message.topic);
         if targets.is_empty() {
             self.counters.unmatched += 1;
         }
+        let mut touched = Vec::with_capacity(targets.len());
         for target in targets.iter() {
-            self.copy_to(target, from, message, effects);
+            let picked;
+            let (target, share) = match target.dest {
+                Dest::Session(_) => (target, None),
+                Dest::Group(group) => match self.pick(group) {
+                    Some(member) => {
+                        picked = member;
+                        (&picked, Some(group))
+                    }
+                    None => continue,
+                },
+            };
+            let Dest::Session(key) = target.dest else { continue };
+            if target.no_local && Some(key) == from {
+                continue;
+            }
+            let delivery = Delivery {
+                message: Arc::clone(message),
+                qos: message.qos.min(target.qos),
+                id: None,
+                dup: false,
+                // [MQTT-3.3.1-9]: a copy of a live message has no retain flag, unless the subscription wants it as published.
+                retain: message.retain && target.retain_as_published,
+                pattern: target.pattern.clone(),
+                identifiers: target.identifiers.clone(),
+                expiry_s: None,
+            };
+            let seq = self.last.next();
+            if let Some(copy) = self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share }) {
+                route.to.extend(copy);
+                touched.push(key);
+            }
         }
+        touched
     }
 
-    fn copy_to(&mut self, target: &Target, from: SessionKey, message: &Arc<Message>, effects: &mut Vec<Effect>) {
-        if target.no_local && target.session == from {
-            return;
+    /// Puts an item into a session's queue, or hands it back.
+    pub(super) fn offer(&mut self, key: SessionKey, item: Item) -> Result<Option<DeliveryId>, Item> {
+        let Some(session) = self.sessions.get_mut(key) else { return Err(item) };
+        let before = session.out.queue_bytes();
+        let outcome = session.out.offer(item);
+        self.queued_bytes += session.out.queue_bytes() - before;
+        outcome
+    }
+
+    /// Puts a copy into a session's queue. `None` if it is not there: the session takes nothing now, or its queue is full.
+    /// `Some(Some)` if it must outlive the process.
+    pub(super) fn queue(&mut self, key: SessionKey, mut parcel: Parcel) -> Option<Option<(SessionId, Copy)>> {
+        let session = self.sessions.get(key)?;
+        let qos = parcel.delivery.qos;
+        let keeps = session.keeps_queue() && qos > Qos::AtMostOnce;
+        if !(session.reactive && (session.link.is_some() || keeps)) {
+            return None;
         }
-        let Some(session) = self.sessions.get_mut(target.session) else { return };
-        let (Some(_), true) = (session.link, session.reactive) else { return };
+        if !session.identity.may_receive(&parcel.delivery.message.topic) {
+            return None;
+        }
         self.counters.copies += 1;
-        let delivery = Delivery {
-            message: Arc::clone(message),
-            qos: message.qos.min(target.qos),
-            id: None,
-            dup: false,
-            // [MQTT-3.3.1-9]: a copy of a live message has no retain flag, unless the subscription wants it as published.
-            retain: message.retain && target.retain_as_published,
-            pattern: target.pattern.clone(),
-            identifiers: target.identifiers.clone(),
-        };
-        match session.out.offer(Item::Delivery(delivery)) {
-            Ok(()) => {
-                self.counters.queued += 1;
-                self.pump(target.session, effects);
-            }
-            Err(_) => *self.counters.dropped.entry("queue_full").or_default() += 1,
+        if keeps && qos == Qos::ExactlyOnce {
+            // Its id must mean this message after a crash as well.
+            parcel.after = parcel.seq;
         }
+        let (after, share, id) = (parcel.after, parcel.share, session.kept.filter(|_| keeps));
+        let (sent, retain) = (session.link.is_some(), parcel.delivery.retain);
+        let identifiers = if keeps { parcel.delivery.identifiers.clone() } else { Vec::new() };
+        let weight = parcel.delivery.message.weight();
+        // Room for all is for those whose queue would grow; who takes what it is given always gets a little.
+        let crowded = self.queued_bytes + weight > self.options.queues_bytes && session.out.queue_len() > 16;
+        let outcome = if crowded { None } else { self.offer(key, Item::Delivery(parcel)).ok() };
+        let Some(delivery) = outcome else {
+            *self.counters.dropped.entry(if crowded { "queues_full" } else { "queue_full" }).or_default() += 1;
+            return None;
+        };
+        self.counters.queued += 1;
+        if after > Seq(0) && sent {
+            self.gate.hold(after, Held::Pump(key));
+        }
+        Some(id.zip(delivery).map(|(id, delivery)| {
+            let share = share.and_then(|group| self.groups.name(group));
+            (id, Copy { delivery: delivery.0, qos, retain, sent, identifiers, share })
+        }))
     }
 
     /// Sends what may be sent to a session now.
     pub(super) fn pump(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let now = self.now.mono;
+        let durable = self.log.durable;
+        self.backfill(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(link) = session.link else { return };
-        while let Some(item) = session.out.next() {
-            let out = match item {
-                Item::Delivery(delivery) => {
+        if session.waits_for_answer {
+            return;
+        }
+        let before = session.out.queue_bytes();
+        let (mut sent, mut over) = (0, Vec::new());
+        while let Some(next) = session.out.next(now, durable) {
+            let out = match next {
+                Next::Expired(parcel) => {
+                    over.extend(parcel.delivery.id);
                     self.counters.queued -= 1;
-                    self.counters.in_flight += 1;
-                    if let (Some(after), Some(id)) = (session.resend_after, delivery.id) {
+                    self.counters.expired += 1;
+                    continue;
+                }
+                Next::Send(Item::Delivery(parcel)) => {
+                    sent += 1;
+                    if let (Some(after), Some(id)) = (session.resend_after, parcel.delivery.id) {
                         self.timers.set(now.plus(after), Timer::Resend(key, id));
                     }
-                    Outbound::Deliver(delivery)
+                    Outbound::Deliver(parcel.delivery)
                 }
-                Item::Request { call, method, data } => Outbound::Request { call, method, data },
+                Next::Send(Item::Release(id)) => {
+                    sent += 1;
+                    Outbound::Release { id }
+                }
+                Next::Send(Item::Request { call, method, data }) => Outbound::Request { call, method, data },
             };
             effects.push(Effect::Send { link, out });
+        }
+        self.counters.queued -= sent;
+        self.counters.in_flight += sent;
+        self.queued_bytes = self.queued_bytes + session.out.queue_bytes() - before;
+        let (kept, more) = (session.kept, !session.backfill.is_empty() && session.out.queue_len() == 0);
+        if let (Some(id), false) = (kept, over.is_empty()) {
+            self.note(Change::Done { id, deliveries: over.into_iter().map(|id| id.0).collect() });
+        }
+        if more && sent > 0 {
+            self.pump(key, effects);
         }
     }
 
@@ -180,6 +314,7 @@ impl Router {
     pub(super) fn delivered(&mut self, link: LinkId, key: SessionKey, id: DeliveryId, stage: Stage, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let rembus = session.dialect == Dialect::Rembus;
+        let kept = session.kept.filter(|_| session.keeps_queue());
         match session.out.acknowledged(id, stage) {
             // A second answer, or one to a delivery of an earlier connection. PUBREC still wants its PUBREL [MQTT-4.3.3-1].
             None => {
@@ -189,17 +324,30 @@ impl Router {
                 return;
             }
             Some(Stage::Received) => {
-                effects.push(Effect::Send { link, out: Outbound::Release { id } });
+                let out = Outbound::Release { id };
+                match kept {
+                    // Then the peer may forget the id, and must never see the message again.
+                    Some(kept) => {
+                        let change = Change::Received { id: kept, deliveries: vec![id.0] };
+                        self.note_then(change, Held::Say { link, out: Box::new(out) });
+                    }
+                    None => effects.push(Effect::Send { link, out }),
+                }
                 if !rembus {
                     // PUBCOMP ends it.
                     return;
                 }
                 // Nothing answers an ACK2: the peer has the message and that was all.
-                session.out.give_up(id);
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.out.give_up(id);
+                }
                 self.counters.delivered += 1;
             }
             Some(Stage::Done) => self.counters.delivered += 1,
             Some(Stage::Refused) => *self.counters.dropped.entry("refused_by_subscriber").or_default() += 1,
+        }
+        if let Some(kept) = kept {
+            self.note(Change::Done { id: kept, deliveries: vec![id.0] });
         }
         self.counters.in_flight -= 1;
         self.pump(key, effects);
@@ -218,11 +366,19 @@ impl Router {
             return self.pump(key, effects);
         }
         flight.resends += 1;
-        let delivery = Delivery { dup: true, ..flight.delivery.clone() };
+        let Some(delivery) = flight.parcel.as_ref().map(|parcel| Delivery { dup: true, ..parcel.delivery.clone() }) else {
+            return;
+        };
         session.out.resent(delivery.message.weight());
         self.timers.set(now.plus(after), Timer::Resend(key, id));
         effects.push(Effect::Send { link, out: Outbound::Deliver(delivery) });
     }
+}
+
+/// When a message is worthless, if it ever is.
+pub(super) fn deadline(message: &Message, now: Mono) -> Option<Mono> {
+    let seconds = message.properties.as_ref()?.expiry_s?;
+    Some(now.plus(Duration::from_secs(seconds.into())))
 }
 
 impl Refusal {

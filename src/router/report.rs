@@ -30,6 +30,16 @@ pub struct Report {
     pub in_flight: u64,
     pub expired: u64,
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Messages with the retain flag that found no room among the retained.
+    pub not_retained: u64,
+    pub retained: u64,
+    pub retained_bytes: u64,
+    /// Bytes that wait in the queues of all sessions.
+    pub queued_bytes: u64,
+    pub sessions_offline: u64,
+    /// Sessions that were alone too long.
+    pub sessions_expired: u64,
+    pub shared_groups: u64,
     /// Open links, by door.
     pub connections: BTreeMap<&'static str, u64>,
     pub sessions: u64,
@@ -56,6 +66,9 @@ pub(super) struct Counters {
     pub(super) expired: u64,
     pub(super) dropped: BTreeMap<&'static str, u64>,
     pub(super) connections: BTreeMap<&'static str, u64>,
+    pub(super) connections_max: u64,
+    pub(super) sessions_expired: u64,
+    pub(super) not_retained: u64,
     pub(super) calls: u64,
 }
 
@@ -63,7 +76,8 @@ impl Counters {
     /// Copies that ended with their session.
     pub(super) fn left_over(&mut self, left: Leftover) {
         self.queued -= left.queued;
-        self.in_flight -= left.in_flight;
+        self.in_flight -= left.in_flight + left.back;
+        self.queued += left.back;
         let lost = left.queued + left.in_flight;
         if lost > 0 {
             *self.dropped.entry("disconnected").or_default() += lost;
@@ -72,6 +86,14 @@ impl Counters {
 }
 
 impl Router {
+    /// After a restart: what waits was copied in an earlier life.
+    pub(super) fn recount(&mut self) {
+        let waiting: usize = self.sessions.iter().map(|(_, session)| session.out.queue_len()).sum();
+        self.counters.copies = waiting as u64;
+        self.counters.queued = waiting as u64;
+        self.queued_bytes = self.sessions.iter().map(|(_, session)| session.out.queue_bytes()).sum();
+    }
+
     /// A consistent copy of everything counted.
     #[must_use]
     pub fn report(&self) -> Report {
@@ -89,6 +111,13 @@ impl Router {
             expired: c.expired,
             dropped: c.dropped.clone(),
             connections: c.connections.clone(),
+            not_retained: c.not_retained,
+            retained: self.retained.len() as u64,
+            retained_bytes: self.retained.bytes() as u64,
+            queued_bytes: self.queued_bytes as u64,
+            sessions_offline: self.sessions.iter().filter(|(_, session)| session.link.is_none()).count() as u64,
+            sessions_expired: c.sessions_expired,
+            shared_groups: self.groups.len() as u64,
             sessions: self.sessions.len() as u64,
             subscriptions: self.tree.len() as u64,
             services: self.services.len() as u64,

@@ -1,11 +1,13 @@
 //! A session: what the gateway remembers of a peer, whatever it speaks. An MQTT client's session and a Rembus twin are one.
 
-use super::event::{CallId, Filter, LinkId, Token};
+use super::event::{CallId, Expiry, Filter, LinkId, Subscription, Token, Will};
 use super::outgoing::Outgoing;
-use crate::clock::Mono;
+use crate::access::Identity;
+use crate::clock::{Mono, Wall};
 use crate::message::Dialect;
 use ahash::{AHashMap, AHashSet};
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,24 +18,59 @@ pub(super) struct SessionKey {
     pub(super) generation: u32,
 }
 
+/// What the log calls a session. Never used twice on one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub(super) struct SessionId(pub(super) u64);
+
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Set if the session may outlive the process: its changes go into the log.
+    pub(super) kept: Option<SessionId>,
     pub(super) dialect: Dialect,
     pub(super) name: Arc<str>,
     /// An anonymous session ends with its link and cannot be addressed.
     pub(super) named: bool,
+    pub(super) identity: Identity,
     pub(super) link: Option<LinkId>,
     /// Takes publications now. MQTT always does; a Rembus component says when (`reactive`).
     pub(super) reactive: bool,
-    pub(super) filters: BTreeSet<Filter>,
+    pub(super) expiry: Expiry,
+    /// When the link went, if it did.
+    pub(super) left: Option<Wall>,
+    /// How often the session was left; a timer set at an earlier end of a link finds another number and does nothing.
+    pub(super) leavings: u32,
+    /// Deliveries wait for the answer to [`Attach`](super::event::Attach).
+    pub(super) waits_for_answer: bool,
+    pub(super) will: Option<Will>,
+    pub(super) filters: BTreeMap<Filter, Subscription>,
+    /// Subscriptions that still have retained messages to come.
+    pub(super) backfill: VecDeque<Backfill>,
     pub(super) exposed: BTreeSet<String>,
     pub(super) out: Outgoing,
     /// QoS 2 publications that were accepted and not released yet; a repetition of one is answered and not routed again.
-    /// The next issue persists it.
     pub(super) unreleased: AHashMap<Token, Mono>,
     /// Calls this session is serving.
     pub(super) serving: AHashSet<CallId>,
     pub(super) resend_after: Option<Duration>,
+}
+
+/// Retained messages on their way to a new subscription, some at a time.
+#[derive(Debug)]
+pub(super) struct Backfill {
+    pub(super) subscription: Subscription,
+    /// The last topic that was sent.
+    pub(super) after: Option<Box<str>>,
+}
+
+impl Session {
+    /// QoS 1 and 2 deliveries wait for the peer while it is away. A Rembus component asks for what it missed instead.
+    pub(super) fn keeps_queue(&self) -> bool {
+        self.kept.is_some() && self.dialect == Dialect::Mqtt
+    }
+
+    pub(super) fn has_registrations(&self) -> bool {
+        !(self.filters.is_empty() && self.exposed.is_empty() && self.unreleased.is_empty())
+    }
 }
 
 /// Sessions by key and by name.
@@ -82,6 +119,13 @@ impl Sessions {
             self.names.remove(&(session.dialect, Arc::clone(&session.name)));
         }
         Some(session)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
+        self.slots.iter().map(|(slot, (generation, session))| {
+            let slot = u32::try_from(slot).expect("sessions are bounded far below 2^32");
+            (SessionKey { slot, generation: *generation }, session)
+        })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -3,11 +3,14 @@
 mod calls;
 mod publish;
 mod sessions;
+mod sharing;
+mod state;
+mod wills;
 
 use super::*;
 use crate::access::Identity;
 use crate::clock::{Mono, Wall};
-use crate::message::{Dialect, Message, Payload, Qos, Seq};
+use crate::message::{self, Dialect, Message, Payload, Qos, Seq};
 use crate::wal::{Health, LogState};
 use bytes::Bytes;
 use std::time::Duration;
@@ -20,6 +23,8 @@ struct World {
     /// What was sent, and not looked at yet.
     sent: Vec<(LinkId, Outbound)>,
     appended: Vec<Seq>,
+    /// The log: what a restart finds.
+    records: Vec<(Seq, u8, Bytes)>,
     invoked: Vec<(CallId, String, Seq)>,
     cancelled: Vec<CallId>,
     log: LogState,
@@ -39,6 +44,7 @@ impl World {
             tokens: 0,
             sent: Vec::new(),
             appended: Vec::new(),
+            records: Vec::new(),
             invoked: Vec::new(),
             cancelled: Vec::new(),
             log,
@@ -47,17 +53,26 @@ impl World {
 
     fn event(&mut self, event: Event) {
         let mut effects = Vec::new();
-        self.router.handle(Now { mono: self.now }, event, &mut effects);
+        self.router.handle(self.now(), event, &mut effects);
+        self.router.settle(&mut effects);
         for effect in effects {
             match effect {
                 Effect::Send { link, out } => self.sent.push((link, out)),
-                Effect::Append { seq, .. } => self.appended.push(seq),
+                Effect::Append { seq, entry, .. } => {
+                    self.appended.push(seq);
+                    self.records.push(record(seq, entry));
+                }
                 Effect::Invoke { call, method, upto, .. } => self.invoked.push((call, method.to_string(), upto)),
                 Effect::Cancel { call } => self.cancelled.push(call),
                 Effect::Drop { .. } | Effect::CommandDone { .. } => {}
             }
         }
         self.check();
+    }
+
+    fn now(&self) -> Now {
+        // A clock that has been set, and goes with the other one.
+        Now { mono: self.now, wall: Wall(1_800_000_000_000_000_000 + self.now.0) }
     }
 
     /// What must hold at every moment, whatever happened.
@@ -88,14 +103,7 @@ impl World {
     }
 
     fn attach(&mut self, link: LinkId, name: &str, on_conflict: OnConflict, receive_max: u16) {
-        let attach = Attach {
-            name: name.into(),
-            on_conflict,
-            clean: true,
-            receive_max,
-            resend_after: None,
-            identity: Identity::default(),
-        };
+        let attach = Attach { on_conflict, receive_max, ..mqtt_attach(name) };
         self.say(link, Inbound::Attach(attach));
     }
 
@@ -117,6 +125,8 @@ impl World {
             receive_max: 100,
             resend_after: Some(Duration::from_secs(2)),
             identity: Identity::default(),
+            expiry: Expiry::Never,
+            will: None,
         };
         self.say(link, Inbound::Attach(attach));
         self.say(link, Inbound::Reactive { token: Token(0), on: true });
@@ -127,7 +137,7 @@ impl World {
     fn subscribe(&mut self, link: LinkId, filter: Filter, qos: Qos) {
         let token = self.token();
         let no_local = matches!(filter, Filter::Rembus(_));
-        let wanted = Subscription { filter, qos, no_local, retain_as_published: false, identifier: None };
+        let wanted = Subscription { no_local, ..subscription(filter, qos) };
         self.say(link, Inbound::Subscribe { token, filters: vec![wanted] });
         assert!(matches!(&self.take(link)[..], [Outbound::Subscribed { outcomes, .. }] if outcomes == &[Ok(qos)]));
     }
@@ -140,7 +150,7 @@ impl World {
 
     fn publish_as(&mut self, link: LinkId, topic: &str, qos: Qos, token: Token) {
         let payload = Payload::Mqtt(Bytes::from_static(b"1"));
-        let message = Message::new(topic.into(), payload, qos, Wall(1), Dialect::Mqtt, "test".into());
+        let message = Message::new(topic.into(), payload, qos, self.now().wall, Dialect::Mqtt, "test".into());
         self.say(link, Inbound::Publish { message, token });
     }
 
@@ -200,4 +210,52 @@ fn mqtt(filter: &str) -> Filter {
 
 fn rembus(pattern: &str) -> Filter {
     Filter::Rembus(pattern.into())
+}
+
+fn record(seq: Seq, entry: Entry) -> (Seq, u8, Bytes) {
+    let mut body = Vec::new();
+    let kind = match entry {
+        Entry::Message { message, route } => {
+            message::encode(&message, &route, &mut body);
+            message::kind::MESSAGE
+        }
+        Entry::Copy { message, route } => {
+            message::encode(&message, &route, &mut body);
+            message::kind::COPY
+        }
+        Entry::State(bytes) => {
+            body = bytes;
+            message::kind::STATE
+        }
+        Entry::Command(bytes) => {
+            body = bytes;
+            message::kind::TABLE_COMMAND
+        }
+    };
+    (seq, kind, body.into())
+}
+
+/// What a clean MQTT client asks for.
+fn mqtt_attach(name: &str) -> Attach {
+    Attach {
+        name: name.into(),
+        on_conflict: OnConflict::TakeOver,
+        clean: true,
+        expiry: Expiry::WithLink,
+        will: None,
+        receive_max: 100,
+        resend_after: None,
+        identity: Identity::default(),
+    }
+}
+
+fn subscription(filter: Filter, qos: Qos) -> Subscription {
+    Subscription {
+        filter,
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+        identifier: None,
+    }
 }

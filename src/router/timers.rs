@@ -12,6 +12,14 @@ pub(super) enum Timer {
     Resend(SessionKey, DeliveryId),
     /// An exposer has had its time.
     Call(CallId),
+    /// A session has been alone long enough; the number is that of the leaving.
+    Session(SessionKey, u32),
+    /// A will is due, likewise.
+    Will(SessionKey, u32),
+    /// Retained messages may have expired.
+    Retained,
+    /// `$SYS` wants figures.
+    System,
     /// A link whose name somebody claims has had its time to show that it lives.
     Probe(LinkId),
 }

@@ -10,17 +10,26 @@
 //!
 //! The answers for recent topics are remembered until a subscription changes: sensors publish to the same few topics.
 
-use super::event::Filter;
+use super::event::{Filter, Subscription};
+use super::groups::GroupKey;
 use super::pattern::{self, Segment};
 use super::session::SessionKey;
 use crate::message::Qos;
 use ahash::AHashMap;
 use std::sync::Arc;
 
+/// Whom a message goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dest {
+    Session(SessionKey),
+    /// One of its members.
+    Group(GroupKey),
+}
+
 /// One subscription, or several of one MQTT session merged into one delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) session: SessionKey,
+    pub(super) dest: Dest,
     pub(super) qos: Qos,
     pub(super) no_local: bool,
     pub(super) retain_as_published: bool,
@@ -28,6 +37,31 @@ pub(super) struct Target {
     pub(super) identifiers: Vec<u32>,
     /// The Rembus pattern, for its delivery form.
     pub(super) pattern: Option<Arc<str>>,
+}
+
+impl Target {
+    pub(super) fn of(session: SessionKey, wanted: &Subscription, pattern: Option<Arc<str>>) -> Self {
+        Self {
+            dest: Dest::Session(session),
+            qos: wanted.qos,
+            no_local: wanted.no_local,
+            retain_as_published: wanted.retain_as_published,
+            identifiers: wanted.identifier.into_iter().collect(),
+            pattern,
+        }
+    }
+
+    /// The options are those of the member that is picked.
+    pub(super) fn group(group: GroupKey) -> Self {
+        Self {
+            dest: Dest::Group(group),
+            qos: Qos::ExactlyOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifiers: Vec::new(),
+            pattern: None,
+        }
+    }
 }
 
 /// Most targets the memory of recent topics may hold, over all topics.
@@ -71,7 +105,7 @@ enum Edge<'a> {
 
 fn edges(filter: &Filter) -> Option<Vec<Edge<'_>>> {
     match filter {
-        Filter::Mqtt(filter) => Some(
+        Filter::Mqtt(filter) | Filter::Shared { filter, .. } => Some(
             filter
                 .split('/')
                 .map(|level| match level {
@@ -100,11 +134,12 @@ impl Tree {
         self.forget_recent();
         let new = match (edges(filter), filter) {
             (Some(edges), _) => put(self.root.ends_of(&edges), target),
-            (None, Filter::Mqtt(pattern) | Filter::Rembus(pattern)) => {
-                match self.irregular.iter_mut().find(|(known, _)| **known == **pattern) {
+            (None, filter) => {
+                let pattern = filter.pattern();
+                match self.irregular.iter_mut().find(|(known, _)| **known == *pattern) {
                     Some((_, targets)) => put(targets, target),
                     None => {
-                        self.irregular.push((pattern.as_str().into(), vec![target]));
+                        self.irregular.push((pattern.into(), vec![target]));
                         true
                     }
                 }
@@ -115,15 +150,16 @@ impl Tree {
     }
 
     /// Removes a subscription and every node that is not needed any more. Returns whether there was one.
-    pub(super) fn remove(&mut self, filter: &Filter, session: SessionKey) -> bool {
+    pub(super) fn remove(&mut self, filter: &Filter, dest: Dest) -> bool {
         self.forget_recent();
         let removed = match (edges(filter), filter) {
-            (Some(edges), _) => self.root.remove(&edges, session),
-            (None, Filter::Mqtt(pattern) | Filter::Rembus(pattern)) => {
+            (Some(edges), _) => self.root.remove(&edges, dest),
+            (None, filter) => {
+                let pattern = filter.pattern();
                 let mut removed = false;
                 self.irregular.retain_mut(|(known, targets)| {
-                    if **known == **pattern {
-                        removed = take(targets, session);
+                    if **known == *pattern {
+                        removed = take(targets, dest);
                     }
                     !targets.is_empty()
                 });
@@ -235,13 +271,13 @@ impl Node {
         }
     }
 
-    fn remove(&mut self, edges: &[Edge<'_>], session: SessionKey) -> bool {
+    fn remove(&mut self, edges: &[Edge<'_>], dest: Dest) -> bool {
         match edges.split_first() {
-            None => take(&mut self.targets, session),
-            Some((Edge::Hash, _)) => take(&mut self.hash, session),
+            None => take(&mut self.targets, dest),
+            Some((Edge::Hash, _)) => take(&mut self.hash, dest),
             Some((Edge::Literal(level), rest)) => {
                 let Some(child) = self.literal.get_mut(*level) else { return false };
-                let removed = child.remove(rest, session);
+                let removed = child.remove(rest, dest);
                 if child.is_bare() {
                     self.literal.remove(*level);
                     // A folder of a million short-lived topics must not keep its table.
@@ -251,12 +287,12 @@ impl Node {
                 }
                 removed
             }
-            Some((Edge::Plus, rest)) => remove_boxed(&mut self.plus, rest, session),
-            Some((Edge::Any, rest)) => remove_boxed(&mut self.any, rest, session),
+            Some((Edge::Plus, rest)) => remove_boxed(&mut self.plus, rest, dest),
+            Some((Edge::Any, rest)) => remove_boxed(&mut self.any, rest, dest),
             Some((Edge::Glob(glob), rest)) => {
                 let Some(at) = self.globs.iter().position(|(known, _)| **known == **glob) else { return false };
                 let Some((_, child)) = self.globs.get_mut(at) else { return false };
-                let removed = child.remove(rest, session);
+                let removed = child.remove(rest, dest);
                 if child.is_bare() {
                     self.globs.swap_remove(at);
                 }
@@ -275,9 +311,9 @@ impl Node {
     }
 }
 
-fn remove_boxed(child: &mut Option<Box<Node>>, rest: &[Edge<'_>], session: SessionKey) -> bool {
+fn remove_boxed(child: &mut Option<Box<Node>>, rest: &[Edge<'_>], dest: Dest) -> bool {
     let Some(node) = child else { return false };
-    let removed = node.remove(rest, session);
+    let removed = node.remove(rest, dest);
     if node.is_bare() {
         *child = None;
     }
@@ -285,7 +321,7 @@ fn remove_boxed(child: &mut Option<Box<Node>>, rest: &[Edge<'_>], session: Sessi
 }
 
 fn put(targets: &mut Vec<Target>, target: Target) -> bool {
-    match targets.iter_mut().find(|known| known.session == target.session) {
+    match targets.iter_mut().find(|known| known.dest == target.dest) {
         Some(known) => {
             *known = target;
             false
@@ -297,8 +333,8 @@ fn put(targets: &mut Vec<Target>, target: Target) -> bool {
     }
 }
 
-fn take(targets: &mut Vec<Target>, session: SessionKey) -> bool {
-    let Some(at) = targets.iter().position(|known| known.session == session) else { return false };
+fn take(targets: &mut Vec<Target>, dest: Dest) -> bool {
+    let Some(at) = targets.iter().position(|known| known.dest == dest) else { return false };
     targets.swap_remove(at);
     if targets.len() * 4 < targets.capacity() {
         targets.shrink_to_fit();
@@ -315,7 +351,7 @@ fn collect(targets: &[Target], found: &mut Vec<Target>) {
         return;
     }
     for target in targets {
-        let same = |known: &&mut Target| known.session == target.session && known.pattern.is_none() && target.pattern.is_none();
+        let same = |known: &&mut Target| known.dest == target.dest && known.pattern.is_none() && target.pattern.is_none();
         match found.iter_mut().find(same) {
             Some(known) => {
                 known.qos = known.qos.max(target.qos);

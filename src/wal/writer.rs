@@ -8,7 +8,7 @@ use super::recovery::Recovered;
 use super::segment::{Segment, file_name};
 use super::shared::Shared;
 use super::{Batch, Health, Options};
-use crate::clock::{CLOCK_IS_SET, SharedClock, Wall};
+use crate::clock::{SharedClock, Wall};
 use crate::disk::DiskFile;
 use crate::message::Seq;
 use std::collections::VecDeque;
@@ -347,7 +347,7 @@ impl Writer {
         }
         let total: u64 = segments.iter().map(|segment| segment.size()).sum();
         let age_ns = u128::from(self.clock.wall().0.saturating_sub(oldest.ended().0));
-        let is_old = oldest.ended() >= CLOCK_IS_SET && age_ns >= self.options.keep.as_nanos();
+        let is_old = oldest.ended().is_set() && age_ns >= self.options.keep.as_nanos();
         (is_old || total > self.options.keep_bytes).then(|| oldest.path.clone())
     }
 

@@ -1,8 +1,10 @@
 //! CONNECT (section 3.1 of both versions), the one packet that says which version the others have.
 
+use super::decode::keep_property;
 use super::fields::{Fields, Property, misplaced};
 use super::reason::{Fault, ReasonCode, malformed, protocol_error};
 use super::{Version, topic};
+use crate::message::{Properties, Qos};
 use bytes::Bytes;
 
 /// What a client wants. `None` in the optional numbers means: not said, so that the default of the specification counts.
@@ -24,13 +26,14 @@ pub(crate) struct Connect {
     pub(crate) authentication_method: Option<String>,
 }
 
-/// The will as asked for. The router gets it with the next issue; until then it is read, checked and left alone.
+/// The will as asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Will {
     pub(crate) topic: String,
-    pub(crate) qos: u8,
+    pub(crate) qos: Qos,
     pub(crate) retain: bool,
     pub(crate) payload: Bytes,
+    pub(crate) properties: Option<Box<Properties>>,
     pub(crate) delay_s: u32,
 }
 
@@ -143,21 +146,12 @@ fn read_properties(fields: &mut Fields<'_>, connect: &mut Connect) -> Result<(),
 }
 
 fn read_will(fields: &mut Fields<'_>, version: Version, qos: u8, retain: bool) -> Result<Will, Fault> {
-    let mut delay_s = 0;
+    let (mut delay_s, mut kept) = (0, None::<Box<Properties>>);
     if version.is_5() {
         for property in fields.properties()? {
             match property? {
                 Property::WillDelay(seconds) => delay_s = seconds,
-                Property::PayloadFormat(0 | 1)
-                | Property::MessageExpiry(_)
-                | Property::ContentType(_)
-                | Property::CorrelationData(_)
-                | Property::User(..) => {}
-                Property::ResponseTopic(name) if topic::is_name(name) => {}
-                Property::PayloadFormat(_) | Property::ResponseTopic(_) => {
-                    return Err(protocol_error("a will property is not valid"));
-                }
-                _ => return Err(misplaced()),
+                property => keep_property(property, kept.get_or_insert_default())?,
             }
         }
     }
@@ -166,5 +160,6 @@ fn read_will(fields: &mut Fields<'_>, version: Version, qos: u8, retain: bool) -
         return Err(malformed("the will topic is not a topic name"));
     }
     let payload = Bytes::copy_from_slice(fields.binary()?);
-    Ok(Will { topic: topic.to_owned(), qos, retain, payload, delay_s })
+    let qos = Qos::from_level(qos).ok_or(malformed("the will flags contradict each other"))?;
+    Ok(Will { topic: topic.to_owned(), qos, retain, payload, properties: kept, delay_s })
 }

@@ -4,6 +4,7 @@ use super::fields::{Fields, Property, misplaced, variable};
 use super::reason::{Fault, ReasonCode, malformed, protocol_error};
 use super::{Version, kind, topic};
 use crate::message::{Properties, Qos};
+use crate::router::RetainHandling;
 use bytes::Bytes;
 
 /// A packet's extent, known from its fixed header.
@@ -116,12 +117,12 @@ pub(crate) struct Filters<'a> {
 }
 
 /// Subscription options (5.0 section 3.8.3.1); 3.1.1 has only the QoS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) qos: Qos,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
-    // Retain handling (bits 4 and 5) is checked; the next issue, which stores retained messages, adds it here.
+    pub(crate) retain_handling: RetainHandling,
 }
 
 /// Reads one whole packet. CONNECT is not among them: the first is read by [`super::read_connect`], a second is a protocol
@@ -186,23 +187,28 @@ fn read_publish_properties<'a>(fields: &mut Fields<'a>, publish: &mut Publish<'a
             publish.alias = Some(alias);
             continue;
         }
-        let kept = publish.properties.get_or_insert_default();
-        match property {
-            Property::PayloadFormat(0) => {}
-            Property::PayloadFormat(1) => kept.payload_is_text = true,
-            Property::PayloadFormat(_) => return Err(protocol_error("the payload format is neither 0 nor 1")),
-            Property::MessageExpiry(seconds) => kept.expiry_s = Some(seconds),
-            Property::ContentType(text) => kept.content_type = Some(text.to_owned()),
-            // [MQTT-3.3.2-14]
-            Property::ResponseTopic(name) if !topic::is_name(name) => {
-                return Err(protocol_error("the response topic is not a topic name"));
-            }
-            Property::ResponseTopic(name) => kept.response_topic = Some(name.to_owned()),
-            Property::CorrelationData(data) => kept.correlation_data = Some(Bytes::copy_from_slice(data)),
-            Property::User(name, value) => kept.user.push((name.to_owned(), value.to_owned())),
-            // Includes the subscription identifier, which only a server sends with PUBLISH [MQTT-3.3.4-6].
-            _ => return Err(misplaced()),
+        // Misplaced is also the subscription identifier, which only a server sends with PUBLISH [MQTT-3.3.4-6].
+        keep_property(property, publish.properties.get_or_insert_default())?;
+    }
+    Ok(())
+}
+
+/// A property that travels with a message, or with a will until it is one.
+pub(super) fn keep_property(property: Property<'_>, kept: &mut Properties) -> Result<(), Fault> {
+    match property {
+        Property::PayloadFormat(0) => {}
+        Property::PayloadFormat(1) => kept.payload_is_text = true,
+        Property::PayloadFormat(_) => return Err(protocol_error("the payload format is neither 0 nor 1")),
+        Property::MessageExpiry(seconds) => kept.expiry_s = Some(seconds),
+        Property::ContentType(text) => kept.content_type = Some(text.to_owned()),
+        // [MQTT-3.3.2-14]
+        Property::ResponseTopic(name) if !topic::is_name(name) => {
+            return Err(protocol_error("the response topic is not a topic name"));
         }
+        Property::ResponseTopic(name) => kept.response_topic = Some(name.to_owned()),
+        Property::CorrelationData(data) => kept.correlation_data = Some(Bytes::copy_from_slice(data)),
+        Property::User(name, value) => kept.user.push((name.to_owned(), value.to_owned())),
+        _ => return Err(misplaced()),
     }
     Ok(())
 }
@@ -315,8 +321,16 @@ impl<'a> Iterator for Filters<'a> {
         }
         let filter = self.fields.text().ok()?;
         let byte = if self.with_options { self.fields.u8().ok()? } else { 0 };
-        let options =
-            Options { qos: Qos::from_level(byte & 0x03)?, no_local: byte & 0x04 != 0, retain_as_published: byte & 0x08 != 0 };
+        let options = Options {
+            qos: Qos::from_level(byte & 0x03)?,
+            no_local: byte & 0x04 != 0,
+            retain_as_published: byte & 0x08 != 0,
+            retain_handling: match byte & 0x30 {
+                0x00 => RetainHandling::Send,
+                0x10 => RetainHandling::SendIfNew,
+                _ => RetainHandling::DoNotSend,
+            },
+        };
         Some((filter, options))
     }
 }

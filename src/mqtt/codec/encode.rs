@@ -53,6 +53,8 @@ pub(crate) struct Connack<'a> {
     /// Set if the client left its client id to us.
     pub(crate) assigned_id: Option<&'a str>,
     pub(crate) topic_alias_max: u16,
+    /// Set if the client is to be heard more often than it wanted \[MQTT-3.1.2-21\].
+    pub(crate) keep_alive: Option<u16>,
 }
 
 /// CONNACK. An error has no session and no properties but the reason in words.
@@ -76,7 +78,7 @@ pub(crate) fn connack(out: &mut Vec<u8>, version: Version, outcome: Result<&Conn
     out.extend_from_slice(&properties);
 }
 
-/// 5.0 section 3.2.2.3. Wildcards, subscription identifiers and QoS 2 work, which is what their absence means.
+/// 5.0 section 3.2.2.3. Retained messages, wildcards, subscription identifiers, shared subscriptions and QoS 2 work, which is what their absence means.
 fn put_connack_properties(out: &mut Vec<u8>, accepted: &Connack<'_>) {
     if let Some(seconds) = accepted.session_expiry {
         out.push(17);
@@ -84,8 +86,6 @@ fn put_connack_properties(out: &mut Vec<u8>, accepted: &Connack<'_>) {
     }
     out.push(33);
     put_u16(out, accepted.receive_max);
-    // Retain available: not yet stored, so that a retained message reaches only those who are there (next issue).
-    out.extend_from_slice(&[37, 0]);
     out.push(39);
     put_u32(out, accepted.max_packet);
     if let Some(id) = accepted.assigned_id {
@@ -94,8 +94,10 @@ fn put_connack_properties(out: &mut Vec<u8>, accepted: &Connack<'_>) {
     }
     out.push(34);
     put_u16(out, accepted.topic_alias_max);
-    // Shared subscriptions available: next issue.
-    out.extend_from_slice(&[42, 0]);
+    if let Some(seconds) = accepted.keep_alive {
+        out.push(19);
+        put_u16(out, seconds);
+    }
 }
 
 fn put_reason_string(out: &mut Vec<u8>, what: &str) {

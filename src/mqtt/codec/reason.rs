@@ -28,7 +28,6 @@ impl ReasonCode {
     pub(crate) const TOPIC_ALIAS_INVALID: Self = Self(0x94);
     pub(crate) const PACKET_TOO_LARGE: Self = Self(0x95);
     pub(crate) const QUOTA_EXCEEDED: Self = Self(0x97);
-    pub(crate) const SHARED_SUBSCRIPTIONS_NOT_SUPPORTED: Self = Self(0x9E);
 
     pub(crate) fn is_error(self) -> bool {
         self.0 >= 0x80

@@ -50,7 +50,7 @@ fn connect_of_another_codec_is_understood() {
     assert_eq!((connect_311.client_id.as_str(), connect_311.keep_alive, connect_311.clean), ("id", 77, false));
     assert_eq!((connect_311.user.as_deref(), connect_311.password.as_deref()), (Some("user"), Some(&b"pass"[..])));
     let will = connect_311.will.unwrap();
-    assert_eq!((will.topic.as_str(), &will.payload[..], will.qos, will.retain), ("w/t", &b"gone"[..], 2, true));
+    assert_eq!((will.topic.as_str(), &will.payload[..], will.qos, will.retain), ("w/t", &b"gone"[..], Qos::ExactlyOnce, true));
 
     let properties = v5::ConnectProperties {
         session_expiry_interval: Some(3600),
@@ -132,7 +132,7 @@ fn connack_and_disconnect_of_5_are_the_same_in_both_codecs() {
         session_expiry_interval: Some(0),
         receive_max: Some(1024),
         max_qos: None,
-        retain_available: Some(0),
+        retain_available: None,
         max_packet_size: Some(2 << 20),
         assigned_client_identifier: Some("given".into()),
         topic_alias_max: Some(16),
@@ -140,8 +140,8 @@ fn connack_and_disconnect_of_5_are_the_same_in_both_codecs() {
         user_properties: vec![],
         wildcard_subscription_available: None,
         subscription_identifiers_available: None,
-        shared_subscription_available: Some(0),
-        server_keep_alive: None,
+        shared_subscription_available: None,
+        server_keep_alive: Some(30),
         response_information: None,
         server_reference: None,
         authentication_method: None,
@@ -155,6 +155,7 @@ fn connack_and_disconnect_of_5_are_the_same_in_both_codecs() {
         max_packet: 2 << 20,
         assigned_id: Some("given"),
         topic_alias_max: 16,
+        keep_alive: Some(30),
     };
     assert_eq!(ours(|out| connack(out, Version::V5, Ok(&accepted))), v5_bytes(&v5::Packet::ConnAck(theirs)));
 

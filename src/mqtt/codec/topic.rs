@@ -1,6 +1,8 @@
 //! Which topic names and filters MQTT allows (section 4.7 of both versions). U+0000 never gets here: the string reader
 //! refuses it.
 
+use crate::router::Filter;
+
 /// A topic name: at least one character \[MQTT-4.7.3-1\], no wildcards \[MQTT-3.3.2-2\].
 pub(crate) fn is_name(topic: &str) -> bool {
     !topic.is_empty() && !topic.bytes().any(|byte| matches!(byte, b'+' | b'#'))
@@ -28,6 +30,17 @@ pub(crate) fn is_filter(filter: &str) -> bool {
 /// A shared subscription (5.0 section 4.8.2); 3.1.1 peers use the same form.
 pub(crate) fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/") || filter == "$share"
+}
+
+/// A filter in the router's terms. `None` if it is not valid: a group has at least one character and no wildcards, and a filter
+/// follows \[MQTT-4.8.2-1\], \[MQTT-4.8.2-2\].
+pub(crate) fn parse(filter: &str) -> Option<Filter> {
+    if !is_shared(filter) {
+        return is_filter(filter).then(|| Filter::Mqtt(filter.to_owned()));
+    }
+    let (group, filter) = filter.strip_prefix("$share/")?.split_once('/')?;
+    let valid = !group.is_empty() && !group.contains(['+', '#']) && is_filter(filter);
+    valid.then(|| Filter::Shared { group: group.to_owned(), filter: filter.to_owned() })
 }
 
 /// Whether a topic that another dialect made can be sent to an MQTT peer.

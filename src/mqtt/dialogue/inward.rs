@@ -4,7 +4,7 @@ use super::{Dialogue, Ending, OwnAnswer, Verdicts};
 use crate::clock::Wall;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::mqtt::codec::{AckKind, Fault, Filters, Packet, Publish, ReasonCode, protocol_error, topic};
-use crate::router::{Closed, DeliveryId, Filter, Inbound, Stage, Subscription, Token};
+use crate::router::{Closed, DeliveryId, Inbound, Stage, Subscription, Token};
 use bytes::Bytes;
 
 impl Dialogue {
@@ -23,6 +23,9 @@ impl Dialogue {
                 // [MQTT-3.1.2-23] of 5.0, section 3.14.2.2.2
                 if self.session_ends_with_connection && session_expiry.is_some_and(|seconds| seconds > 0) {
                     return Err(Ending::Fault(protocol_error("DISCONNECT revives a session that was to end")));
+                }
+                if let Some(seconds) = session_expiry {
+                    batch.push(Inbound::Expire { expiry: self.settings.expiry(seconds) });
                 }
                 // Only a normal DISCONNECT withdraws the will [MQTT-3.14.4-3].
                 let closed = if reason == ReasonCode::SUCCESS { Closed::Orderly } else { Closed::Lost };
@@ -87,26 +90,21 @@ impl Dialogue {
         self.unanswered += 1;
         let (mut codes, mut wanted) = (Vec::new(), Vec::new());
         for (filter, options) in filters {
-            let verdict = if topic::is_shared(filter) {
-                // Next issue. CONNACK says so; 3.1.1 has no words for it but "failure".
-                Some(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
-            } else if !topic::is_filter(filter) {
-                Some(ReasonCode::TOPIC_FILTER_INVALID)
-            } else if wanted.len() >= self.settings.max_filters {
-                Some(ReasonCode::QUOTA_EXCEEDED)
-            } else {
-                None
-            };
-            if verdict.is_none() {
-                wanted.push(Subscription {
-                    filter: Filter::Mqtt(filter.to_owned()),
-                    qos: options.qos,
-                    no_local: options.no_local,
-                    retain_as_published: options.retain_as_published,
-                    identifier,
-                });
-            }
-            codes.push(verdict);
+            codes.push(match topic::parse(filter) {
+                None => Some(ReasonCode::TOPIC_FILTER_INVALID),
+                Some(_) if wanted.len() >= self.settings.max_filters => Some(ReasonCode::QUOTA_EXCEEDED),
+                Some(filter) => {
+                    wanted.push(Subscription {
+                        filter,
+                        qos: options.qos,
+                        no_local: options.no_local,
+                        retain_as_published: options.retain_as_published,
+                        retain_handling: options.retain_handling,
+                        identifier,
+                    });
+                    None
+                }
+            });
         }
         if wanted.is_empty() {
             let codes = codes.into_iter().flatten().collect();
@@ -122,12 +120,9 @@ impl Dialogue {
         let (mut codes, mut wanted) = (Vec::new(), Vec::new());
         for (filter, _) in filters {
             // What cannot have been subscribed does not bother the router.
-            let verdict =
-                (topic::is_shared(filter) || !topic::is_filter(filter)).then_some(ReasonCode::NO_SUBSCRIPTION_EXISTED);
-            if verdict.is_none() {
-                wanted.push(Filter::Mqtt(filter.to_owned()));
-            }
-            codes.push(verdict);
+            let parsed = topic::parse(filter);
+            codes.push(parsed.is_none().then_some(ReasonCode::NO_SUBSCRIPTION_EXISTED));
+            wanted.extend(parsed);
         }
         if wanted.is_empty() {
             let codes = codes.into_iter().flatten().collect();

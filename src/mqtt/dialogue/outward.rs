@@ -1,7 +1,6 @@
 //! From the router to the client.
 
 use super::{Dialogue, Ending, OwnAnswer};
-use crate::clock::Wall;
 use crate::door::Stats;
 use crate::message::Qos;
 use crate::mqtt::codec::{self, AckKind, OutgoingPublish, ReasonCode, Unsendable};
@@ -23,15 +22,9 @@ impl Dialogue {
     }
 
     /// Encodes what the router wants sent. `batch` gets what the router must know if it cannot be sent.
-    pub(crate) fn write(
-        &mut self,
-        outbound: Outbound,
-        now: Wall,
-        outbox: &mut Outbox,
-        batch: &mut Vec<Inbound>,
-    ) -> Result<(), Ending> {
+    pub(crate) fn write(&mut self, outbound: Outbound, outbox: &mut Outbox, batch: &mut Vec<Inbound>) -> Result<(), Ending> {
         match outbound {
-            Outbound::Deliver(delivery) => self.deliver(&delivery, now, outbox, batch),
+            Outbound::Deliver(delivery) => self.deliver(&delivery, outbox, batch),
             Outbound::Accepted { token, qos, outcome } => return self.accepted(token, qos, outcome, outbox),
             Outbound::Completed { token, known } => {
                 self.answered();
@@ -94,13 +87,12 @@ impl Dialogue {
         Ok(())
     }
 
-    fn deliver(&mut self, delivery: &Delivery, now: Wall, outbox: &mut Outbox, batch: &mut Vec<Inbound>) {
+    fn deliver(&mut self, delivery: &Delivery, outbox: &mut Outbox, batch: &mut Vec<Inbound>) {
         // Sent or not: its place in the router's window is free once what stands before it is written.
         self.delivered += 1;
         let message = &*delivery.message;
         let (payload, content_type) = message.mqtt_body();
         let properties = message.properties.as_deref();
-        let expiry_s = properties.and_then(|kept| kept.expiry_s).map(|seconds| remaining(seconds, message.received, now));
         let publish = OutgoingPublish {
             topic: &message.topic,
             qos: delivery.qos.level(),
@@ -110,7 +102,7 @@ impl Dialogue {
             payload_len: payload.len(),
             properties,
             content_type,
-            expiry_s,
+            expiry_s: delivery.expiry_s,
             identifiers: &delivery.identifiers,
         };
         match codec::publish(outbox.gathered(), self.version, &publish, self.max_packet) {
@@ -149,11 +141,4 @@ fn packet_id(token: Token) -> u16 {
 
 fn delivery_packet_id(id: DeliveryId) -> u16 {
     u16::try_from(id.0).expect("the router numbers MQTT deliveries with 16 bits")
-}
-
-/// Seconds a message still has \[MQTT-3.3.2-6\]. Whether it has expired is the router's decision, made on a clock that does not
-/// jump; so never 0 here, which a wall clock set at last would yield.
-fn remaining(expiry_s: u32, received: Wall, now: Wall) -> u32 {
-    let waited_s = now.0.saturating_sub(received.0) / 1_000_000_000;
-    expiry_s.saturating_sub(u32::try_from(waited_s).unwrap_or(u32::MAX)).max(expiry_s.min(1))
 }

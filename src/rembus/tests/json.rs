@@ -137,6 +137,7 @@ async fn json_exposers_serve_and_json_subscribers_see_the_payload_where_python_l
             retain: false,
             pattern: None,
             identifiers: Vec::new(),
+            expiry_s: None,
         };
         world.say(client.link, Outbound::Deliver(delivery)).await;
         assert_eq!(next(&mut client).await, text);

@@ -49,7 +49,7 @@ fn flood(count: usize) -> Vec<Outbound> {
     let delivery = || {
         let message = Arc::clone(&message);
         let qos = Qos::AtMostOnce;
-        Delivery { message, qos, id: None, dup: false, retain: false, pattern: None, identifiers: Vec::new() }
+        Delivery { message, qos, id: None, dup: false, retain: false, pattern: None, identifiers: Vec::new(), expiry_s: None }
     };
     (0..count).map(|_| Outbound::Deliver(delivery())).collect()
 }

@@ -240,6 +240,7 @@ fn delivery(qos: Qos, id: Option<u32>, slot: Option<u32>, pattern: Option<&str>,
         retain: false,
         pattern: pattern.map(Arc::from),
         identifiers: Vec::new(),
+        expiry_s: None,
     })
 }
 

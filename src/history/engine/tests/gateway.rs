@@ -66,7 +66,7 @@ impl Gateway {
                 Arc::from("sensor"),
             );
             let mut body = Vec::new();
-            message::encode(&message, &mut body);
+            message::encode(&message, &[], &mut body);
             body
         });
         self.append(kind::MESSAGE, bodies).await

@@ -1,0 +1,81 @@
+//! Retained messages on their way to new subscriptions: any number of them, a few at a time.
+
+use super::core::Router;
+use super::event::Delivery;
+use super::outgoing::Parcel;
+use super::retained::Retained;
+use super::session::SessionKey;
+use super::state::Change;
+use super::timers::Timer;
+use crate::clock::Mono;
+use crate::message::Seq;
+use std::time::Duration;
+
+/// A queue with less gets more.
+const QUEUE_LOW: usize = 64;
+/// Retained messages queued at once.
+const CHUNK: usize = 512;
+/// Expired retained messages may stay so much longer, so that many go at once.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl Router {
+    /// Queues the next retained messages of a session that has room.
+    pub(super) fn backfill(&mut self, key: SessionKey) {
+        let can_keep = self.can_keep();
+        loop {
+            let Some(session) = self.sessions.get_mut(key) else { return };
+            let Some(fill) = session.backfill.front_mut() else { return };
+            let wait = session.link.is_none()
+                || session.waits_for_answer
+                || session.out.queue_len() >= QUEUE_LOW
+                || (session.kept.is_some() && !can_keep);
+            if wait {
+                return;
+            }
+            let subscription = fill.subscription.clone();
+            let (found, more) = self.retained.matching(subscription.filter.pattern(), fill.after.as_deref(), CHUNK);
+            let (kept, done) = (session.kept, more.is_none());
+            match more {
+                Some(after) => fill.after = Some(after),
+                None => {
+                    session.backfill.pop_front();
+                }
+            }
+            for Retained { message, deadline } in found {
+                let delivery = Delivery {
+                    qos: message.qos.min(subscription.qos),
+                    id: None,
+                    dup: false,
+                    // [MQTT-3.3.1-8]
+                    retain: true,
+                    pattern: None,
+                    identifiers: subscription.identifier.into_iter().collect(),
+                    expiry_s: None,
+                    message,
+                };
+                let topic = delivery.message.topic.clone();
+                // The record that `settle` or the next message writes.
+                let seq = self.last.next();
+                if let Some(Some((id, copy))) = self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share: None })
+                {
+                    self.note(Change::Retained { id, topic, delivery: copy });
+                }
+            }
+            if let (Some(id), true) = (kept, done) {
+                self.note(Change::Backfilled { id, filter: subscription.filter });
+            }
+        }
+    }
+
+    /// A message with a deadline was retained.
+    pub(super) fn watch_retained(&mut self, deadline: Option<Mono>) {
+        if let Some(deadline) = deadline {
+            self.timers.set(deadline.plus(SWEEP), Timer::Retained);
+        }
+    }
+
+    /// [MQTT-3.3.2-5]: for retained messages too. Their time over is in their records, so nothing is noted.
+    pub(super) fn expire_retained(&mut self) {
+        self.retained.expire(self.now.mono);
+    }
+}

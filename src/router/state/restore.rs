@@ -1,0 +1,231 @@
+//! From the records of a snapshot and of the log to the state they describe.
+
+use super::{Change, Copy, Route};
+use crate::access::Identity;
+use crate::clock::{Mono, Wall};
+use crate::message::{self, Dialect, Message, RecordError, Seq, kind};
+use crate::router::core::Router;
+use crate::router::event::{Delivery, DeliveryId, Expiry, Now, Token};
+use crate::router::outgoing::Parcel;
+use crate::router::session::{Backfill, SessionId, SessionKey};
+use crate::router::timers::Timer;
+use ahash::AHashMap;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A record that says nothing this gateway understands.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Message(#[from] RecordError),
+    #[error("a state record cannot be read: {0}")]
+    State(#[from] ciborium::de::Error<std::io::Error>),
+}
+
+/// Feeds records to a router that has not begun.
+#[derive(Debug)]
+pub struct Restorer<'a> {
+    router: &'a mut Router,
+    now: Now,
+    sessions: AHashMap<SessionId, SessionKey>,
+    /// Since when each session is alone, as far as the records say; absent while it has a link.
+    left: AHashMap<SessionId, Wall>,
+}
+
+impl<'a> Restorer<'a> {
+    pub fn new(router: &'a mut Router, now: Now) -> Self {
+        router.now = now;
+        Self { router, now, sessions: AHashMap::new(), left: AHashMap::new() }
+    }
+
+    /// Takes the next record, in the order in which they were written.
+    pub fn take(&mut self, seq: Seq, kind: u8, body: &Bytes) -> Result<(), RestoreError> {
+        match kind {
+            kind::MESSAGE if !message::concerns_state(body) => {}
+            kind::MESSAGE | kind::COPY => {
+                let (message, route) = message::decode_routed(body)?;
+                let message = Arc::new(message);
+                if kind == kind::MESSAGE && message.retain {
+                    let deadline = self.deadline(&message);
+                    // What did not fit then does not fit now; it was counted then.
+                    self.router.retained.set(&message, deadline).ok();
+                }
+                if !route.is_empty() {
+                    self.route(seq, &message, ciborium::from_reader(route.as_ref())?);
+                }
+            }
+            kind::STATE => {
+                let changes: Vec<Change> = ciborium::from_reader(body.as_ref())?;
+                changes.into_iter().for_each(|change| self.change(seq, change));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// All records are in. What has expired meanwhile ends with the first tick.
+    pub fn finish(self) {
+        let Self { router, now, sessions, left } = self;
+        for (id, key) in sessions {
+            let Some(session) = router.sessions.get_mut(key) else { continue };
+            let alone = left.get(&id).map_or(Duration::ZERO, |since| elapsed(*since, now.wall));
+            session.left = Some(left.get(&id).copied().unwrap_or(now.wall));
+            let rest = match session.expiry {
+                Expiry::WithLink => Some(Duration::ZERO),
+                Expiry::Never if session.dialect == Dialect::Mqtt || session.has_registrations() => None,
+                Expiry::Never => Some(Duration::ZERO),
+                Expiry::After(seconds) => Some(Duration::from_secs(seconds.into()).saturating_sub(alone)),
+            };
+            if let Some(rest) = rest {
+                session.leavings += 1;
+                router.timers.set(now.mono.plus(rest), Timer::Session(key, session.leavings));
+            }
+            router.next_session = SessionId(router.next_session.0.max(id.0 + 1));
+        }
+        router.recount();
+    }
+
+    fn change(&mut self, seq: Seq, change: Change) {
+        match change {
+            Change::Open { id, dialect, name, user, expiry, last_id } => {
+                self.router.next_session = SessionId(self.router.next_session.0.max(id.0 + 1));
+                let mut session = self.router.new_session(dialect, name.into(), true, None, None);
+                session.kept = Some(id);
+                session.expiry = expiry;
+                session.identity = Identity { user: user.map(Arc::from), ..Identity::default() };
+                session.out = self.router.new_queue(dialect, true, u16::MAX);
+                session.out.set_last_id(last_id);
+                // One that should have ended: the record of its end was lost with the power.
+                if let Some(twin) = self.router.sessions.by_name(dialect, &session.name) {
+                    self.end(twin);
+                }
+                let key = self.router.sessions.insert(session);
+                self.sessions.insert(id, key);
+            }
+            Change::Attach { id, expiry } => {
+                self.left.remove(&id);
+                self.with(id, |_, session| {
+                    session.expiry = expiry;
+                    session.out.restore_sent();
+                });
+            }
+            Change::Leave { id, expiry, wall } => {
+                self.left.insert(id, Wall(wall));
+                self.with(id, |_, session| session.expiry = expiry);
+            }
+            Change::End { id } => {
+                if let Some(key) = self.sessions.remove(&id) {
+                    self.end(key);
+                }
+            }
+            Change::Subscribe { id, subscription, backfill } => {
+                let Some(key) = self.sessions.get(&id).copied() else { return };
+                self.router.register(key, &subscription);
+                if let (true, Some(session)) = (backfill, self.router.sessions.get_mut(key)) {
+                    session.backfill.push_back(Backfill { subscription, after: None });
+                }
+            }
+            Change::Backfilled { id, filter } => {
+                self.with(id, |_, session| session.backfill.retain(|fill| fill.subscription.filter != filter));
+            }
+            Change::Unsubscribe { id, filter } => {
+                if let Some(key) = self.sessions.get(&id).copied() {
+                    self.router.unregister(key, &filter);
+                }
+            }
+            Change::Expose { id, method } => {
+                if let Some(key) = self.sessions.get(&id).copied() {
+                    self.router.services.expose(&method, key);
+                    self.with(id, |_, session| session.exposed.insert(method));
+                }
+            }
+            Change::Unexpose { id, method } => {
+                if let Some(key) = self.sessions.get(&id).copied() {
+                    self.router.services.unexpose(&method, key);
+                    self.with(id, |_, session| session.exposed.remove(&method));
+                }
+            }
+            Change::Accept { id, token } => {
+                let now = self.now.mono;
+                self.with(id, |_, session| session.unreleased.insert(Token(token), now));
+            }
+            Change::Release { id, token } => {
+                self.with(id, |_, session| session.unreleased.remove(&Token(token)));
+            }
+            Change::Retained { id, topic, delivery } => {
+                if let Some(retained) = self.router.retained.get(&topic).cloned() {
+                    self.queue(id, seq, &retained.message, delivery, retained.deadline);
+                }
+            }
+            Change::Received { id, deliveries } => self.with(id, |_, session| {
+                for delivery in deliveries.into_iter().map(DeliveryId) {
+                    if !session.out.restore_received(delivery) {
+                        session.out.restore_release(delivery);
+                    }
+                }
+            }),
+            Change::Done { id, deliveries } => self.with(id, |_, session| {
+                for delivery in deliveries {
+                    session.out.restore_done(DeliveryId(delivery));
+                }
+            }),
+        }
+    }
+
+    /// What it had left was counted, or handed on, in the life in which it ended.
+    fn end(&mut self, key: SessionKey) {
+        if let Some(session) = self.router.sessions.get_mut(key) {
+            session.out.clear();
+        }
+        self.router.end_session(key, &mut Vec::new());
+    }
+
+    fn with<T>(&mut self, id: SessionId, change: impl FnOnce(SessionKey, &mut crate::router::session::Session) -> T) {
+        if let Some(key) = self.sessions.get(&id).copied()
+            && let Some(session) = self.router.sessions.get_mut(key)
+        {
+            change(key, session);
+        }
+    }
+
+    fn route(&mut self, seq: Seq, message: &Arc<Message>, route: Route) {
+        let now = self.now.mono;
+        if let Some((id, token)) = route.from {
+            self.with(id, |_, session| session.unreleased.insert(Token(token), now));
+        }
+        let deadline = self.deadline(message);
+        for (id, copy) in route.to {
+            self.queue(id, seq, message, copy, deadline);
+        }
+    }
+
+    fn queue(&mut self, id: SessionId, seq: Seq, message: &Arc<Message>, copy: Copy, deadline: Option<Mono>) {
+        let share = copy.share.and_then(|(group, filter)| self.router.groups.key(&group, &filter));
+        let delivery = Delivery {
+            message: Arc::clone(message),
+            qos: copy.qos,
+            id: Some(DeliveryId(copy.delivery)),
+            dup: copy.sent,
+            retain: copy.retain,
+            pattern: None,
+            identifiers: copy.identifiers,
+            expiry_s: None,
+        };
+        let parcel = Parcel { delivery, deadline, seq, after: Seq(0), share };
+        self.with(id, |_, session| session.out.restore(parcel));
+    }
+
+    /// When a message that was received in an earlier life is worthless.
+    fn deadline(&self, message: &Message) -> Option<Mono> {
+        let seconds = message.properties.as_ref()?.expiry_s?;
+        let rest = Duration::from_secs(seconds.into()).saturating_sub(elapsed(message.received, self.now.wall));
+        Some(self.now.mono.plus(rest))
+    }
+}
+
+/// Time between two moments that a restart separates. A board without a battery clock may have no idea of one of them; then
+/// nothing has passed, and what should have ended stays a little longer.
+fn elapsed(since: Wall, now: Wall) -> Duration {
+    if since.is_set() && now.is_set() { Duration::from_nanos(now.0.saturating_sub(since.0)) } else { Duration::ZERO }
+}

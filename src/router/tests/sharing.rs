@@ -1,0 +1,116 @@
+//! Shared subscriptions.
+
+use super::*;
+
+fn shared(group: &str, filter: &str) -> Filter {
+    Filter::Shared { group: group.into(), filter: filter.into() }
+}
+
+#[test]
+fn each_message_goes_to_one_member_of_each_group_in_turn() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let [a, b, c] = ["a", "b", "c"].map(|name| w.client(name));
+    w.subscribe(a, shared("g", "t/+"), Qos::AtLeastOnce);
+    w.subscribe(b, shared("g", "t/+"), Qos::AtLeastOnce);
+    w.subscribe(c, shared("h", "t/+"), Qos::AtLeastOnce);
+    for _ in 0..10 {
+        w.publish(sensor, "t/1", Qos::AtLeastOnce);
+    }
+    assert_eq!([a, b, c].map(|link| w.deliveries(link).len()), [5, 5, 10]);
+}
+
+#[test]
+fn two_filters_under_one_group_name_are_two_groups() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let [a, b] = ["a", "b"].map(|name| w.client(name));
+    w.subscribe(a, shared("g", "x"), Qos::AtLeastOnce);
+    w.subscribe(b, shared("g", "y"), Qos::AtLeastOnce);
+    for _ in 0..4 {
+        w.publish(sensor, "x", Qos::AtLeastOnce);
+    }
+    assert_eq!([a, b].map(|link| w.deliveries(link).len()), [4, 0]);
+}
+
+#[test]
+fn what_a_leaving_member_did_not_finish_goes_to_the_others() {
+    for leave in [Inbound::LOST, Inbound::Unsubscribe { token: Token(1), filters: vec![shared("g", "t")] }] {
+        let unsubscribes = matches!(leave, Inbound::Unsubscribe { .. });
+        let mut w = World::new();
+        let sensor = w.client("sensor");
+        let [a, b] = ["a", "b"].map(|name| w.client(name));
+        w.subscribe(a, shared("g", "t"), Qos::AtLeastOnce);
+        w.subscribe(b, shared("g", "t"), Qos::AtLeastOnce);
+        for _ in 0..6 {
+            w.publish(sensor, "t", Qos::AtLeastOnce);
+        }
+        let (mine, theirs) = (w.deliveries(a), w.deliveries(b));
+        assert_eq!((mine.len(), theirs.len()), (3, 3));
+        w.say(a, Inbound::Delivered { id: mine[0].id.unwrap(), stage: Stage::Done });
+        w.say(a, leave);
+        // One that stays connected finishes what it was sent.
+        assert_eq!(w.deliveries(b).len(), if unsubscribes { 0 } else { 2 });
+    }
+}
+
+#[test]
+fn a_group_without_anybody_there_waits_for_a_member_whose_session_stays() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let worker = w.link(Dialect::Mqtt);
+    w.say(worker, Inbound::Attach(Attach { clean: false, expiry: Expiry::Never, ..mqtt_attach("worker") }));
+    w.sync();
+    w.say(worker, Inbound::Subscribe { token: Token(1), filters: vec![subscription(shared("g", "t"), Qos::AtLeastOnce)] });
+    w.sync();
+    w.say(worker, Inbound::LOST);
+    w.publish(sensor, "t", Qos::AtLeastOnce);
+    // A second one that comes gets what is new; what waits is the first one's until it leaves for good.
+    let other = w.client("other");
+    w.subscribe(other, shared("g", "t"), Qos::AtLeastOnce);
+    w.publish(sensor, "t", Qos::AtLeastOnce);
+    assert_eq!(w.deliveries(other).len(), 1);
+    let clean = w.link(Dialect::Mqtt);
+    w.say(clean, Inbound::Attach(mqtt_attach("worker")));
+    w.sync();
+    assert_eq!(w.deliveries(other).len(), 1, "the session ended, and what it kept goes on");
+}
+
+#[test]
+fn a_slow_member_does_not_hold_up_the_group() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let slow = w.link(Dialect::Mqtt);
+    w.attach(slow, "slow", OnConflict::TakeOver, 1);
+    w.take(slow);
+    let fast = w.client("fast");
+    w.subscribe(slow, shared("g", "t"), Qos::AtLeastOnce);
+    w.subscribe(fast, shared("g", "t"), Qos::AtLeastOnce);
+    let mut done = 0;
+    for _ in 0..1_000 {
+        w.publish(sensor, "t", Qos::AtLeastOnce);
+        for delivery in w.deliveries(fast) {
+            done += 1;
+            w.say(fast, Inbound::Delivered { id: delivery.id.unwrap(), stage: Stage::Done });
+            w.say(fast, Inbound::Written { count: 1 });
+        }
+    }
+    assert!(done >= 890, "{done}");
+}
+
+#[test]
+fn a_shared_subscription_brings_no_retained_messages_and_tells_its_own_options() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let payload = Payload::Mqtt(Bytes::from_static(b"x"));
+    let mut message = Message::new("t".into(), payload, Qos::AtLeastOnce, Wall(1), Dialect::Mqtt, "sensor".into());
+    message.retain = true;
+    w.say(sensor, Inbound::Publish { message, token: Token(9) });
+    let a = w.client("a");
+    let wanted = Subscription { identifier: Some(7), ..subscription(shared("g", "t"), Qos::AtMostOnce) };
+    w.say(a, Inbound::Subscribe { token: Token(1), filters: vec![wanted] });
+    assert_eq!(w.deliveries(a).len(), 0);
+    w.publish(sensor, "t", Qos::AtLeastOnce);
+    let got = w.deliveries(a);
+    assert_eq!((got[0].identifiers.clone(), got[0].qos), (vec![7], Qos::AtMostOnce));
+}
