@@ -124,6 +124,27 @@ impl Gateway {
         format!("ws://{}", self.doors.rembus)
     }
 
+    /// Where a door listens beside its plain port: `tls`, `ws` or `wss`.
+    pub(crate) fn door(&self, door: &str, transport: &str) -> SocketAddr {
+        let lines = self.log.lines.lock().unwrap();
+        let line = lines.iter().find(|line| {
+            line.contains("listening") && word(line, "door") == Some(door) && word(line, "transport") == Some(transport)
+        });
+        line.and_then(|line| word(line, "addr")?.parse().ok())
+            .unwrap_or_else(|| panic!("{door} does not listen with {transport}"))
+    }
+
+    /// Asks it to read its files again.
+    pub(crate) fn ask_to_reload(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
+    /// How many log lines have this text.
+    pub(crate) fn count_in_log(&self, text: &str) -> usize {
+        self.log.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// `kill -9`, as the power goes. The data stays.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

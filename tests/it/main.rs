@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`gateway`] | a running gateway, its log, `kill -9`, SIGTERM, the next life on the same data |
 //! | [`programs`] | the scenario programs of `tests/clients/`: published Python clients and mosquitto's |
+//! | [`pki`], [`tls_peer`] | certificates made on the spot, and clients that use them |
 //! | [`mqtt_peer`], [`rembus_peer`], [`http_peer`] | small peers under full control, for what no orderly client would do |
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, and says where")]
@@ -15,8 +16,10 @@
 mod gateway;
 mod http_peer;
 mod mqtt_peer;
+mod pki;
 mod programs;
 mod rembus_peer;
+mod tls_peer;
 mod torn;
 
 mod at_rest;
@@ -35,3 +38,5 @@ mod rembus_clients;
 mod rembus_rules;
 mod sim;
 mod stop;
+mod tls_storm;
+mod transports;

@@ -5,15 +5,15 @@ use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet, PubAck
 use rumqttc::mqttbytes::{Error, QoS};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PACKET_MAX: usize = 16 * 1024 * 1024;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
-pub(crate) struct MqttPeer {
-    pub(crate) stream: TcpStream,
+pub(crate) struct MqttPeer<S = TcpStream> {
+    pub(crate) stream: S,
     unread: BytesMut,
     next_id: u16,
 }
@@ -23,14 +23,21 @@ impl MqttPeer {
     pub(crate) async fn connect(addr: SocketAddr, client_id: &str) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, client_id).await.unwrap()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> MqttPeer<S> {
+    /// Connects over whatever there is; `None` if the connection ends instead.
+    pub(crate) async fn over(stream: S, client_id: &str) -> Option<Self> {
         let mut peer = Self { stream, unread: BytesMut::new(), next_id: 0 };
         let mut connect = Connect::new(client_id);
         connect.clean_session = true;
         connect.keep_alive = 60;
-        peer.send(&[Packet::Connect(connect)]).await.unwrap();
-        let answer = peer.receive().await;
-        assert_eq!(answer, Some(Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success })));
-        peer
+        peer.send(&[Packet::Connect(connect)]).await.ok()?;
+        let answer = peer.receive().await?;
+        assert_eq!(answer, Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success }));
+        Some(peer)
     }
 
     /// Writes packets in one go.
@@ -39,7 +46,8 @@ impl MqttPeer {
         for packet in packets {
             packet.write(&mut bytes, PACKET_MAX).unwrap();
         }
-        self.stream.write_all(&bytes).await
+        self.stream.write_all(&bytes).await?;
+        self.stream.flush().await
     }
 
     /// The next packet; `None` when the connection is over.
@@ -83,6 +91,24 @@ impl MqttPeer {
         let id = publish.pkid;
         self.send(&[Packet::Publish(publish)]).await.unwrap();
         assert_eq!(self.receive().await, Some(Packet::PubAck(PubAck { pkid: id })));
+    }
+
+    /// Publishes where it listens itself, and hears it.
+    pub(crate) async fn publish_to_itself(&mut self, topic: &str) {
+        let publish = self.publication(topic, QoS::AtLeastOnce, "round trip");
+        self.send(&[Packet::Publish(publish)]).await.unwrap();
+        let (mut acknowledged, mut heard) = (false, false);
+        while !(acknowledged && heard) {
+            match self.receive().await {
+                Some(Packet::PubAck(_)) => acknowledged = true,
+                Some(Packet::Publish(publish)) => {
+                    assert_eq!(publish.payload, "round trip");
+                    self.send(&[Packet::PubAck(PubAck { pkid: publish.pkid })]).await.unwrap();
+                    heard = true;
+                }
+                other => panic!("an acknowledgement or a publication was due, not {other:?}"),
+            }
+        }
     }
 
     /// The next publication for this subscriber, acknowledged.

@@ -36,6 +36,10 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(name: &'static str, gateway: &Gateway) -> Self {
+        Self::start_with(name, gateway, &[])
+    }
+
+    fn start_with(name: &'static str, gateway: &Gateway, environment: &[(&str, String)]) -> Self {
         let script = format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"));
         let home = gateway.data().join("clients"); // where the rembus package keeps its files
         let mut child = Command::new(python())
@@ -44,6 +48,7 @@ impl Program {
             .env("REMBUS_DIR", &home)
             .env("HOME", &home)
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -114,7 +119,12 @@ impl Program {
 /// # Panics
 /// With the failed scenarios, their reasons, and the program's last words.
 pub(crate) fn run(name: &'static str, gateway: &mut Gateway) {
-    if let Err(reason) = Program::start(name, gateway).verdict(gateway) {
+    run_with(name, gateway, &[]);
+}
+
+/// Likewise, with more environment than the doors.
+pub(crate) fn run_with(name: &'static str, gateway: &mut Gateway, environment: &[(&str, String)]) {
+    if let Err(reason) = Program::start_with(name, gateway, environment).verdict(gateway) {
         panic!("{reason}");
     }
 }
