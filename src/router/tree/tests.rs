@@ -192,11 +192,16 @@ fn path(levels: &'static [&'static str], most: usize) -> impl Strategy<Value = V
 proptest! {
     #[test]
     fn the_tree_agrees_with_a_naive_reading(
-        mqtt_filters in proptest::collection::vec((path(&["a", "b", "", "+", "$s"], 5), any::<bool>()), 1..6),
+        mqtt_filters in proptest::collection::vec((path(&["a", "ab", "", "+", "$", "$s"], 5), any::<bool>()), 1..6),
+        everything in any::<bool>(),
         patterns in proptest::collection::vec(path(&["a", "b", "", "*", "**", "@c"], 5), 1..6),
-        topics in proptest::collection::vec(path(&["a", "b", "", "@c", "$s"], 6), 1..8),
+        topics in proptest::collection::vec(path(&["a", "ab", "b", "", "@c", "$", "$s"], 6), 1..8),
+        gone in proptest::collection::vec(any::<bool>(), 12),
     ) {
         let mut filters = Vec::new();
+        if everything {
+            filters.push((Dialect2::Mqtt, vec!["#"]));
+        }
         for (mut levels, all_below) in mqtt_filters {
             if all_below {
                 levels.push("#");
@@ -210,22 +215,26 @@ proptest! {
         };
         let all: Vec<_> = filters.iter().map(as_filter).collect();
         let mut tree = tree(&all);
-        for topic in &topics {
-            let joined = topic.join("/");
-            let mut found: Vec<u32> = tree.matches(&joined).iter().map(slot_of).collect();
-            found.sort_unstable();
-            let expected: Vec<u32> = filters
-                .iter()
-                .enumerate()
-                .filter(|(_, (dialect, levels))| {
+        let mut there: Vec<bool> = vec![true; all.len()];
+        // Once with all filters, and once more without some: what is remembered of recent topics must not outlive them.
+        for round in 0..2 {
+            for topic in &topics {
+                let joined = topic.join("/");
+                let mut found: Vec<u32> = tree.matches(&joined).iter().map(slot_of).collect();
+                found.sort_unstable();
+                let wanted = |(slot, (dialect, levels)): (usize, &(Dialect2, Vec<&str>))| {
                     let hidden = *dialect == Dialect2::Mqtt && topic[0].starts_with('$') && ["+", "#"].contains(&levels[0]);
-                    !hidden && naive(levels, topic, *dialect)
-                })
-                .map(|(slot, _)| slot as u32)
-                .collect();
-            prop_assert_eq!(found, expected, "topic {}", joined);
+                    (there[slot] && !hidden && naive(levels, topic, *dialect)).then_some(slot as u32)
+                };
+                let expected: Vec<u32> = filters.iter().enumerate().filter_map(wanted).collect();
+                prop_assert_eq!(found, expected, "topic {} in round {}", joined, round);
+            }
+            for (slot, filter) in all.iter().enumerate().filter(|(slot, _)| round == 0 && gone[*slot]) {
+                prop_assert!(tree.remove(filter, Dest::Session(key(slot as u32))));
+                there[slot] = false;
+            }
         }
-        for (slot, filter) in all.iter().enumerate() {
+        for (slot, filter) in all.iter().enumerate().filter(|(slot, _)| there[*slot]) {
             prop_assert!(tree.remove(filter, Dest::Session(key(slot as u32))));
         }
         prop_assert!(tree.root.is_bare());
