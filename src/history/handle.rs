@@ -63,7 +63,7 @@ impl History {
     /// query when it is answered.
     pub async fn call(&self, method: &str, data: Bytes, upto: Seq, commands: &impl CommandLog) -> Result<Bytes, CallError> {
         if let Some(table) = method.strip_prefix("query_").and_then(|name| self.schema.table(name)) {
-            let answer = match Query::parse(table, &data) {
+            let answer = match Query::parse(table, &data, self.clock.wall()) {
                 Ok(query) => self.engine.query(&table.name, query, upto).await,
                 Err(error) => Err(error),
             };

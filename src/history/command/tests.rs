@@ -139,6 +139,6 @@ proptest::proptest! {
         framed.extend_from_slice(&data);
         drop(Command::decode(&demo(), &framed));
         drop(Command::prepare(&demo(), "delete_sensor", &data, NOW));
-        drop(crate::history::sql::Query::parse(&demo().tables[0], &data));
+        drop(crate::history::sql::Query::parse(&demo().tables[0], &data, Wall(0)));
     }
 }

@@ -1,20 +1,29 @@
 //! The map that `query_T` and `delete_T` take, out of CBOR.
 
+use super::moment;
 use crate::clock::Wall;
 use crate::history::model::CallError;
-use crate::history::row::{Children, Item, arguments, parse_timestamp};
+use crate::history::row::{Children, Item, arguments};
 
 /// Most columns that a list may name.
 const COLS_MAX: usize = 1024;
-/// Seconds of the year 10000; a number beyond is not in seconds.
-const SECONDS_MAX: f64 = 253_402_300_800.0;
+
+/// Keys of the argument of `query_T`.
+pub(super) const OF_QUERIES: [&str; 8] = ["where", "cols", "when", "since", "until", "order", "limit", "every"];
+/// Keys of the argument of `delete_T`.
+pub(super) const OF_DELETIONS: [&str; 2] = ["where", "when"];
 
 /// What the caller gave.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Arguments {
     condition: Option<String>,
     pub(super) cols: Option<Cols>,
-    when: Option<Result<Wall, String>>,
+    when: Option<Result<i64, String>>,
+    pub(super) since_us: Option<i64>,
+    pub(super) until_us: Option<i64>,
+    pub(super) order: Option<String>,
+    pub(super) limit: Option<u64>,
+    pub(super) every_us: Option<i64>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -27,7 +36,7 @@ pub(super) enum Cols {
 
 impl Arguments {
     /// Reads no argument, null, or a map of the `known` keys.
-    pub(super) fn read(data: &[u8], known: &[&str]) -> Result<Self, CallError> {
+    pub(super) fn read(data: &[u8], known: &[&str], now: Wall) -> Result<Self, CallError> {
         let given = arguments(data, 1).map_err(|malformed| CallError::exception(malformed.to_string()))?;
         if given.count > 1 {
             return Err(CallError::exception(format!("one argument is possible, {} were given", given.count)));
@@ -40,10 +49,10 @@ impl Arguments {
                 return Err(CallError::exception(text));
             }
         };
-        Self::map(raw, known)
+        Self::map(raw, known, now)
     }
 
-    fn map(raw: &[u8], known: &[&str]) -> Result<Self, CallError> {
+    fn map(raw: &[u8], known: &[&str], now: Wall) -> Result<Self, CallError> {
         let mut this = Self::default();
         let mut unknown = Vec::new();
         let mut children = Children::of(raw);
@@ -53,16 +62,24 @@ impl Arguments {
                 Item::Integer(key) => key.to_string(),
                 other => other.describe().into_owned(),
             };
+            let wrong = |why: String| CallError::exception(format!("{key}: {why}"));
+            let moment = || moment::moment(&value, now).transpose();
             match key.as_str() {
-                key if !known.contains(&key) => {
+                known_not if !known.contains(&known_not) => {
                     // A map of thousands of keys need not come back whole.
                     if unknown.len() < 16 {
-                        unknown.push(key.to_owned());
+                        unknown.push(key.clone());
                     }
                 }
                 "where" => this.condition = text(value, "where")?,
                 "cols" => this.cols = cols(&value)?,
-                _ => this.when = when(&value),
+                "since" => this.since_us = moment().map_err(wrong)?,
+                "until" => this.until_us = moment().map_err(wrong)?,
+                "order" => this.order = order(&value)?,
+                "limit" => this.limit = limit(&value).map_err(wrong)?,
+                "every" => this.every_us = moment::width(&value).transpose().map_err(wrong)?,
+                // Said later: `delete_T` takes it and does not look at it.
+                _ => this.when = moment::moment(&value, now).map(|when| when.map_err(|why| format!("when: {why}"))),
             }
         }
         // The words are the reference's.
@@ -75,7 +92,9 @@ impl Arguments {
     }
 
     pub(super) fn when(&self) -> Result<Option<Wall>, CallError> {
-        self.when.clone().transpose().map_err(CallError::exception)
+        // Nothing was before 1970; the engine will find no snapshot either way.
+        let wall = |micros: i64| Wall(u64::try_from(micros).unwrap_or_default().saturating_mul(1_000));
+        self.when.clone().transpose().map(|when| when.map(wall)).map_err(CallError::exception)
     }
 }
 
@@ -87,52 +106,46 @@ fn text(value: Item<'_>, key: &str) -> Result<Option<String>, CallError> {
     }
 }
 
+fn list(raw: &[u8], key: &str) -> Result<Vec<String>, CallError> {
+    let mut list = Vec::new();
+    let mut children = Children::of(raw);
+    while let Some(child) = children.next_item().map_err(|why| CallError::exception(why.to_string()))? {
+        let name = text(child, key)?.ok_or_else(|| CallError::exception(format!("{key}: expected a text, found null")))?;
+        list.push(name);
+        if list.len() > COLS_MAX {
+            return Err(CallError::exception(format!("{key}: more than {COLS_MAX} names")));
+        }
+    }
+    Ok(list)
+}
+
 fn cols(value: &Item<'_>) -> Result<Option<Cols>, CallError> {
     match value {
         Item::Null => Ok(None),
         Item::Text(text) => Ok((!text.trim().is_empty()).then(|| Cols::Text(text.to_string()))),
-        Item::List(raw) => {
-            let mut list = Vec::new();
-            let mut children = Children::of(raw);
-            while let Some(child) = children.next_item().map_err(|why| CallError::exception(why.to_string()))? {
-                let name = text(child, "cols")?.ok_or_else(|| CallError::exception("cols: expected a text, found null"))?;
-                list.push(name);
-                if list.len() > COLS_MAX {
-                    return Err(CallError::exception(format!("cols: more than {COLS_MAX} names")));
-                }
-            }
-            Ok((!list.is_empty()).then_some(Cols::List(list)))
-        }
+        Item::List(raw) => list(raw, "cols").map(|list| (!list.is_empty()).then_some(Cols::List(list))),
         other => Err(CallError::exception(format!("cols: expected a text or a list of texts, found {}", other.describe()))),
     }
 }
 
-/// Seconds since 1970, fractions allowed, or a text such as `2026-11-21 12:00:00.5`, in UTC.
-fn when(value: &Item<'_>) -> Option<Result<Wall, String>> {
-    let micros = match value {
-        Item::Null => return None,
-        Item::Micros(micros) => Ok(*micros),
-        Item::Integer(seconds) => match i64::try_from(*seconds) {
-            Ok(seconds) => seconds_to_micros(seconds),
-            Err(_) => Err(not_seconds(*seconds)),
-        },
-        Item::Float(seconds) if seconds.is_finite() && *seconds < SECONDS_MAX => {
-            crate::history::row::micros_of(*seconds).ok_or_else(|| not_seconds(seconds))
+/// As after `ORDER BY`, or one entry a column.
+fn order(value: &Item<'_>) -> Result<Option<String>, CallError> {
+    let order = match value {
+        Item::Null => return Ok(None),
+        Item::Text(text) => text.to_string(),
+        Item::List(raw) => list(raw, "order")?.join(", "),
+        other => {
+            return Err(CallError::exception(format!("order: expected a text or a list of texts, found {}", other.describe())));
         }
-        Item::Float(seconds) => Err(not_seconds(seconds)),
-        Item::Text(text) => parse_timestamp(text).ok_or_else(|| "when: expected a time like `2026-11-21 12:00:00`".to_owned()),
-        other => Err(format!("when: expected a number of seconds or a text, found {}", other.describe())),
     };
-    // Nothing was before 1970; the engine will find no snapshot either way.
-    Some(micros.map(|micros| Wall(u64::try_from(micros).unwrap_or_default().saturating_mul(1_000))))
+    Ok((!order.trim().is_empty()).then_some(order))
 }
 
-fn seconds_to_micros(seconds: i64) -> Result<i64, String> {
-    #[expect(clippy::cast_possible_truncation, reason = "a constant that fits")]
-    let most = SECONDS_MAX as i64;
-    if seconds < most { Ok(seconds.saturating_mul(1_000_000)) } else { Err(not_seconds(seconds)) }
-}
-
-fn not_seconds(number: impl std::fmt::Display) -> String {
-    format!("when: {number} is not a number of seconds since 1970")
+fn limit(value: &Item<'_>) -> Result<Option<u64>, String> {
+    let limit = match value {
+        Item::Null => return Ok(None),
+        Item::Integer(limit) => u64::try_from(*limit).ok().filter(|limit| *limit <= i64::MAX.unsigned_abs()),
+        _ => None,
+    };
+    limit.map(Some).ok_or_else(|| format!("expected a whole number of rows, found {}", value.describe()))
 }

@@ -4,11 +4,12 @@ mod calls;
 
 use super::expr::{Case, Expr, Failing, Is, Operator};
 use super::functions::Part;
+use super::like;
 use super::literal;
 use super::text::DEPTH_MAX;
 use crate::clock::Wall;
 use crate::history::kind;
-use crate::history::model::{Cell, Table};
+use crate::history::model::{Cell, ColumnKind, Table};
 use sqlparser::ast;
 use sqlparser::ast::{BinaryOperator, UnaryOperator};
 
@@ -18,8 +19,8 @@ pub(super) struct Check<'a> {
     /// Names given in the column list, for `GROUP BY`, `HAVING` and `ORDER BY`.
     pub(super) aliases: &'a [(String, Expr)],
     pub(super) aggregates: Aggregates,
-    /// A fixed time for `now()`; a query asks the engine.
-    pub(super) now: Option<Wall>,
+    /// The time of the call, for `now()`: the same for every row, and again when a deletion is repeated from the log.
+    pub(super) now: Wall,
     depth: usize,
     /// Texts joined so far, by `||` or `concat`.
     joined: usize,
@@ -38,7 +39,7 @@ const JOINED_MAX: usize = 16;
 type Checked = Result<Expr, String>;
 
 impl<'a> Check<'a> {
-    pub(super) fn new(table: &'a Table, aggregates: Aggregates, now: Option<Wall>) -> Self {
+    pub(super) fn new(table: &'a Table, aggregates: Aggregates, now: Wall) -> Self {
         Self { table, aliases: &[], aggregates, now, depth: 0, joined: 0 }
     }
 
@@ -233,7 +234,13 @@ impl<'a> Check<'a> {
             }
             Some(_) => return Err("ESCAPE takes a text of one character".to_owned()),
         };
-        Ok(Expr::Like { expr: self.boxed(expr)?, pattern: self.boxed(pattern)?, escape, case, negated })
+        let pattern = self.boxed(pattern)?;
+        like::of(&pattern, escape.as_deref(), case)?;
+        let mut expr = self.boxed(expr)?;
+        if expr.kind().is_some_and(|kind| kind != ColumnKind::Text) {
+            expr = Box::new(Expr::Cast { expr, kind: ColumnKind::Text, failing: Failing::IsAnError });
+        }
+        Ok(Expr::Like { expr, pattern, escape, case, negated })
     }
 
     fn case(&mut self, operand: Option<&ast::Expr>, branches: &[ast::CaseWhen], otherwise: Option<&ast::Expr>) -> Checked {

@@ -11,8 +11,6 @@ pub(super) enum Expr {
         kind: ColumnKind,
     },
     Literal(Cell),
-    /// The time of the query.
-    Now,
     /// A sum of counts and units.
     Interval(Vec<(i64, Unit)>),
     /// `AND`; flat, because conditions of a hundred parts are real and a tree of them would be as deep.
@@ -42,6 +40,7 @@ pub(super) enum Expr {
         high: Box<Self>,
         negated: bool,
     },
+    /// Pattern and escape are literals that [`like::parse`](super::like::parse) takes.
     Like {
         expr: Box<Self>,
         pattern: Box<Self>,
@@ -64,6 +63,11 @@ pub(super) enum Expr {
         arguments: Vec<Self>,
     },
     DateTrunc(Unit, Box<Self>),
+    /// Start of the bucket of time that a `TIMESTAMP` falls in. Buckets are counted from Monday 2000-01-03, 00:00 UTC.
+    Bucket {
+        width_us: i64,
+        expr: Box<Self>,
+    },
     DatePart(Part, Box<Self>),
     DateDiff(Unit, Box<Self>, Box<Self>),
     CountRows {
@@ -150,10 +154,10 @@ impl Expr {
     pub(super) fn aggregates(&self) -> bool {
         match self {
             Self::CountRows { .. } | Self::Aggregate { .. } => true,
-            Self::Column { .. } | Self::Literal(_) | Self::Now | Self::Interval(_) => false,
+            Self::Column { .. } | Self::Literal(_) | Self::Interval(_) => false,
             Self::All(parts) | Self::Any(parts) | Self::Call { arguments: parts, .. } => parts.iter().any(Self::aggregates),
             Self::Not(e) | Self::Negate(e) | Self::Is { expr: e, .. } | Self::Cast { expr: e, .. } => e.aggregates(),
-            Self::DateTrunc(_, e) | Self::DatePart(_, e) => e.aggregates(),
+            Self::DateTrunc(_, e) | Self::DatePart(_, e) | Self::Bucket { expr: e, .. } => e.aggregates(),
             Self::Binary { left, right, .. } | Self::DateDiff(_, left, right) => left.aggregates() || right.aggregates(),
             Self::In { expr, list, .. } => expr.aggregates() || list.iter().any(Self::aggregates),
             Self::Between { expr, low, high, .. } => expr.aggregates() || low.aggregates() || high.aggregates(),
@@ -169,7 +173,7 @@ impl Expr {
     pub(super) fn kind(&self) -> Option<ColumnKind> {
         match self {
             Self::Column { kind, .. } | Self::Cast { kind, .. } => Some(*kind),
-            Self::Now | Self::DateTrunc(..) => Some(ColumnKind::Timestamp),
+            Self::DateTrunc(..) | Self::Bucket { .. } | Self::Literal(Cell::Timestamp(_)) => Some(ColumnKind::Timestamp),
             Self::Call { function, .. } => function.kind(),
             Self::Aggregate { function, arguments, .. } if function.keeps_kind() => arguments.first()?.kind(),
             Self::Binary { op: Operator::Plus | Operator::Minus, left, right } if matches!(**right, Self::Interval(_)) => {

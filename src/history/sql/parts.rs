@@ -73,7 +73,7 @@ pub(super) fn every_column(table: &Table) -> Vec<Item> {
 }
 
 /// What `cols` selects.
-pub(super) fn columns(table: &Table, cols: &Cols) -> Result<(Vec<Item>, Distinct), String> {
+pub(super) fn columns(table: &Table, cols: &Cols, now: Wall) -> Result<(Vec<Item>, Distinct), String> {
     let text = match cols {
         Cols::Text(text) => text.clone(),
         // Joined as the reference does, so that an entry may be more than a name. A name is quoted, lest it be a word of SQL.
@@ -82,7 +82,7 @@ pub(super) fn columns(table: &Table, cols: &Cols) -> Result<(Vec<Item>, Distinct
     let (query, select) = select(&table.name, "SELECT", &exact(table, &text), "FROM t")?;
     let (projection, distinct) = only_projection(&query, select)?;
     let mut items = Vec::new();
-    let mut check = Check::new(table, Aggregates::Possible, None);
+    let mut check = Check::new(table, Aggregates::Possible, now);
     for item in &projection {
         match item {
             ast::SelectItem::Wildcard(options) => {
@@ -121,7 +121,7 @@ fn exact(table: &Table, entry: &str) -> String {
 }
 
 /// A frame whose columns have the same name cannot be read by the usual clients.
-fn distinct_names(items: &mut [Item]) {
+pub(super) fn distinct_names(items: &mut [Item]) {
     for index in 1..items.len() {
         let (before, rest) = items.split_at_mut(index);
         let taken = |name: &str| before.iter().any(|item| item.name.eq_ignore_ascii_case(name));
@@ -214,16 +214,51 @@ pub(super) fn condition(table: &Table, text: &str, now: Wall) -> Result<Expr, St
         return Err("only a condition is possible here, without GROUP BY, ORDER BY or LIMIT".to_owned());
     }
     let condition = select.selection.ok_or_else(|| "the condition is missing".to_owned())?;
-    Check::new(table, Aggregates::NotIn("a condition"), Some(now)).expr(&condition)
+    Check::new(table, Aggregates::NotIn("a condition"), now).expr(&condition)
+}
+
+impl Order {
+    pub(super) fn ascending(expr: Expr) -> Self {
+        Self { expr, direction: Direction::Ascending, nulls: Nulls::Unsaid }
+    }
+
+    /// Rows without a value come last.
+    pub(super) fn descending(expr: Expr) -> Self {
+        Self { expr, direction: Direction::Descending, nulls: Nulls::Last }
+    }
+}
+
+fn aliases(items: &[Item]) -> Vec<(String, Expr)> {
+    items.iter().map(|item| (item.name.clone(), item.expr.clone())).collect()
+}
+
+/// What stands after `ORDER BY` and nothing else.
+pub(super) fn order(table: &Table, items: &[Item], text: &str, now: Wall) -> Result<Vec<Order>, String> {
+    let (query, select) = select(&table.name, "SELECT 1 FROM t ORDER BY", text, "")?;
+    refuse_extras(&query, &select)?;
+    match &query.order_by {
+        Some(order) if query.limit_clause.is_none() => read_order(order, table, items, now),
+        _ => Err("only columns, ASC, DESC and NULLS FIRST or LAST are possible".to_owned()),
+    }
 }
 
 impl Tail {
+    /// More conditions, all of which must hold.
+    pub(super) fn and(&mut self, more: impl IntoIterator<Item = Expr>) {
+        let mut all: Vec<Expr> = self.condition.take().into_iter().collect();
+        all.extend(more);
+        self.condition = match all.len() {
+            0 | 1 => all.pop(),
+            _ => Some(Expr::All(all)),
+        };
+    }
+
     /// Reads a condition and what users append to it.
-    pub(super) fn read(table: &Table, items: &[Item], text: &str) -> Result<Self, String> {
+    pub(super) fn read(table: &Table, items: &[Item], text: &str, now: Wall) -> Result<Self, String> {
         let (query, select) = select(&table.name, "SELECT 1 FROM t WHERE", text, "")?;
         refuse_extras(&query, &select)?;
-        let aliases: Vec<(String, Expr)> = items.iter().map(|item| (item.name.clone(), item.expr.clone())).collect();
-        let place = |aggregates| Check::new(table, aggregates, None);
+        let aliases = aliases(items);
+        let place = |aggregates| Check::new(table, aggregates, now);
         let selection = select.selection.ok_or_else(|| "the condition is missing".to_owned())?;
         let condition = place(Aggregates::NotIn("a condition; HAVING is for groups")).expr(&selection)?;
         let group_by = match &select.group_by {
@@ -238,7 +273,7 @@ impl Tail {
         };
         let mut check = place(Aggregates::Possible).with_aliases(&aliases);
         let having = select.having.as_ref().map(|having| check.expr(having)).transpose()?;
-        let order_by = query.order_by.as_ref().map(|order| read_order(order, table, items, &aliases)).transpose()?;
+        let order_by = query.order_by.as_ref().map(|order| read_order(order, table, items, now)).transpose()?;
         let (limit, offset) = query.limit_clause.as_ref().map(read_limit).transpose()?.unwrap_or_default();
         Ok(Self { condition: Some(condition), group_by, having, order_by: order_by.unwrap_or_default(), limit, offset })
     }
@@ -301,11 +336,12 @@ fn position(expr: Expr, items: &[Item]) -> Result<Expr, String> {
     }
 }
 
-fn read_order(order: &ast::OrderBy, table: &Table, items: &[Item], aliases: &[(String, Expr)]) -> Result<Vec<Order>, String> {
+fn read_order(order: &ast::OrderBy, table: &Table, items: &[Item], now: Wall) -> Result<Vec<Order>, String> {
     let ast::OrderBy { kind: ast::OrderByKind::Expressions(exprs), interpolate: None } = order else {
         return Err("this form of ORDER BY is not possible".to_owned());
     };
-    let mut check = Check::new(table, Aggregates::Possible, None).with_aliases(aliases);
+    let aliases = aliases(items);
+    let mut check = Check::new(table, Aggregates::Possible, now).with_aliases(&aliases);
     let mut read = Vec::new();
     for ast::OrderByExpr { expr, options, with_fill } in exprs {
         let direction = match &options.sort {

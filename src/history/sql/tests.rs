@@ -28,7 +28,7 @@ fn cbor(value: impl serde::Serialize) -> Vec<u8> {
 }
 
 fn query(argument: serde_json::Value) -> Result<Query, String> {
-    Query::parse(&table(), &cbor([argument])).map_err(|error| error.text)
+    Query::parse(&table(), &cbor([argument]), CALLED).map_err(|error| error.text)
 }
 
 fn filtered(condition: &str) -> Result<Query, String> {
@@ -185,9 +185,9 @@ fn without_columns_the_schema_s_are_selected_and_never_all() {
     for argument in [json!({}), json!({"where": ""}), json!({"where": null, "cols": "", "when": null}), json!({"cols": []})] {
         assert_eq!(query(argument).unwrap(), query(json!(null)).unwrap());
     }
-    let nothing = Query::parse(&table(), &cbor(json!([]))).unwrap();
+    let nothing = Query::parse(&table(), &cbor(json!([])), CALLED).unwrap();
     assert_eq!(nothing, query(json!(null)).unwrap());
-    assert_eq!(Query::parse(&table(), &cbor(json!(null))).unwrap(), nothing, "data that is no list is one argument");
+    assert_eq!(Query::parse(&table(), &cbor(json!(null)), CALLED).unwrap(), nothing, "data that is no list is one argument");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn times_to_look_back_to_are_utc() {
     assert_eq!(when(json!(-5)), Ok(Some(Wall(0))));
     assert_eq!(when(json!(null)), Ok(None));
     insta::assert_snapshot!(when(json!(1_795_208_929_000_i64)).unwrap_err(), @"when: 1795208929000 is not a number of seconds since 1970");
-    insta::assert_snapshot!(when(json!("yesterday")).unwrap_err(), @"when: expected a time like `2026-11-21 12:00:00`");
+    insta::assert_snapshot!(when(json!("yesterday")).unwrap_err(), @"when: expected a time like `2026-11-21 12:00:00`, or `1h` for an hour ago");
     insta::assert_snapshot!(when(json!([])).unwrap_err(), @"when: expected a number of seconds or a text, found a list");
 }
 
@@ -225,14 +225,14 @@ fn arguments_that_are_none_are_refused_in_the_reference_s_words_where_it_has_som
     let wrong = |argument| query(argument).unwrap_err();
     insta::assert_snapshot!(wrong(json!({"no": 1})), @"invalid keys: no");
     insta::assert_snapshot!(wrong(json!({"a": 1, "where": "x", "b": 2})), @"invalid keys: a, b");
-    insta::assert_snapshot!(wrong(json!("name='x'")), @"the argument is a map with where, cols, when, not a text of 8 bytes");
+    insta::assert_snapshot!(wrong(json!("name='x'")), @"the argument is a map with where, cols, when, since, until, order, limit, every, not a text of 8 bytes");
     insta::assert_snapshot!(wrong(json!({"where": 5})), @"where: expected a text, found an integer");
     insta::assert_snapshot!(wrong(json!({"cols": 5})), @"cols: expected a text or a list of texts, found an integer");
     insta::assert_snapshot!(wrong(json!({"cols": [5]})), @"cols: expected a text, found an integer");
-    let two = Query::parse(&table(), &cbor(json!([null, null]))).unwrap_err();
+    let two = Query::parse(&table(), &cbor(json!([null, null])), CALLED).unwrap_err();
     insta::assert_snapshot!(two, @"one argument is possible, 2 were given");
     assert_eq!(two.status.0, 40);
-    assert!(Query::parse(&table(), b"\xff").is_err());
+    assert!(Query::parse(&table(), b"\xff", CALLED).is_err());
 }
 
 #[test]
@@ -242,6 +242,59 @@ fn a_query_knows_whether_it_gathers_and_how_much_is_wanted() {
     assert!(query(json!({"cols": "name", "where": "1=1 group by name"})).unwrap().is_aggregate());
     assert_eq!(filtered("1=1 limit 7").unwrap().limit(), Some(7));
     assert_eq!(filtered("1=1").unwrap().limit(), None);
+}
+
+#[test]
+fn what_is_beyond_the_reference_becomes_conditions_groups_and_orders() {
+    let sql = |argument| {
+        let (sql, cells) = query(argument).unwrap().render("x");
+        format!("{} {cells:?}", sql.split_once(" FROM x").unwrap().1)
+    };
+    insta::assert_snapshot!(sql(json!({"since": "1h", "until": 1_704_164_645})), @r#" WHERE (("t" >= ?) AND ("t" < ?)) [Timestamp(1704161045000000), Timestamp(1704164645000000)]"#);
+    insta::assert_snapshot!(sql(json!({"where": "name = 'a' or ok", "since": "2024-01-01"})), @r#" WHERE ((("name" = ?) OR "ok") AND ("t" >= ?)) [Text("a"), Timestamp(1704067200000000)]"#);
+    insta::assert_snapshot!(sql(json!({"order": "newest", "limit": 5})), @r#" ORDER BY "t" DESC NULLS LAST LIMIT ? [Integer(5)]"#);
+    insta::assert_snapshot!(sql(json!({"order": ["temperature desc nulls last", "name"], "cols": "name"})), @r#" ORDER BY "temperature" DESC NULLS LAST, "name" []"#);
+    insta::assert_snapshot!(sql(json!({"cols": "name, count(*) as n", "where": "1=1 group by name", "order": "n"})), @r#" WHERE (? = ?) GROUP BY "name" ORDER BY 2 [Integer(1), Integer(1)]"#);
+    insta::assert_snapshot!(sql(json!({"since": null, "until": null, "order": "", "limit": null, "every": null})), @" []");
+    let every = query(json!({"every": "5m", "cols": ["name", "temperature", "ok"]})).unwrap();
+    insta::assert_snapshot!(every.render("x").0, @r#"SELECT time_bucket(to_microseconds(?), "t") AS "time", "name", count(*) AS "rows", avg("temperature") AS "temperature_avg", min("temperature") AS "temperature_min", max("temperature") AS "temperature_max", arg_max("temperature", "t") AS "temperature_last", arg_max("ok", "t") AS "ok_last" FROM x WHERE ("t" IS NOT NULL) GROUP BY 1, "name" ORDER BY 1 ASC, "name" ASC"#);
+    let names: Vec<_> = every.column_names().collect();
+    insta::assert_snapshot!(names.join(" "), @"time name rows temperature_avg temperature_min temperature_max temperature_last ok_last");
+    assert!(every.is_aggregate());
+}
+
+#[test]
+fn a_table_without_a_timestamp_has_its_receive_time() {
+    let time = |extras: &str| {
+        let schema = format!(
+            r#"{{"tables": [{{"table": "t", "topic": "t", {extras} "columns": [{{"col": "v", "type": "DOUBLE"}}]}}]}}"#
+        );
+        let table = schema::parse(&schema).unwrap().tables.remove(0);
+        let query = Query::parse(&table, &cbor([json!({"since": 5, "every": "1s"})]), CALLED).unwrap();
+        query.render("x").0
+    };
+    insta::assert_snapshot!(time(r#""extras": {"recv_ts": "ts"},"#), @r#"SELECT time_bucket(to_microseconds(?), make_timestamp(CAST(("ts" // ?) AS BIGINT))) AS "time", count(*) AS "rows", avg("v") AS "v_avg", min("v") AS "v_min", max("v") AS "v_max", arg_max("v", "ts") AS "v_last" FROM x WHERE (("ts" >= ?) AND ("ts" IS NOT NULL)) GROUP BY 1 ORDER BY 1 ASC"#);
+    insta::assert_snapshot!(time(""), @r#"SELECT time_bucket(to_microseconds(?), "_recv") AS "time", count(*) AS "rows", avg("v") AS "v_avg", min("v") AS "v_min", max("v") AS "v_max", arg_max("v", "_recv") AS "v_last" FROM x WHERE (("_recv" >= ?) AND ("_recv" IS NOT NULL)) GROUP BY 1 ORDER BY 1 ASC"#);
+}
+
+#[test]
+fn extensions_that_make_no_sense_are_refused_with_a_reason() {
+    let wrong = |argument| query(argument).unwrap_err();
+    insta::assert_snapshot!(wrong(json!({"since": "soon"})), @"since: expected a time like `2026-11-21 12:00:00`, or `1h` for an hour ago");
+    insta::assert_snapshot!(wrong(json!({"until": []})), @"until: expected a number of seconds or a text, found a list");
+    insta::assert_snapshot!(wrong(json!({"since": 1_795_208_929_000_i64})), @"since: 1795208929000 is not a number of seconds since 1970");
+    insta::assert_snapshot!(wrong(json!({"limit": -1})), @"limit: expected a whole number of rows, found an integer");
+    insta::assert_snapshot!(wrong(json!({"limit": "5"})), @"limit: expected a whole number of rows, found a text of 1 byte");
+    insta::assert_snapshot!(wrong(json!({"limit": 5, "where": "1=1 limit 6"})), @"limit: `where` brings its own LIMIT");
+    insta::assert_snapshot!(wrong(json!({"order": "name", "where": "1=1 order by type"})), @"order: `where` brings its own ORDER BY");
+    insta::assert_snapshot!(wrong(json!({"order": "secret"})), @"order: there is no column `secret` in table `telemetry`; its columns are name, type, temperature, count, ratio, ok, t, day, raw, order, ts");
+    insta::assert_snapshot!(wrong(json!({"every": "0s"})), @"every: a bucket is 1 ms to 28 days wide; for calendar months group by date_trunc in `where`");
+    insta::assert_snapshot!(wrong(json!({"every": "1 month"})), @"every: a bucket is 1 ms to 28 days wide; for calendar months group by date_trunc in `where`");
+    insta::assert_snapshot!(wrong(json!({"every": "often"})), @"every: expected a length of time like `5m` or `1h`");
+    insta::assert_snapshot!(wrong(json!({"every": "1h", "cols": "avg(temperature)"})), @"every: `every` gathers by itself; name columns, without aggregates");
+    insta::assert_snapshot!(wrong(json!({"every": "1h", "cols": "distinct name"})), @"every: DISTINCT is not possible with it");
+    insta::assert_snapshot!(wrong(json!({"every": "1h", "where": "1=1 group by name"})), @"every: `where` brings its own GROUP BY");
+    insta::assert_snapshot!(deletion(json!({"since": "1h"})).unwrap_err(), @"invalid keys: since");
 }
 
 const CALLED: Wall = Wall(1_704_164_645_000_000_000);

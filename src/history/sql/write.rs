@@ -2,6 +2,7 @@
 //! that stands in this program: nothing a caller wrote reaches the engine as SQL.
 
 use super::expr::{Case, Expr, Failing, Is};
+use super::like::{self, Pattern};
 use crate::history::kind;
 use crate::history::model::Cell;
 
@@ -74,8 +75,6 @@ impl Writer {
             Expr::Literal(Cell::Boolean(true)) => self.text("TRUE"),
             Expr::Literal(Cell::Boolean(false)) => self.text("FALSE"),
             Expr::Literal(cell) => self.parameter(cell.clone()),
-            // Without zone and in UTC, whatever the zone of the machine.
-            Expr::Now => self.text("make_timestamp(epoch_us(now()))"),
             Expr::Interval(parts) => self.interval(parts),
             Expr::All(parts) => self.grouped(parts, " AND "),
             Expr::Any(parts) => self.grouped(parts, " OR "),
@@ -105,7 +104,7 @@ impl Writer {
                 self.expr(low);
                 self.around(" AND ", high, ")");
             }
-            Expr::Like { expr, pattern, escape, case, negated } => {
+            Expr::Like { expr, pattern, escape, case, negated } if self.names == Names::Bare => {
                 self.around("(", expr, if *negated { " NOT " } else { " " });
                 self.text(if *case == Case::Sensitive { "LIKE " } else { "ILIKE " });
                 self.expr(pattern);
@@ -113,6 +112,11 @@ impl Writer {
                     self.around(" ESCAPE ", escape, "");
                 }
                 self.text(")");
+            }
+            Expr::Like { expr, pattern, escape, case, negated } => {
+                self.text(if *negated { "(NOT " } else { "" });
+                self.like(expr, like::of(pattern, escape.as_deref(), *case).expect("the pattern was checked"));
+                self.text(if *negated { ")" } else { "" });
             }
             Expr::Case { operand, branches, otherwise } => {
                 self.text("CASE");
@@ -143,6 +147,11 @@ impl Writer {
                 self.list(arguments, between);
                 self.text(close);
             }
+            Expr::Bucket { width_us, expr } => {
+                self.text("time_bucket(to_microseconds(");
+                self.parameter(Cell::Integer((*width_us).into()));
+                self.around("), ", expr, ")");
+            }
             Expr::DateTrunc(unit, expr) => self.dated("date_trunc", unit.sql(), &[expr]),
             Expr::DatePart(part, expr) => self.dated("date_part", part.sql(), &[expr]),
             Expr::DateDiff(unit, from, to) => self.dated("date_diff", unit.sql(), &[from, to]),
@@ -164,6 +173,27 @@ impl Writer {
         self.text(before);
         self.expr(expr);
         self.text(after);
+    }
+
+    fn like(&mut self, expr: &Expr, pattern: Pattern) {
+        let (open, text) = match pattern {
+            Pattern::Equals(text) => {
+                self.around("(", expr, " = ");
+                self.parameter(Cell::Text(text));
+                return self.text(")");
+            }
+            Pattern::Expression(expression) => {
+                self.around("regexp_full_match(", expr, ", '");
+                self.text(&expression);
+                return self.text("')");
+            }
+            Pattern::Starts(text) => ("starts_with(", text),
+            Pattern::Ends(text) => ("suffix(", text),
+            Pattern::Contains(text) => ("contains(", text),
+        };
+        self.around(open, expr, ", ");
+        self.parameter(Cell::Text(text));
+        self.text(")");
     }
 
     fn grouped(&mut self, parts: &[Expr], between: &str) {

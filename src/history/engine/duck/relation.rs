@@ -63,6 +63,7 @@ pub(super) fn then(table: &Table, version: i64, had: &HashSet<String>, later: Op
                 format!("NULL::{} AS {}", kind::name(column.kind), ident(&column.name))
             }
         })
+        .chain(["_recv".to_owned()])
         .collect();
     let snapshot = format!("SELECT {} FROM {LAKE}.{name} AT (VERSION => {version})", old.join(", "));
     let Some(covered) = later else {
@@ -83,6 +84,8 @@ pub(super) fn stored_with_rowid(table: &Table) -> String {
     format!("(SELECT rowid AS _row, {} FROM {LAKE}.{name}) AS {name}", visible_columns(table, ""))
 }
 
+/// Columns that queries may name, and the receive time, which they use where a table shows no time.
 fn visible_columns(table: &Table, from: &str) -> String {
-    table.columns.iter().map(|column| visible(column, from)).collect::<Vec<_>>().join(", ")
+    let columns = table.columns.iter().map(|column| visible(column, from));
+    columns.chain([format!("{from}_recv")]).collect::<Vec<_>>().join(", ")
 }

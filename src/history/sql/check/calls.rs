@@ -58,10 +58,7 @@ impl Check<'_> {
     }
 
     fn present(&self) -> Expr {
-        match self.now.and_then(|now| i64::try_from(now.0 / 1_000).ok()) {
-            Some(micros) => Expr::Literal(Cell::Timestamp(micros)),
-            None => Expr::Now,
-        }
+        Expr::Literal(Cell::Timestamp(i64::try_from(self.now.0 / 1_000).unwrap_or(i64::MAX)))
     }
 
     fn constant(&mut self, expr: &ast::Expr) -> Option<String> {

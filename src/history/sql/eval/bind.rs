@@ -1,5 +1,5 @@
 //! From a checked expression to one that can be evaluated: columns get places, every part gets a type, and where DuckDB would
-//! cast on its own a cast is written.
+//! cast on its own a cast is written. The hidden receive time has the place behind the schema's columns.
 
 use super::group::Gathered;
 use super::node::{Node, Op};
@@ -8,6 +8,7 @@ use super::value::{Interval, Type, common, is_float, is_number, numbers};
 use crate::history::kind;
 use crate::history::model::{Cell, ColumnKind, Table};
 use crate::history::sql::expr::{Case, Expr, Failing, Operator};
+use crate::history::sql::time::RECEIVED;
 
 type Bound = Result<Node, String>;
 
@@ -23,7 +24,6 @@ pub(super) enum Scope<'a> {
 #[derive(Debug)]
 pub(super) struct Binder<'a> {
     pub(super) table: &'a Table,
-    pub(super) now_us: i64,
     pub(super) scope: Scope<'a>,
 }
 
@@ -36,20 +36,20 @@ impl Binder<'_> {
             match expr {
                 Expr::Column { name, .. } => return Err(ungrouped(name)),
                 Expr::CountRows { .. } | Expr::Aggregate { .. } => {
-                    let (table, now_us) = (self.table, self.now_us);
-                    return gathered.aggregate(expr, &mut Binder { table, now_us, scope: Scope::Rows });
+                    return gathered.aggregate(expr, &mut Binder { table: self.table, scope: Scope::Rows });
                 }
                 _ => {}
             }
         }
         match expr {
             Expr::Column { name, kind } => {
-                let place = self.table.columns.iter().position(|column| column.name == *name);
+                let columns = &self.table.columns;
+                let hidden = (name == RECEIVED).then_some(columns.len());
+                let place = columns.iter().position(|column| column.name == *name).or(hidden);
                 let place = place.ok_or_else(|| format!("Binder Error: there is no column {name}"))?;
                 Ok(Node { op: Op::Field(place), ty: Type::Of(*kind) })
             }
             Expr::Literal(cell) => Ok(literal(cell)),
-            Expr::Now => Ok(Node::constant(Cell::Timestamp(self.now_us), Type::Of(ColumnKind::Timestamp))),
             Expr::Interval(parts) => {
                 let mut sum = Interval { months: 0, micros: 0 };
                 for (count, unit) in parts {
@@ -104,6 +104,10 @@ impl Binder<'_> {
             Expr::Call { function, arguments } => {
                 let arguments = arguments.iter().map(|argument| self.bind(argument)).collect::<Result<_, _>>()?;
                 call(function.name(), arguments)
+            }
+            Expr::Bucket { width_us, expr } => {
+                let inner = self.time(expr, "time_bucket")?;
+                Ok(Node { op: Op::Bucket(*width_us, inner), ty: Type::Of(ColumnKind::Timestamp) })
             }
             Expr::DateTrunc(unit, inner) => {
                 let inner = self.time(inner, "date_trunc")?;

@@ -79,25 +79,25 @@ struct Sorting {
 }
 
 impl Plan {
-    pub(in crate::history) fn new(query: &Query, table: &Table, now_us: i64) -> Result<Self, String> {
+    pub(in crate::history) fn new(query: &Query, table: &Table) -> Result<Self, String> {
         let tail = &query.tail;
-        let filter = tail.condition.as_ref().map(|condition| truth(table, now_us, condition)).transpose()?;
+        let filter = tail.condition.as_ref().map(|condition| truth(table, condition)).transpose()?;
         let names = query.items.iter().map(|item| item.name.clone()).collect();
         let count = |number: Option<u64>| number.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
         let (limit, offset) = (count(tail.limit), count(tail.offset).unwrap_or(0));
         let distinct = query.rows == Distinct::Drop;
         let grouped = query.is_aggregate() || tail.order_by.iter().any(|order| order.expr.aggregates());
         if !grouped {
-            let mut binder = Binder { table, now_us, scope: Scope::Rows };
+            let mut binder = Binder { table, scope: Scope::Rows };
             let (items, order) = selected(&mut binder, &query.items, &tail.order_by)?;
             return Ok(Self { filter, groups: None, items, order, names, distinct, limit, offset });
         }
         let mut gathered = Gathered::default();
         for expr in &tail.group_by {
-            let node = Binder { table, now_us, scope: Scope::Rows }.bind(expr)?;
+            let node = Binder { table, scope: Scope::Rows }.bind(expr)?;
             gathered.add_key(expr.clone(), node);
         }
-        let mut binder = Binder { table, now_us, scope: Scope::Groups(&mut gathered) };
+        let mut binder = Binder { table, scope: Scope::Groups(&mut gathered) };
         let (items, order) = selected(&mut binder, &query.items, &tail.order_by)?;
         let having = tail.having.as_ref().map(|having| binder.bind(having)).transpose()?;
         Ok(Self { filter, groups: Some(Groups { gathered, having }), items, order, names, distinct, limit, offset })
@@ -128,7 +128,7 @@ impl Plan {
 impl Predicate {
     /// The condition as something to ask rows with; `None` means every row.
     pub(in crate::history) fn bind(&self, table: &Table) -> Result<Option<Node>, String> {
-        self.condition.as_ref().map(|condition| truth(table, 0, condition)).transpose()
+        self.condition.as_ref().map(|condition| truth(table, condition)).transpose()
     }
 }
 
@@ -139,8 +139,8 @@ impl Bounds {
     }
 }
 
-fn truth(table: &Table, now_us: i64, condition: &super::expr::Expr) -> Result<Node, String> {
-    let node = Binder { table, now_us, scope: Scope::Rows }.bind(condition)?;
+fn truth(table: &Table, condition: &super::expr::Expr) -> Result<Node, String> {
+    let node = Binder { table, scope: Scope::Rows }.bind(condition)?;
     Ok(*to(node, Type::Of(crate::history::model::ColumnKind::Boolean)))
 }
 
@@ -175,7 +175,7 @@ impl Node {
             Op::Const(_) | Op::Interval(_) => {}
             Op::All(parts) | Op::Any(parts) | Op::Call(_, parts) => parts.iter().for_each(|part| part.mark(used)),
             Op::Not(inner) | Op::Negate(inner) | Op::Is(_, _, inner) | Op::Cast(inner, ..) => inner.mark(used),
-            Op::Trunc(_, inner) | Op::Part(_, inner) => inner.mark(used),
+            Op::Trunc(_, inner) | Op::Part(_, inner) | Op::Bucket(_, inner) => inner.mark(used),
             Op::Compare(_, a, b) | Op::Arithmetic(_, a, b) | Op::Diff(_, a, b) => {
                 a.mark(used);
                 b.mark(used);

@@ -53,6 +53,8 @@ pub(super) enum Op {
     Cast(Box<Node>, ColumnKind, Failing),
     Call(&'static str, Vec<Node>),
     Trunc(Unit, Box<Node>),
+    /// Start of the bucket of so many microseconds.
+    Bucket(i64, Box<Node>),
     Part(Part, Box<Node>),
     Diff(Unit, Box<Node>, Box<Node>),
 }
@@ -148,6 +150,10 @@ impl Node {
                 Some(at) => time::truncate(*unit, at).map(Value::Timestamp),
                 None => Ok(Value::Null),
             },
+            Op::Bucket(width_us, inner) => {
+                let bucket = |at| Value::Timestamp(time::bucket(*width_us, at));
+                Ok(time::micros(&inner.eval(row)?).map_or(Value::Null, bucket))
+            }
             Op::Part(part, inner) => match time::micros(&inner.eval(row)?) {
                 Some(at) => time::part(*part, at),
                 None => Ok(Value::Null),

@@ -87,6 +87,12 @@ pub(super) fn truncate(unit: Unit, at: i64) -> Result<i64, String> {
     }
 }
 
+/// Start of the bucket that a time falls in, counted from Monday 2000-01-03.
+pub(super) fn bucket(width_us: i64, at: i64) -> i64 {
+    const ORIGIN: i64 = 946_857_600_000_000;
+    at.saturating_sub(at.saturating_sub(ORIGIN).rem_euclid(width_us.max(1)))
+}
+
 /// How often the clock passes a boundary of the unit between two times.
 pub(super) fn difference(unit: Unit, from: i64, to: i64) -> Result<i64, String> {
     let months = |at: i64| civil(at).map(|at| i64::from(at.year()) * 12 + i64::from(at.month()) - 1);

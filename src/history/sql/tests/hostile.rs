@@ -130,6 +130,31 @@ fn what_is_not_on_the_list_is_refused_by_name() {
     insta::assert_snapshot!(all);
 }
 
+/// What `protocol/rembus.md` saw work against the reference (sections 14.6 and 21), in every key that takes a text.
+#[test]
+fn every_injection_of_the_reference_is_refused_in_every_key() {
+    let drops = "1=1; DROP TABLE alarm; --";
+    let reads_the_archive = "* FROM message --";
+    let reads_secrets = "1=1 UNION SELECT tenant, secret FROM tenant";
+    let reads_files = "1=1 UNION SELECT content FROM read_text('/etc/passwd')";
+    let leaves_a_time = "2024-01-01 00:00:00'); DROP TABLE alarm; --";
+    for attack in [drops, reads_the_archive, reads_secrets, reads_files, leaves_a_time] {
+        for key in arguments::OF_QUERIES {
+            let why = query(json!({key: attack})).expect_err(attack);
+            assert!(why.starts_with(&format!("{key}: ")), "{key} {attack}: {why}");
+            let why = query(json!({key: [attack]})).expect_err(attack);
+            assert!(why.starts_with(&format!("{key}: ")), "{key} {attack}: {why}");
+        }
+        assert!(deletion(json!({"where": attack})).is_err(), "{attack}");
+        assert!(query(json!({attack: 1})).unwrap_err().starts_with("invalid keys: "));
+    }
+    for order in
+        ["name limit 1", "name) union select 1", "1 into x", "name for update", "random()", "(select secret from tenant)"]
+    {
+        assert!(query(json!({"order": order})).is_err(), "{order}");
+    }
+}
+
 #[test]
 fn texts_beyond_their_limits_are_refused() {
     let long = format!("name = '{}'", "x".repeat(20_000));
@@ -190,6 +215,12 @@ fn only_our_texts(sql: &str) -> bool {
     let ours = |text: &str| {
         let words: Vec<&str> = text.split(' ').collect();
         match words.as_slice() {
+            // A pattern: no letter of the caller, only their numbers.
+            [word] if word.starts_with("(?") => word.split("\\x{").skip(1).all(|letter| {
+                letter.split_once('}').is_some_and(|(number, rest)| {
+                    number.chars().all(|c| c.is_ascii_hexdigit()) && rest.chars().all(|c| c == '.' || c == '*')
+                })
+            }),
             [word] => functions::Part::named(word).is_some() || functions::Unit::named(word).is_some(),
             [count, unit] => ["1", "3", "7"].contains(count) && functions::Unit::named(unit).is_some(),
             _ => false,
