@@ -32,7 +32,7 @@ impl GatewayServices {
 impl Services for GatewayServices {
     fn call(
         &self,
-        _caller: LinkId,
+        caller: LinkId,
         method: Arc<str>,
         data: Bytes,
         upto: Seq,
@@ -41,7 +41,7 @@ impl Services for GatewayServices {
             return Box::pin(std::future::ready((Status::METHOD_NOT_FOUND, text(&method))));
         };
         Box::pin(async move {
-            match history.call(&method, data, upto, &hub).await {
+            match history.call(caller.into(), &method, data, upto, &hub).await {
                 Ok(answer) => (Status::OK, answer),
                 Err(error) => (error.status, text(&error.text)),
             }

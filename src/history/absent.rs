@@ -1,6 +1,6 @@
 //! Stands in for the engine where the gateway was built without DuckDB: calls get a clear answer, and nothing else happens.
 
-use super::model::{CallError, Schema};
+use super::model::{CallError, Caller, Schema};
 use super::settings::Settings;
 use super::sql::Query;
 use super::status::{Phase, SharedStatus};
@@ -27,7 +27,18 @@ impl Engine {
         Self {}
     }
 
-    pub(super) async fn query(&self, _table: &str, _query: Query, _upto: Seq) -> Result<Bytes, CallError> {
+    pub(super) async fn query(&self, _caller: Caller, _table: &str, _query: Query, _upto: Seq) -> Result<Bytes, CallError> {
+        Err(CallError::exception(WHY))
+    }
+
+    pub(super) async fn stream(
+        &self,
+        _caller: Caller,
+        _table: &str,
+        _query: Query,
+        _upto: Seq,
+        _to: tokio::sync::mpsc::Sender<Bytes>,
+    ) -> Result<(), CallError> {
         Err(CallError::exception(WHY))
     }
 

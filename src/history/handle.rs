@@ -1,7 +1,7 @@
 //! How the rest of the gateway uses history.
 
 use super::command::Command;
-use super::model::{CallError, Schema};
+use super::model::{CallError, Caller, Schema};
 use super::schema;
 use super::settings::Settings;
 use super::sql::Query;
@@ -12,6 +12,7 @@ use crate::router::{HubHandle, Refusal, Status};
 use crate::wal::LogHandle;
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 #[cfg(not(feature = "duckdb"))]
 use super::absent::Engine;
@@ -60,17 +61,21 @@ impl History {
     }
 
     /// Serves a call; the answer is CBOR. A query sees every record up to `upto`; a change is durable and seen by every later
-    /// query when it is answered.
-    pub async fn call(&self, method: &str, data: Bytes, upto: Seq, commands: &impl CommandLog) -> Result<Bytes, CallError> {
+    /// query when it is answered. Dropped, it gives up a query.
+    pub async fn call(
+        &self,
+        caller: Caller,
+        method: &str,
+        data: Bytes,
+        upto: Seq,
+        commands: &impl CommandLog,
+    ) -> Result<Bytes, CallError> {
         if let Some(table) = method.strip_prefix("query_").and_then(|name| self.schema.table(name)) {
             let answer = match Query::parse(table, &data, self.clock.wall()) {
-                Ok(query) => self.engine.query(&table.name, query, upto).await,
+                Ok(query) => self.engine.query(caller, &table.name, query, upto).await,
                 Err(error) => Err(error),
             };
-            self.status.update(|status| {
-                status.queries += 1;
-                status.queries_failed += u64::from(answer.is_err());
-            });
+            self.count_query(answer.is_ok());
             return answer;
         }
         let done = self.change(method, &data, commands).await;
@@ -79,6 +84,27 @@ impl History {
             status.commands_failed += u64::from(done.is_err());
         });
         done.map(|()| Bytes::from_static(NULL))
+    }
+
+    /// The rows of a `query_T` as an Arrow stream in pieces, without a limit of rows or bytes, up to the newest record.
+    pub async fn stream(&self, caller: Caller, table: &str, data: Bytes, to: mpsc::Sender<Bytes>) -> Result<(), CallError> {
+        let Some(table) = self.schema.table(table) else {
+            return Err(CallError::exception(format!("there is no table `{table}`")));
+        };
+        let upto = self.log.state().borrow().written;
+        let answer = match Query::parse(table, &data, self.clock.wall()) {
+            Ok(query) => self.engine.stream(caller, &table.name, query, upto, to).await,
+            Err(error) => Err(error),
+        };
+        self.count_query(answer.is_ok());
+        answer
+    }
+
+    fn count_query(&self, well: bool) {
+        self.status.update(|status| {
+            status.queries += 1;
+            status.queries_failed += u64::from(!well);
+        });
     }
 
     async fn change(&self, method: &str, data: &Bytes, commands: &impl CommandLog) -> Result<(), CallError> {

@@ -1,6 +1,6 @@
 //! What the files of [`history`](super) share.
 
-use crate::router::Status;
+use crate::router::{LinkId, Status};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +130,23 @@ pub struct Row {
     /// For keyed tables: whether the row says something about the column. A map updates only the columns it names; a column not
     /// named holds its default (or null), used only if the key is new.
     pub named: Vec<bool>,
+}
+
+/// Who asks, so that nobody is kept waiting by one who asks much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Caller(pub u64);
+
+impl Caller {
+    /// Commands on the gateway's own machine.
+    pub const OPERATOR: Self = Self(u64::MAX);
+    /// The gateway itself.
+    pub const GATEWAY: Self = Self(u64::MAX - 1);
+}
+
+impl From<LinkId> for Caller {
+    fn from(link: LinkId) -> Self {
+        Self(link.0)
+    }
 }
 
 /// Why a call failed; goes to the caller as it is.

@@ -1,10 +1,11 @@
 //! The engine's side of the thread boundary: admission, deadlines, and the conversation with the follower.
 
-use super::answer::timed_out;
+use super::answer::{Answer, timed_out};
 use super::follow::{Ask, Follower};
 use super::store::{Stop, View};
+use super::turns::{RUNNING, Turn, Turns, WAITING};
 use crate::clock::SharedClock;
-use crate::history::model::{CallError, Schema};
+use crate::history::model::{CallError, Caller, Schema};
 use crate::history::settings::Settings;
 use crate::history::sql::Query;
 use crate::history::status::{Phase, SharedStatus};
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Queries that run at once: DuckDB has two threads.
-const RUNNING: usize = 2;
-/// Queries that may wait for their turn; one more is told that history is busy.
-const WAITING: usize = 16;
+/// Answers that are made and not yet sent, in KiB.
+const BUDGET_KIB: u32 = 96 << 10;
+/// An answer that is read as it is made may take so long.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Changes that may wait for being applied.
 const COMMANDS: usize = 64;
 /// How often a query that should end is reminded.
@@ -30,9 +31,8 @@ pub(crate) struct Engine {
     log: LogHandle,
     status: SharedStatus,
     asks: mpsc::Sender<Ask>,
-    /// Running and waiting.
-    admitted: Arc<Semaphore>,
-    running: Arc<Semaphore>,
+    turns: Turns,
+    budget: Arc<Semaphore>,
     commands: Arc<Semaphore>,
 }
 
@@ -55,44 +55,78 @@ impl Engine {
             status.update(|status| status.phase = Phase::Unavailable(format!("no thread for history: {error}")));
         }
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let (admitted, running) = (semaphore(RUNNING + WAITING), semaphore(RUNNING));
-        Self { settings, log, status, asks, admitted, running, commands: semaphore(COMMANDS) }
+        let budget = semaphore(BUDGET_KIB as usize);
+        Self { settings, log, status, asks, turns: Turns::default(), budget, commands: semaphore(COMMANDS) }
     }
 
     /// Answers a query from a view that has every record up to `upto`.
-    pub(crate) async fn query(&self, table: &str, query: Query, upto: Seq) -> Result<Bytes, CallError> {
-        let Ok(place) = self.admitted.clone().try_acquire_owned() else {
-            self.status.update(|status| status.queries_busy += 1);
-            return Err(CallError::exception(format!("history is busy: {RUNNING} queries run and {WAITING} wait")));
-        };
-        let timeout = tokio::time::sleep(self.settings.query_timeout);
-        tokio::pin!(timeout);
+    pub(crate) async fn query(&self, caller: Caller, table: &str, query: Query, upto: Seq) -> Result<Bytes, CallError> {
+        let answer = Answer::frame(&self.settings);
+        let (bytes, turn) = self.answer(caller, table, query, upto, answer, self.settings.query_timeout).await?;
+        // Counts until the last byte is sent. Others wait meanwhile, because the turn is kept.
+        let kibibytes = u32::try_from(bytes.len().div_ceil(1 << 10)).unwrap_or(u32::MAX).min(BUDGET_KIB);
+        let room = self.budget.clone().acquire_many_owned(kibibytes);
+        let room = tokio::time::timeout(self.settings.query_timeout, room).await;
+        drop(turn);
+        match room {
+            Ok(Ok(room)) => Ok(Bytes::from_owner(Kept { bytes, _room: room })),
+            _ => Err(CallError::exception("answers on their way to others take all the memory there is for them")),
+        }
+    }
+
+    /// As [`query`](Self::query), but the Arrow stream goes out in pieces as it is made, of any length, as fast as `to` is read.
+    pub(crate) async fn stream(
+        &self,
+        caller: Caller,
+        table: &str,
+        query: Query,
+        upto: Seq,
+        to: mpsc::Sender<Bytes>,
+    ) -> Result<(), CallError> {
+        self.answer(caller, table, query, upto, Answer::stream(to), STREAM_TIMEOUT).await.map(|_| ())
+    }
+
+    async fn answer(
+        &self,
+        caller: Caller,
+        table: &str,
+        query: Query,
+        upto: Seq,
+        mut answer: Answer,
+        timeout: Duration,
+    ) -> Result<(Bytes, Turn), CallError> {
+        let mut place = self.turns.enter(caller).inspect_err(|_| self.status.update(|status| status.queries_busy += 1))?;
+        let timeout = tokio::time::sleep(timeout);
+        // A view that does not come is late however long the answer may take.
+        let pinning = tokio::time::sleep(self.settings.query_timeout);
+        tokio::pin!(timeout, pinning);
         let prepared = async {
-            let turn = self.running.clone().acquire_owned().await.map_err(|_| stopped())?;
+            let turn = place.turn().await.ok_or_else(stopped)?;
             Ok((self.pin(table, &query, upto).await?, turn))
         };
         let (view, turn) = tokio::select! {
             prepared = prepared => prepared?,
-            () = &mut timeout => return Err(self.not_in_time(upto)),
+            () = &mut pinning => return Err(self.not_in_time(upto)),
         };
-        let stop = StopAtEnd(view.stop());
+        drop(place);
+        let stop = view.stop();
         let settings = self.settings.clone();
+        let (ended, end) = oneshot::channel::<()>();
         let mut work = tokio::task::spawn_blocking(move || {
-            let answer = view.run(&query, &settings);
-            drop((place, turn));
-            answer
+            let done = view.run(&query, &settings, &mut answer).and_then(|()| answer.finish()).map(|bytes| (bytes, turn));
+            drop(ended);
+            done
         });
+        // Whoever asked may go at any moment, which drops this future.
+        let mut stopper = Stopper { stop: Some(stop), end: Some(end) };
         tokio::select! {
-            answer = &mut work => return answer.unwrap_or_else(|_| Err(stopped())),
-            () = &mut timeout => {}
-        }
-        loop {
-            stop.0.now();
-            match tokio::time::timeout(REMIND, &mut work).await {
-                Ok(answer) => return answer.unwrap_or_else(|_| Err(stopped())),
-                Err(_) => continue,
+            done = &mut work => {
+                stopper.stop = None;
+                return done.unwrap_or_else(|_| Err(stopped()));
             }
+            () = &mut timeout => drop(stopper),
         }
+        work.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     async fn pin(&self, table: &str, query: &Query, upto: Seq) -> Result<Box<dyn View>, CallError> {
@@ -145,12 +179,36 @@ impl Engine {
     }
 }
 
-/// Ends the query when whoever asked is gone.
-struct StopAtEnd(Box<dyn Stop>);
+/// Bytes of an answer, and the room that they take until the last of them is sent.
+struct Kept {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
 
-impl Drop for StopAtEnd {
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Ends a query when nobody waits for it any more: at its deadline, or when whoever asked is gone.
+struct Stopper {
+    stop: Option<Box<dyn Stop>>,
+    end: Option<oneshot::Receiver<()>>,
+}
+
+impl Drop for Stopper {
     fn drop(&mut self) {
-        self.0.now();
+        let (Some(stop), Some(mut end)) = (self.stop.take(), self.end.take()) else { return };
+        stop.now();
+        // Without a runtime the process is about to end.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                while tokio::time::timeout(REMIND, &mut end).await.is_err() {
+                    stop.now();
+                }
+            });
+        }
     }
 }
 

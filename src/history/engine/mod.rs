@@ -8,6 +8,7 @@
 //! | `tail.rs`, `arrow.rs` | rows above the lake |
 //! | `damage.rs` | files that are not what the catalog says; quarantine |
 //! | `answer.rs` | packs the answer to a query |
+//! | `turns.rs` | whose query runs next |
 //! | `follow.rs`, `session.rs` | the engine's thread: follows the log |
 //! | `front.rs` | the other side: admission, deadlines |
 
@@ -24,6 +25,7 @@ mod front;
 mod session;
 mod store;
 mod tail;
+mod turns;
 
 pub(super) use front::Engine;
 

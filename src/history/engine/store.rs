@@ -11,6 +11,7 @@
 //! * A view sees lake and tail as they were when it was pinned, each row once, whatever happens meanwhile.
 //! * The lake is DuckLake 1.0, with `_seq` and `_recv` (see [`columns`](super::columns)) in every table.
 
+use super::answer::Answer;
 use super::damage::Damage;
 use super::error::EngineError;
 use crate::clock::Wall;
@@ -20,7 +21,6 @@ use crate::history::settings::Settings;
 use crate::history::sql::{Predicate, Query};
 use crate::history::status::Tidied;
 use crate::message::Seq;
-use bytes::Bytes;
 
 /// A lake and the rows above it.
 pub(super) trait Store: std::fmt::Debug {
@@ -76,8 +76,8 @@ pub(super) trait View: std::fmt::Debug + Send {
     /// Ends [`run`](Self::run) from another thread.
     fn stop(&self) -> Box<dyn Stop>;
 
-    /// The rows as CBOR data of an answer.
-    fn run(self: Box<Self>, query: &Query, settings: &Settings) -> Result<Bytes, CallError>;
+    /// Gives the rows to `answer`.
+    fn run(self: Box<Self>, query: &Query, settings: &Settings, answer: &mut Answer) -> Result<(), CallError>;
 }
 
 /// Ends a query that runs on another thread.

@@ -6,7 +6,6 @@ use crate::history::model::{CallError, Cell};
 use crate::history::settings::Settings;
 use crate::history::sql::Query;
 use arrow_array::RecordBatch;
-use bytes::Bytes;
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, InterruptHandle, params_from_iter};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,9 +75,9 @@ impl store::View for Pinned {
         Box::new(self.stop.clone())
     }
 
-    fn run(self: Box<Self>, query: &Query, settings: &Settings) -> Result<Bytes, CallError> {
+    fn run(self: Box<Self>, query: &Query, settings: &Settings, answer: &mut Answer) -> Result<(), CallError> {
         let (sql, cells) = query.render(&self.relation);
-        self.run_sql(&sql, cells, settings)
+        self.run_sql(&sql, cells, settings, answer)
     }
 }
 
@@ -88,20 +87,32 @@ impl Pinned {
         Self { conn, relation, stop: Stop { flag: Arc::default(), handle }, _in_use: in_use }
     }
 
-    /// The rows as CBOR data of an answer.
-    pub(super) fn run_sql(self, sql: &str, cells: Vec<Cell>, settings: &Settings) -> Result<Bytes, CallError> {
+    pub(super) fn run_sql(
+        self,
+        sql: &str,
+        cells: Vec<Cell>,
+        settings: &Settings,
+        answer: &mut Answer,
+    ) -> Result<(), CallError> {
         let tell = |error: duckdb::Error| self.explain(&error, settings);
         let mut statement = self.conn.prepare(sql).map_err(tell)?;
         // The iterator that this returns panics when a chunk fails, an interrupted one for example; so its steps are taken by hand.
         drop(statement.stream_arrow(params_from_iter(cells.into_iter().map(value))).map_err(tell)?);
         let schema = statement.schema();
-        let mut answer = Answer::new(&schema, settings)?;
+        answer.begin(&schema)?;
         while let Some(chunk) = statement.step().map_err(tell)? {
             if self.stop.asked() {
                 return Err(timed_out(settings));
             }
             answer.add(&RecordBatch::from(&chunk))?;
         }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn run_whole(self, sql: &str, cells: Vec<Cell>, settings: &Settings) -> Result<bytes::Bytes, CallError> {
+        let mut answer = Answer::frame(settings);
+        self.run_sql(sql, cells, settings, &mut answer)?;
         answer.finish()
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::{SharedClock, SystemClock};
+use crate::history::model::Caller;
 use crate::history::{CommandLog, History, Phase};
 use crate::message::{self, Dialect, Message, Payload, Qos, kind};
 use crate::router::Refusal;
@@ -77,7 +78,7 @@ impl Gateway {
         let mut data = Vec::new();
         ciborium::into_writer(&arguments, &mut data).unwrap();
         let upto = Seq(*self.last.lock().await);
-        is_send(self.history.call(method, Bytes::from(data), upto, self)).await
+        is_send(self.history.call(Caller(1), method, Bytes::from(data), upto, self)).await
     }
 
     pub(super) async fn query(&self, method: &str, where_: &str, cols: &str) -> Result<Vec<RecordBatch>, CallError> {
@@ -253,9 +254,7 @@ async fn a_query_that_takes_too_long_is_ended() {
     gateway.close().await;
 
     let gateway = Gateway::start(dir.path(), |settings| settings.query_timeout = Duration::from_millis(100));
-    // Far more work than that: some five hundred powers of every row.
-    let powers = |of: usize| (0..20).map(|n| format!("pow(n, 1.{of:02}{n:02})")).collect::<Vec<_>>().join(" + ");
-    let sums = (0..26).map(|n| format!("sum({}) AS s{n}", powers(n))).collect::<Vec<_>>().join(", ");
+    let sums = hard_work();
     let answer = loop {
         match gateway.query("query_readings", "", &sums).await {
             Err(error) if error.text.contains("being opened") => {}
@@ -269,6 +268,62 @@ async fn a_query_that_takes_too_long_is_ended() {
         answers.push(gateway.query("query_readings", "", "count(*) AS n").await);
     }
     assert_eq!(numbers(&answers.pop().unwrap().unwrap()), [60_000]);
+    gateway.close().await;
+}
+
+/// Some five hundred powers of every row.
+fn hard_work() -> String {
+    let powers = |of: usize| (0..20).map(|n| format!("pow(n, 1.{of:02}{n:02})")).collect::<Vec<_>>().join(" + ");
+    (0..26).map(|n| format!("sum({}) AS s{n}", powers(n))).collect::<Vec<_>>().join(", ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_whose_caller_is_gone_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish_all("a/readings", (0..120_000).map(|n| format!(r#"{{"n":{n}}}"#))).await;
+    assert_eq!(gateway.readings().await.len(), 120_000);
+    let positive = (0..450).map(|n| format!("pow(n, 2.{n:03}) >= 0")).collect::<Vec<_>>().join(" AND ");
+    let sums = hard_work();
+    let moment = Duration::from_millis(200);
+    let mut hard = Box::pin(gateway.query("query_readings", &positive, &sums));
+    let early = tokio::time::timeout(moment, &mut hard).await;
+    assert!(early.is_err(), "the first one works hard: {early:?}");
+    // One caller has one turn, so this one waits behind it.
+    let mut next = Box::pin(gateway.query("query_readings", "", "count(*) AS n"));
+    assert!(tokio::time::timeout(moment, &mut next).await.is_err(), "the second one waits");
+    drop(hard);
+    let began = gateway.clock.mono();
+    assert_eq!(numbers(&next.await.unwrap()), [120_000]);
+    let took = gateway.clock.mono().since(began);
+    assert!(took < Duration::from_secs(1), "given up after {took:?}");
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_as_long_as_the_table_and_waits_for_its_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |settings| settings.query_rows = 2);
+    gateway.publish_all("a/readings", (0..60_000).map(|n| format!(r#"{{"n":{n}}}"#))).await;
+    assert_eq!(numbers(&gateway.query("query_readings", "", "count(*) AS n").await.unwrap()), [60_000]);
+    let (to, mut pieces) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let data = Bytes::from_static(&[0x80]);
+    let reading = async {
+        let mut whole = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            whole.extend_from_slice(&piece);
+        }
+        whole
+    };
+    let (done, whole) = tokio::join!(gateway.history.stream(Caller::OPERATOR, "readings", data.clone(), to), reading);
+    done.unwrap();
+    let reader = arrow_ipc::reader::StreamReader::try_new(whole.as_slice(), None).unwrap();
+    assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 60_000);
+
+    let (to, pieces) = tokio::sync::mpsc::channel(1);
+    drop(pieces);
+    let error = gateway.history.stream(Caller::OPERATOR, "readings", data, to).await.unwrap_err();
+    assert!(error.text.contains("the reader is gone"), "{error}");
     gateway.close().await;
 }
 

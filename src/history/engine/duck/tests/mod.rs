@@ -53,7 +53,7 @@ pub(super) fn ask_at(store: &mut Lake, table: &str, select: &str, at: Option<i64
     let dir = tempfile::tempdir().unwrap();
     let pinned = pinned(store, table, at)?;
     let sql = select.replace("{}", &pinned.relation);
-    let bytes = pinned.run_sql(&sql, vec![], &settings(dir.path()))?;
+    let bytes = pinned.run_whole(&sql, vec![], &settings(dir.path()))?;
     Ok(frame(&bytes))
 }
 

@@ -45,7 +45,7 @@ fn a_view_stays_as_it_was_while_a_batch_moves_its_rows() {
     add(&mut store, 6);
     assert!(store.in_use());
     let sql = format!("SELECT count(*) FROM {}", pinned.relation);
-    let counted = pinned.run_sql(&sql, vec![], &settings(dir.path())).unwrap();
+    let counted = pinned.run_whole(&sql, vec![], &settings(dir.path())).unwrap();
     assert_eq!(numbers(&frame(&counted)), [5]);
     assert!(!store.in_use());
     assert_eq!(readings(&mut store).len(), 6);
@@ -213,7 +213,7 @@ fn no_rows_are_a_frame_without_rows() {
     let mut store = open(dir.path());
     let pinned = store.pinned("readings", None).unwrap().unwrap();
     let sql = format!("SELECT * EXCLUDE (_recv) FROM {}", pinned.relation);
-    let bytes = pinned.run_sql(&sql, vec![], &settings(dir.path())).unwrap();
+    let bytes = pinned.run_whole(&sql, vec![], &settings(dir.path())).unwrap();
     let value: ciborium::Value = ciborium::from_reader(bytes.as_ref()).unwrap();
     let ciborium::Value::Tag(80, inner) = value else { panic!("not tag 80") };
     let stream = inner.into_bytes().unwrap();
@@ -233,7 +233,7 @@ fn a_result_beyond_the_cap_is_an_error_and_not_cut() {
     let mut run = |limit: usize| {
         let pinned = store.pinned("readings", None).unwrap().unwrap();
         let sql = format!("SELECT n FROM {} LIMIT {limit}", pinned.relation);
-        pinned.run_sql(&sql, vec![], &settings)
+        pinned.run_whole(&sql, vec![], &settings)
     };
     assert!(run(10).is_ok());
     assert_eq!(run(11).unwrap_err().text, "the result has more than 10 rows; narrow it");
@@ -249,7 +249,7 @@ fn a_stopped_query_ends_with_an_answer() {
     let stop = View::stop(&pinned);
     let sql = format!("SELECT sum(a.n * b.n) FROM {0}, {0} AS b(d, n)", pinned.relation.replace(" AS \"readings\"", ""))
         .replacen(", (", " AS a, (", 1);
-    let worker = std::thread::spawn(move || pinned.run_sql(&sql, vec![], &settings));
+    let worker = std::thread::spawn(move || pinned.run_whole(&sql, vec![], &settings));
     while !worker.is_finished() {
         stop.now();
         std::thread::yield_now();
@@ -280,7 +280,7 @@ fn a_query_larger_than_the_memory_limit_spills() {
     // Some 100 MB to sort.
     let sql = "SELECT count(*) FROM (SELECT t, row_number() OVER (ORDER BY t) n FROM \
                (SELECT repeat(hash(i)::TEXT, 5) t FROM range(1000000) r(i))) WHERE n % 2 = 0 AND t > ''";
-    let answer = pinned.run_sql(sql, vec![], &settings).unwrap();
+    let answer = pinned.run_whole(sql, vec![], &settings).unwrap();
     assert_eq!(numbers(&frame(&answer)), [500_000]);
 }
 
