@@ -21,6 +21,7 @@ use crate::router::{self, Hub, HubHandle, KeepError, QueueLimits, Restored, Reta
 use crate::systemd::{Notifier, Watchdog};
 use crate::tls::{self, TlsError};
 use crate::wal::{self, Health, LogHandle, WalError};
+use crate::wear::{self, Wear};
 use crate::{control, http, metrics, mqtt, rembus};
 use listen::listen;
 use reload::Reloads;
@@ -93,6 +94,7 @@ struct Gateway {
     notifier: Notifier,
     hub: HubHandle,
     log: LogHandle,
+    wear: Wear,
     history: Option<Arc<History>>,
     doors: JoinSet<()>,
     stop_doors: watch::Sender<bool>,
@@ -110,8 +112,10 @@ impl Gateway {
         let notifier = Notifier::from_env();
         let lock = lock_data(&config.gateway.data)?;
         let log = open_log(&config, &clock)?;
+        let wear = wear::watch(&config.gateway.data, config.wal.write_budget, log.clone(), Arc::clone(&clock));
         let history = schema.map(|schema| {
-            let settings = history::Settings::new(&config.gateway.data, &config.history);
+            let mut settings = history::Settings::new(&config.gateway.data, &config.history);
+            settings.reserve = config.wal.reserve;
             Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
         });
         let services = Arc::new(GatewayServices::new(history.clone()));
@@ -139,6 +143,7 @@ impl Gateway {
             notifier,
             hub,
             log,
+            wear,
             history,
             doors: JoinSet::new(),
             stop_doors: watch::Sender::new(false),
@@ -147,6 +152,7 @@ impl Gateway {
             reloads: Reloads::default(),
             _lock: lock,
         };
+        gateway.follow_schema(&config);
         gateway.open_doors(&config, &clock).await?;
         log::info!("ready");
         gateway.notifier.ready();
@@ -196,6 +202,7 @@ impl Gateway {
             since: clock.mono(),
             hub: self.hub.clone(),
             log: self.log.clone(),
+            wear: self.wear.clone(),
             history: self.history.clone(),
             counts,
             doors,
@@ -207,6 +214,18 @@ impl Gateway {
         }
         self.open_control(&config.gateway.data, parts);
         Ok(())
+    }
+
+    /// SIGHUP reads the schema file again.
+    fn follow_schema(&mut self, config: &Config) {
+        let (Some(history), Some(path)) = (self.history.clone(), config.history.schema.clone()) else { return };
+        let hub = self.hub.clone();
+        self.reloads.add("schema", move || {
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let schema = history::schema::parse(&text).map_err(|errors| errors.to_string())?;
+            history.take_schema(schema)?;
+            hub.set_builtins(history.methods()).map_err(|error| error.to_string())
+        });
     }
 
     fn open_tls(&mut self, config: &Config, clock: &SharedClock) -> Result<Option<Arc<tls::Server>>, TlsError> {

@@ -41,3 +41,4 @@ pub mod router;
 pub mod systemd;
 pub mod tls;
 pub mod wal;
+pub mod wear;

@@ -19,6 +19,7 @@ mod process;
 use crate::message::Seq;
 use crate::router::Report;
 use crate::wal::Health;
+use crate::wear;
 use exposition::{Kind, Page};
 
 pub use doors::Doors;
@@ -41,7 +42,7 @@ pub struct Snapshot {
 }
 
 /// The durable log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Log {
     pub written: Seq,
     pub durable: Seq,
@@ -52,6 +53,8 @@ pub struct Log {
     pub syncs: u64,
     pub bytes_written: u64,
     pub oldest: Seq,
+    /// What is written to the card, by the log and everybody else.
+    pub wear: wear::Figures,
 }
 
 impl Snapshot {
@@ -135,6 +138,32 @@ fn log(page: &mut Page, log: &Log) {
     page.one("log_commits_total", Kind::Counter, "Group commits, each of which made records durable.", log.commits);
     page.one("log_syncs_total", Kind::Counter, "Times the disk was asked to sync.", log.syncs);
     page.one("log_written_bytes_total", Kind::Counter, "Bytes written to the log.", log.bytes_written);
+    if let Some(bytes) = log.wear.process_bytes {
+        page.one("written_bytes_total", Kind::Counter, "Bytes that the gateway has caused to be written to the disk.", bytes);
+    }
+    if let Some(bytes) = log.wear.device_bytes {
+        page.one(
+            "device_written_bytes_total",
+            Kind::Counter,
+            "Bytes written to the disk of the data folder, by anybody.",
+            bytes,
+        );
+    }
+    page.one(
+        "written_bytes_last_day",
+        Kind::Gauge,
+        "Bytes that the gateway has caused to be written in the last 24 hours.",
+        log.wear.day_bytes,
+    );
+    if let Some(bytes) = log.wear.budget {
+        page.one("write_budget_bytes", Kind::Gauge, "Bytes that may be written in a day.", bytes);
+    }
+    page.family(
+        "commit_stretch",
+        Kind::Gauge,
+        "So many times rarer than configured are commits and batches, because the write budget is short.",
+    )
+    .labelled(&[], log.wear.stretch);
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ fn page(status: &Status) -> String {
         None => page.item("router", "DOES NOT ANSWER"),
     }
     page.item("log", log(&status.log));
+    page.item("card", card(&status.log));
     match &status.history {
         Some(history) => history_lines(&mut page, history),
         None => page.item("history", "off (no schema)"),
@@ -96,6 +97,14 @@ fn log(log: &Log) -> String {
     };
     let mib = log.bytes_on_disk.div_ceil(1 << 20);
     format!("{health}; {} records so far, {} of them synced; {mib} MiB on the disk", log.written, log.durable)
+}
+
+fn card(log: &Log) -> String {
+    let written = bytesize::ByteSize(log.written_last_day);
+    match log.write_budget {
+        Some(budget) => format!("{written} written in the last 24 h, of {} that may be", bytesize::ByteSize(budget)),
+        None => format!("{written} written in the last 24 h"),
+    }
 }
 
 fn history_lines(page: &mut Page, history: &History) {
@@ -159,7 +168,7 @@ mod tests {
                 refused: 2,
                 calls: 77,
             }),
-            log: Log { health: "fine".into(), written: 1020, durable: 1015, bytes_on_disk: 16 << 20 },
+            log: Log { health: "fine".into(), written: 1020, durable: 1015, bytes_on_disk: 16 << 20, ..Log::default() },
             history: Some(History { trouble: None, lag: 1, tables: [("telemetry".into(), table)].into() }),
         }
     }

@@ -153,6 +153,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             keep: from.duration("wal", "keep"),
             keep_size: from.bytes("wal", "keep_size"),
             reserve: from.bytes("wal", "reserve"),
+            write_budget: from.bytes_or_off("wal", "write_budget"),
         },
         history: History {
             schema: from.path("history", "schema"),

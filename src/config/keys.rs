@@ -194,9 +194,9 @@ pub static KEYS: &[Key] = &[
     key(
         "wal",
         "write_budget",
-        later(Shape::Text, "a daily write budget"),
+        Kind::SizeOrOff(16 * MIB, 1024 * GIB),
         "off",
-        "bytes that may be written to the card in a day",
+        "bytes that may be written in a day; when they are short, commits and batches become rarer",
     ),
     key("history", "schema", Kind::PathOrOff, "off", "the tables to keep; without it there is no history"),
     key(

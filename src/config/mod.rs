@@ -124,6 +124,8 @@ pub struct Wal {
     pub keep: Duration,
     pub keep_size: u64,
     pub reserve: u64,
+    /// Bytes that may be written in a day.
+    pub write_budget: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -163,7 +165,8 @@ pub struct Loaded {
     pub schema: Option<Schema>,
     pub settings: Settings,
     pub notes: Vec<String>,
-    /// What `check` calls wrong although the gateway starts with it: an expired certificate must not stop the log.
+    /// What `check` calls wrong although the gateway starts with it: an expired certificate must not stop the log,
+    /// nor a table that cannot follow the schema the others.
     pub survivable: ConfigErrors,
 }
 
@@ -183,8 +186,10 @@ impl Loaded {
         flags.read(&mut settings, &mut errors);
         build::check(&settings, &mut errors);
         let mut notes = build::notes(&settings);
-        let schema = schema::read(&settings, &mut notes, &mut errors);
-        let survivable = tls::check(&settings, &*SystemClock::shared(), &mut errors);
+        let mut conflicts = Vec::new();
+        let schema = schema::read(&settings, &mut notes, &mut conflicts, &mut errors);
+        let mut survivable = tls::check(&settings, &*SystemClock::shared(), &mut errors);
+        survivable.0.extend(conflicts);
         if !errors.is_empty() {
             return Err(errors);
         }

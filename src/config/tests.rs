@@ -225,7 +225,6 @@ a = "secret"
 [bus]
 path = "/run/bus.sock"
 [wal]
-write_budget = "1GiB"
 [history]
 catalog = "sqlite"
 "#,

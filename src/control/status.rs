@@ -70,6 +70,10 @@ pub struct Log {
     pub written: u64,
     pub durable: u64,
     pub bytes_on_disk: u64,
+    /// Bytes that the gateway has caused to be written in the last 24 hours.
+    pub written_last_day: u64,
+    /// Bytes that may be written in a day.
+    pub write_budget: Option<u64>,
 }
 
 /// The tables.

@@ -7,6 +7,7 @@ use crate::http::Sources;
 use crate::metrics;
 use crate::router::{HubHandle, Report};
 use crate::wal::{Health, LogHandle};
+use crate::wear::Wear;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) struct Parts {
     pub(super) since: Mono,
     pub(super) hub: HubHandle,
     pub(super) log: LogHandle,
+    pub(super) wear: Wear,
     pub(super) history: Option<Arc<History>>,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
@@ -54,6 +56,7 @@ impl Sources for Parts {
             syncs: stats.syncs,
             bytes_written: stats.bytes_written,
             oldest: stats.oldest,
+            wear: self.wear.figures(),
         }
     }
 
@@ -84,6 +87,8 @@ impl control::StatusSource for Parts {
                 written: log.written.0,
                 durable: log.durable.0,
                 bytes_on_disk: log.bytes_on_disk,
+                written_last_day: log.wear.day_bytes,
+                write_budget: log.wear.budget,
             },
             history: Sources::history(self).map(history),
         }

@@ -11,7 +11,7 @@ use crate::message::Seq;
 use crate::router::{HubHandle, Refusal, Status};
 use crate::wal::LogHandle;
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 
 #[cfg(not(feature = "duckdb"))]
@@ -37,7 +37,7 @@ impl CommandLog for HubHandle {
 /// History at work. Dropping it ends the engine as a crash would: what is not in the lake comes from the log at the next start.
 #[derive(Debug)]
 pub struct History {
-    schema: Arc<Schema>,
+    schema: RwLock<Arc<Schema>>,
     clock: SharedClock,
     log: LogHandle,
     status: SharedStatus,
@@ -51,13 +51,28 @@ impl History {
         let schema = Arc::new(schema);
         let status = SharedStatus::default();
         let engine = Engine::start(settings, schema.clone(), log.clone(), clock.clone(), status.clone());
-        Self { schema, clock, log, status, engine }
+        Self { schema: RwLock::new(schema), clock, log, status, engine }
     }
 
     /// What [`call`](Self::call) answers: `query_T`, `delete_T` and `upsert_T` of every table.
     #[must_use]
     pub fn methods(&self) -> Vec<String> {
-        schema::methods(&self.schema)
+        schema::methods(&self.schema())
+    }
+
+    /// The schema in use.
+    fn schema(&self) -> Arc<Schema> {
+        // A panic while it is held leaves one whole schema or the other.
+        Arc::clone(&self.schema.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes another schema while at work: the lake is opened anew with it, and queries wait for that. Blocks. What the tables
+    /// cannot follow is refused as a whole, and the schema in use stays.
+    pub fn take_schema(&self, schema: Schema) -> Result<(), String> {
+        let schema = Arc::new(schema);
+        self.engine.take_schema(Arc::clone(&schema))?;
+        *self.schema.write().unwrap_or_else(PoisonError::into_inner) = schema;
+        Ok(())
     }
 
     /// Serves a call; the answer is CBOR. A query sees every record up to `upto`; a change is durable and seen by every later
@@ -70,7 +85,8 @@ impl History {
         upto: Seq,
         commands: &impl CommandLog,
     ) -> Result<Bytes, CallError> {
-        if let Some(table) = method.strip_prefix("query_").and_then(|name| self.schema.table(name)) {
+        let schema = self.schema();
+        if let Some(table) = method.strip_prefix("query_").and_then(|name| schema.table(name)) {
             let answer = match Query::parse(table, &data, self.clock.wall()) {
                 Ok(query) => self.engine.query(caller, &table.name, query, upto).await,
                 Err(error) => Err(error),
@@ -88,7 +104,8 @@ impl History {
 
     /// The rows of a `query_T` as an Arrow stream in pieces, without a limit of rows or bytes, up to the newest record.
     pub async fn stream(&self, caller: Caller, table: &str, data: Bytes, to: mpsc::Sender<Bytes>) -> Result<(), CallError> {
-        let Some(table) = self.schema.table(table) else {
+        let schema = self.schema();
+        let Some(table) = schema.table(table) else {
             return Err(CallError::exception(format!("there is no table `{table}`")));
         };
         let upto = self.log.state().borrow().written;
@@ -108,7 +125,7 @@ impl History {
     }
 
     async fn change(&self, method: &str, data: &Bytes, commands: &impl CommandLog) -> Result<(), CallError> {
-        let command = Command::prepare(&self.schema, method, data, self.clock.wall())?;
+        let command = Command::prepare(&self.schema(), method, data, self.clock.wall())?;
         // Held until the change is applied: bounds how many wait.
         let _place = self.engine.place_for_command()?;
         let seq = commands.append_command(command.encode()).await.map_err(|refusal| CallError {

@@ -129,6 +129,28 @@ pub fn name(kind: ColumnKind) -> &'static str {
     }
 }
 
+/// The type under which the lake's catalog knows such a column.
+#[must_use]
+pub fn catalog_name(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::TinyInt => "int8",
+        ColumnKind::SmallInt => "int16",
+        ColumnKind::Integer => "int32",
+        ColumnKind::BigInt => "int64",
+        ColumnKind::UTinyInt => "uint8",
+        ColumnKind::USmallInt => "uint16",
+        ColumnKind::UInteger => "uint32",
+        ColumnKind::UBigInt => "uint64",
+        ColumnKind::Float => "float32",
+        ColumnKind::Double => "float64",
+        ColumnKind::HugeInt | ColumnKind::UHugeInt | ColumnKind::Text => "varchar",
+        ColumnKind::Blob => "blob",
+        ColumnKind::Date => "date",
+        ColumnKind::Timestamp => "timestamp",
+    }
+}
+
 /// Lowest and highest value of an integer type; `None` for the others.
 #[must_use]
 pub fn integer_range(kind: ColumnKind) -> Option<(i128, i128)> {

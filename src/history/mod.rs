@@ -27,6 +27,7 @@
 //! | `model.rs`, `settings.rs`, `status.rs` | tables, columns, cells, rows, limits and figures: what the other files share |
 //! | `schema.rs` | the schema file, with line and column of each mistake; topic → table |
 //! | `row.rs`, `kind.rs` | payload → rows, value by value casts, rejects |
+//! | `delete_topic.rs` | what a publication on it deletes |
 //! | `evolution.rs` | which changes of the schema a lake with rows can follow |
 //! | `sql.rs` | `where`, `cols`, `when`: parsed, allowed or refused, rendered with bound parameters |
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
@@ -36,6 +37,7 @@
 #[cfg(not(feature = "duckdb"))]
 mod absent;
 pub mod command;
+pub mod delete_topic;
 #[cfg(feature = "duckdb")]
 mod engine;
 pub mod evolution;

@@ -29,6 +29,9 @@ pub struct Settings {
     pub maintenance: Duration,
     /// How far back snapshots are kept.
     pub snapshots: Duration,
+    /// Room on the disk that the log leaves free (`[wal] reserve`). Batches leave half of it, for what must be written to make
+    /// room.
+    pub reserve: u64,
     /// Folders in which `ducklake.duckdb_extension` may be, best first.
     pub library_dirs: Vec<PathBuf>,
 }
@@ -51,6 +54,7 @@ impl Settings {
             limits: history.limits,
             maintenance: history.maintenance,
             snapshots: history.snapshots,
+            reserve: 0,
             library_dirs: library_dirs(),
         }
     }

@@ -26,6 +26,8 @@ pub struct HistoryStatus {
     pub commands: u64,
     pub commands_failed: u64,
     pub tidied: Tidied,
+    /// Files that were found damaged, oldest first, and what became of their rows.
+    pub losses: Vec<Loss>,
     /// What went wrong last, for the operator.
     pub last_error: Option<String>,
 }
@@ -42,6 +44,42 @@ pub struct Tidied {
     pub rows_expired: u64,
     pub snapshots_expired: u64,
     pub files_removed: u64,
+}
+
+/// A damaged file of the lake, and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Loss {
+    pub table: String,
+    /// Relative to the lake's folder; what is left of it is in `quarantine`.
+    pub file: String,
+    /// What was wrong with it.
+    pub what: String,
+    pub rows: u64,
+    /// Rows that the log still held.
+    pub reloaded: u64,
+    #[serde(with = "seq")]
+    pub first: Seq,
+    #[serde(with = "seq")]
+    pub last: Seq,
+    /// When its rows were received, microseconds since 1970.
+    pub from_us: i64,
+    pub until_us: i64,
+    /// Whether its rows are still to be loaded again.
+    pub pending: bool,
+}
+
+mod seq {
+    use crate::message::Seq;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    pub(super) fn serialize<S: Serializer>(seq: &Seq, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(seq.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Seq, D::Error> {
+        u64::deserialize(from).map(Seq)
+    }
 }
 
 /// Where the engine is in its life.
@@ -63,6 +101,8 @@ pub struct TableStatus {
     /// Rows taken since the process started.
     pub rows_taken: u64,
     pub rejected: BTreeMap<String, u64>,
+    /// Rows that were removed because the disk was full.
+    pub rows_evicted: u64,
     /// Why the table cannot be used, if so.
     pub refused: Option<String>,
 }
@@ -102,6 +142,7 @@ impl From<HistoryStatus> for metrics::History {
             rows_in_tail: table.rows_in_tail,
             rows_taken: table.rows_taken,
             rejected: table.rejected,
+            rows_evicted: table.rows_evicted,
         };
         Self {
             trouble: status.trouble(),
@@ -116,6 +157,7 @@ impl From<HistoryStatus> for metrics::History {
             queries_busy: status.queries_busy,
             commands: status.commands,
             commands_failed: status.commands_failed,
+            rows_lost: status.losses.iter().map(|loss| loss.rows.saturating_sub(loss.reloaded)).sum(),
             passes: status.tidied.passes,
             merges: status.tidied.merges,
             rows_expired: status.tidied.rows_expired,

@@ -23,6 +23,8 @@ pub struct History {
     pub queries_busy: u64,
     pub commands: u64,
     pub commands_failed: u64,
+    /// Rows that were in damaged files and could not be loaded again.
+    pub rows_lost: u64,
     pub passes: u64,
     pub merges: u64,
     pub rows_expired: u64,
@@ -38,6 +40,7 @@ pub struct Table {
     pub rows_taken: u64,
     /// By reason.
     pub rejected: BTreeMap<String, u64>,
+    pub rows_evicted: u64,
 }
 
 pub(super) fn render(page: &mut Page, history: &History, written: Seq) {
@@ -58,6 +61,12 @@ pub(super) fn render(page: &mut Page, history: &History, written: Seq) {
         Kind::Counter,
         "Log records that history could not read.",
         history.unreadable_records,
+    );
+    page.one(
+        "history_rows_lost",
+        Kind::Gauge,
+        "Rows of damaged files that the log did not hold any more; lake/damage.json says which.",
+        history.rows_lost,
     );
     page.one(
         "history_maintenance_passes_total",
@@ -90,6 +99,10 @@ fn tables(page: &mut Page, tables: &BTreeMap<String, Table>) {
     let mut taken = page.family("history_rows_taken_total", Kind::Counter, "Rows taken from messages since the start.");
     for (name, table) in tables {
         taken.labelled(&[("table", name)], table.rows_taken);
+    }
+    let mut evicted = page.family("history_rows_evicted_total", Kind::Counter, "Rows removed because the disk was full.");
+    for (name, table) in tables {
+        evicted.labelled(&[("table", name)], table.rows_evicted);
     }
     let mut rejected =
         page.family("history_rows_rejected_total", Kind::Counter, "Rows that did not fit their table, by reason.");

@@ -30,7 +30,7 @@ fn doors() -> Doors {
 
 fn snapshot() -> Snapshot {
     let rejected = [("column \"t\": not a number".to_owned(), 3)].into_iter().collect();
-    let table = Table { rows_in_lake: 1000, rows_in_tail: 20, rows_taken: 1020, rejected };
+    let table = Table { rows_in_lake: 1000, rows_in_tail: 20, rows_taken: 1020, rejected, rows_evicted: 0 };
     Snapshot {
         router: Some(Report {
             received: counts([("mqtt", 90), ("rembus", 10)]),
@@ -70,6 +70,13 @@ fn snapshot() -> Snapshot {
             syncs: 31,
             bytes_written: 123_456,
             oldest: Seq(1),
+            wear: crate::wear::Figures {
+                process_bytes: Some(1 << 20),
+                device_bytes: Some(3 << 20),
+                day_bytes: 1 << 19,
+                budget: Some(1 << 30),
+                stretch: 1.5,
+            },
         },
         history: Some(History {
             ingested: Seq(94),

@@ -69,6 +69,11 @@ impl Default for Options {
     }
 }
 
+/// Methods of the gateway, those of the router among them.
+fn with_own(methods: impl Iterator<Item = String>) -> AHashSet<String> {
+    methods.chain(["rid", "version", "uptime"].map(String::from)).collect()
+}
+
 /// A connection and the session it acts for.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -128,11 +133,15 @@ pub struct Router {
 }
 
 impl Router {
+    /// The gateway serves these methods itself from now on.
+    pub fn set_builtins(&mut self, methods: Vec<String>) {
+        self.builtins = with_own(methods.into_iter());
+    }
+
     /// `log` is the state of the log as it was opened: numbering goes on after it.
     #[must_use]
     pub fn new(options: Options, log: LogState) -> Self {
-        let mut builtins: AHashSet<String> = options.builtins.iter().cloned().collect();
-        builtins.extend(["rid", "version", "uptime"].map(String::from));
+        let builtins = with_own(options.builtins.iter().cloned());
         let retained = RetainedStore::new(options.retained);
         Self {
             options,

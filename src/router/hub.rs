@@ -83,6 +83,7 @@ pub(super) enum Letter {
     Report(oneshot::Sender<Report>),
     /// Dropped when the state is saved, or could not be.
     Save(oneshot::Sender<()>),
+    Builtins(Vec<String>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +127,11 @@ impl HubHandle {
         if self.inbox.send(Letter::Save(done)).await.is_ok() {
             wait.await.ok();
         }
+    }
+
+    /// The gateway serves these methods from now on, in place of those that it started with. Blocks while the inbox is full.
+    pub fn set_builtins(&self, methods: Vec<String>) -> Result<(), HubStopped> {
+        self.inbox.blocking_send(Letter::Builtins(methods)).map_err(|_| HubStopped)
     }
 
     /// A consistent copy of counters and gauges, for `/metrics` and `status`.
@@ -300,6 +306,7 @@ impl Hub {
                 self.commands.insert(id, done);
                 self.handle(Event::Command { id, body }, effects);
             }
+            Letter::Builtins(methods) => self.router.set_builtins(methods),
             // The asker may have given up.
             Letter::Save(done) => match &mut self.keeper {
                 Some(keeper) => keeper.save(&self.router, Some(done)),

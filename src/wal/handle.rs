@@ -98,6 +98,19 @@ impl LogHandle {
         }
     }
 
+    /// Commits become so many times rarer than the options say; acknowledgements wait a second at most nevertheless.
+    pub fn stretch_commits(&self, times: f64) {
+        // A share of a thousandth does not matter, and below one there is nothing to stretch.
+        let thousandths = (times.clamp(1.0, 1000.0) * 1000.0) as u64;
+        self.shared.stretch.store(thousandths, Relaxed);
+    }
+
+    /// So many times rarer are commits at present.
+    #[must_use]
+    pub fn stretch(&self) -> f64 {
+        self.shared.stretch.load(Relaxed) as f64 / 1000.0
+    }
+
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let segments = self.shared.segments();

@@ -1,6 +1,6 @@
 //! When to commit: a page's worth of records or the oldest waiting acknowledgement decides, whichever is first.
 //!
-//! Cards die of writes, and a sync writes at least one 4 KiB page. So small records gather for a page or for `ack_delay_max`;
+//! A write budget that is short stretches both: see [`Pace::stretch`]. Cards die of writes, and a sync writes at least one 4 KiB page. So small records gather for a page or for `ack_delay_max`;
 //! records that nobody waits for gather much longer, and nothing at all is written while nothing happens.
 
 use std::time::Duration;
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 const PAGE_BYTES: usize = 4096;
 /// What a power cut may take of messages that nobody waits for.
 const IDLE_BYTES: usize = 64 << 10;
+/// The longest wait that a short write budget may cause.
+const STRETCHED_MAX: Duration = Duration::from_secs(1);
 
 /// What gathered since the last sync.
 #[derive(Debug)]
@@ -21,11 +23,23 @@ pub(super) struct Pace {
     since: Option<Instant>,
     /// When the oldest unsynced record that somebody waits for came.
     ack_since: Option<Instant>,
+    /// In thousandths.
+    stretch: u64,
 }
 
 impl Pace {
     pub(super) fn new(ack_delay_max: Duration, idle_delay_max: Duration) -> Self {
-        Self { ack_delay_max, idle_delay_max, bytes: 0, since: None, ack_since: None }
+        Self { ack_delay_max, idle_delay_max, bytes: 0, since: None, ack_since: None, stretch: 1000 }
+    }
+
+    /// Makes commits rarer: so many thousandths of the bytes and the time. Nobody waits longer than a second for that reason.
+    pub(super) fn stretch(&mut self, thousandths: u64) {
+        self.stretch = thousandths;
+    }
+
+    fn stretched(&self, wait: Duration) -> Duration {
+        let longer = wait.saturating_mul(u32::try_from(self.stretch).unwrap_or(u32::MAX)) / 1000;
+        longer.min(STRETCHED_MAX).max(wait)
     }
 
     pub(super) fn add(&mut self, bytes: usize, ack_waits: bool, now: Instant) {
@@ -42,14 +56,15 @@ impl Pace {
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        let enough = if self.ack_since.is_some() { PAGE_BYTES } else { IDLE_BYTES };
+        let page = PAGE_BYTES.saturating_mul(usize::try_from(self.stretch).unwrap_or(usize::MAX)) / 1000;
+        let enough = if self.ack_since.is_some() { page } else { IDLE_BYTES.max(page) };
         self.bytes >= enough || self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// When a commit becomes due if nothing more comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let idle = self.since.map(|since| since + self.idle_delay_max);
-        let ack = self.ack_since.map(|since| since + self.ack_delay_max);
+        let idle = self.since.map(|since| since + self.stretched(self.idle_delay_max));
+        let ack = self.ack_since.map(|since| since + self.stretched(self.ack_delay_max));
         [idle, ack].into_iter().flatten().min()
     }
 }
@@ -84,6 +99,19 @@ mod tests {
         pace.add(4000, false, now);
         assert!(!pace.is_due(now));
         pace.add(96, true, now);
+        assert!(pace.is_due(now));
+    }
+
+    #[test]
+    fn a_short_budget_stretches_pages_and_waits_up_to_a_second() {
+        let (mut pace, now) = pace();
+        pace.stretch(10_000);
+        pace.add(5000, true, now);
+        assert!(!pace.is_due(now + Duration::from_millis(499)));
+        assert!(pace.is_due(now + Duration::from_millis(500)));
+        pace.stretch(100_000);
+        assert_eq!(pace.deadline(), Some(now + Duration::from_secs(1)));
+        pace.stretch(1000);
         assert!(pace.is_due(now));
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) fatal: OnceLock<Arc<io::Error>>,
     pub(super) counters: Counters,
+    /// In thousandths: so many times rarer than configured are commits.
+    pub(super) stretch: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +60,7 @@ impl Shared {
             wake: Notify::new(),
             fatal: OnceLock::new(),
             counters: Counters::default(),
+            stretch: AtomicU64::new(1000),
         }
     }
 

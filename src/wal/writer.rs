@@ -124,6 +124,7 @@ impl Writer {
     }
 
     pub(super) fn push(&mut self, batch: Batch, now: Instant) {
+        self.pace.stretch(self.shared.stretch.load(Relaxed));
         self.pace.add(batch.len(), batch.ack_waits(), now);
         self.queue.push_back(batch);
     }

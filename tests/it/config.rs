@@ -1,6 +1,8 @@
 //! What an operator meets before anything runs: exit codes, and messages that say what to do.
 
-use crate::gateway::command;
+use crate::gateway::{Plan, command, until};
+use crate::mqtt_peer::MqttPeer;
+use crate::rembus_peer::RembusPeer;
 use std::path::Path;
 use std::process::Output;
 
@@ -117,4 +119,59 @@ fn environment_twins_reach_the_gateway() {
         let mut client = crate::rembus_peer::RembusPeer::connect(gateway.doors.rembus).await;
         assert_eq!(client.rpc("rid", vec![]).await, Ok(crate::rembus_peer::text("greenhouse")));
     });
+}
+
+#[test]
+fn a_schema_that_the_tables_cannot_follow_is_refused_by_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let (schema, file) = (dir.path().join("schema.json"), dir.path().join("gateway.toml"));
+    let of = |kind: &str| {
+        format!(r#"{{"tables": [{{"table": "t",\n "columns": [{{"col": "n", "type": "{kind}"}}]}}]}}"#).replace("\\n", "\n")
+    };
+    std::fs::write(&schema, of("INTEGER")).unwrap();
+    let doors = "[mqtt]\nlisten = \"127.0.0.1:0\"\n[rembus]\nlisten = \"off\"\n[http]\nlisten = \"off\"\n";
+    let text = format!("{doors}[gateway]\ndata = \"data\"\n[history]\nschema = \"schema.json\"\n");
+    std::fs::write(&file, text).unwrap();
+    let check = || {
+        let done = command().arg("check").arg("--config").arg(&file).output().unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    assert_eq!(check().0, 0);
+    let mut gateway = command().arg("run").arg("--config").arg(&file).spawn().unwrap();
+    until("the lake remembers its tables", 30, || dir.path().join("data/lake/schema.json").exists().then_some(()));
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
+    std::fs::write(&schema, of("BIGINT")).unwrap();
+    assert_eq!(check().0, 0, "wider is fine");
+    std::fs::write(&schema, of("TEXT")).unwrap();
+    let (code, told) = check();
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("schema.json:2:") && told.contains("column `n` is kept as int32"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_table_comes_with_sighup_and_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("schema.json");
+    let of = |tables: &[&str]| {
+        let table = |name: &&str| {
+            format!(r#"{{"table": "{name}", "topic": ":dn/{name}", "columns": [{{"col": "n", "type": "BIGINT"}}]}}"#)
+        };
+        format!(r#"{{"tables": [{}]}}"#, tables.iter().map(table).collect::<Vec<_>>().join(", "))
+    };
+    std::fs::write(&schema, of(&["first"])).unwrap();
+    let gateway = Plan::default().schema(&schema).start();
+    let mut sensor = MqttPeer::connect(gateway.doors.mqtt, "sensor").await;
+    sensor.publish("a/first", r#"{"n":1}"#).await;
+    std::fs::write(&schema, of(&["first", "second"])).unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("reloaded part=schema");
+    sensor.publish("a/second", r#"{"n":2}"#).await;
+    let mut client = RembusPeer::connect(gateway.doors.rembus).await;
+    assert_eq!(client.query_integers("second", "n", "1=1").await, [2]);
+    assert_eq!(client.query_integers("first", "n", "1=1").await, [1]);
+    std::fs::write(&schema, "{").unwrap();
+    gateway.signal(rustix::process::Signal::HUP);
+    gateway.wait_for_log("not reloaded");
+    assert_eq!(client.query_integers("second", "n", "1=1").await, [2]);
 }

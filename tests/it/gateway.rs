@@ -70,8 +70,18 @@ impl Plan {
         self
     }
 
+    /// Another schema than that of the scenario programs.
+    pub(crate) fn schema(mut self, path: impl Into<PathBuf>) -> Self {
+        self.schema = Some(path.into());
+        self
+    }
+
     pub(crate) fn start(self) -> Gateway {
-        Gateway::start_with(self, tempfile::tempdir().unwrap())
+        self.start_in(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn start_in(self, data: tempfile::TempDir) -> Gateway {
+        Gateway::start_with(self, data)
     }
 }
 
@@ -151,10 +161,13 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Asks for an orderly end.
     pub(crate) fn ask_to_stop(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
     }
 
     /// SIGTERM, and the exit code that follows.

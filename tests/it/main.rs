@@ -27,6 +27,7 @@ mod config;
 mod control;
 mod durability;
 mod first_light;
+mod full_disk;
 mod hostile;
 mod http;
 mod known_errors;

@@ -9,27 +9,6 @@ pub(super) const HIDDEN: [(&str, &str, &str); 2] = [("_seq", "BIGINT", "int64"),
 /// file, not by the file.
 pub(super) const DAY: &str = "_day";
 
-/// The stored type in the catalog's own words.
-pub(super) fn catalog_type(kind: ColumnKind) -> &'static str {
-    match kind {
-        ColumnKind::Boolean => "boolean",
-        ColumnKind::TinyInt => "int8",
-        ColumnKind::SmallInt => "int16",
-        ColumnKind::Integer => "int32",
-        ColumnKind::BigInt => "int64",
-        ColumnKind::UTinyInt => "uint8",
-        ColumnKind::USmallInt => "uint16",
-        ColumnKind::UInteger => "uint32",
-        ColumnKind::UBigInt => "uint64",
-        ColumnKind::Float => "float32",
-        ColumnKind::Double => "float64",
-        ColumnKind::HugeInt | ColumnKind::UHugeInt | ColumnKind::Text => "varchar",
-        ColumnKind::Blob => "blob",
-        ColumnKind::Date => "date",
-        ColumnKind::Timestamp => "timestamp",
-    }
-}
-
 /// Whether a column is kept as text and reading needs a cast: DuckDB writes 128-bit integers to Parquet as doubles.
 pub(super) fn stored_as_text(kind: ColumnKind) -> bool {
     matches!(kind, ColumnKind::HugeInt | ColumnKind::UHugeInt)

@@ -16,6 +16,19 @@ pub(super) struct Damage {
     /// Rows that are gone with it; for a file of deletions, deleted rows that are back.
     pub(super) rows: u64,
     pub(super) kind: FileKind,
+    /// Whether queries of today read it; others matter to looks into the past only.
+    pub(super) live: bool,
+    /// Which records made its rows, if the catalog tells.
+    pub(super) span: Option<Span>,
+}
+
+/// Records of the log, both ends included, and when they were received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Span {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) from_us: i64,
+    pub(super) until_us: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

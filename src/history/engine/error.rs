@@ -11,6 +11,8 @@ pub(crate) enum EngineError {
     Sql { doing: &'static str, source: duckdb::Error },
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: std::io::Error },
+    #[error("no room for a batch: {free} bytes are free, {reserve} are kept back")]
+    NoRoom { free: u64, reserve: u64 },
     #[error("the log: {0}")]
     Log(#[from] WalError),
     #[error("making Arrow of rows: {0}")]

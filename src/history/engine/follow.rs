@@ -11,6 +11,7 @@
 
 use super::damage::FileKind;
 use super::error::EngineError;
+use super::loss;
 use super::session::{Session, Turn};
 use super::store::{self, Store, View};
 use crate::clock::SharedClock;
@@ -37,8 +38,18 @@ pub(super) enum Ask {
     Pin { table: String, at_us: Option<i64>, upto: Seq, reply: oneshot::Sender<Result<Box<dyn View>, CallError>> },
     /// How the change in record `seq` went.
     Applied { seq: Seq, reply: oneshot::Sender<Result<(), CallError>> },
+    /// Goes on with another schema; the answer comes when the lake is open with it.
+    Schema { schema: Arc<Schema>, reply: oneshot::Sender<()> },
     /// A last batch, then the end.
     Close { reply: oneshot::Sender<()> },
+}
+
+/// Why the work with an open lake came to its end.
+enum Ended {
+    /// Somebody asked for the end, or nobody is there any more.
+    Closed(Option<oneshot::Sender<()>>),
+    /// The lake is to be opened with this schema.
+    Schema(Arc<Schema>, oneshot::Sender<()>),
 }
 
 /// How changes went, newest last.
@@ -103,12 +114,21 @@ impl Follower {
 
     async fn work(&mut self) -> Option<oneshot::Sender<()>> {
         let mut pause = PAUSE_MIN;
+        let mut taken: Option<oneshot::Sender<()>> = None;
         loop {
             let failed = match self.open() {
                 Ok(store) => {
+                    // Whoever asked may have given up.
+                    taken.take().map(|reply| reply.send(()));
                     let began = self.clock.mono();
                     match self.follow(store).await {
-                        Ok(closing) => return closing,
+                        Ok(Ended::Closed(closing)) => return closing,
+                        Ok(Ended::Schema(schema, reply)) => {
+                            self.schema = schema;
+                            self.status.update(|status| status.phase = Phase::Opening);
+                            taken = Some(reply);
+                            continue;
+                        }
                         Err(error) => {
                             if self.clock.mono().since(began) > PAUSE_MAX {
                                 pause = PAUSE_MIN;
@@ -142,8 +162,8 @@ impl Follower {
         for damage in &opened.damage {
             let file = damage.file.display();
             match damage.kind {
-                FileKind::Rows => log::error!(table = damage.table, file:%, rows_lost = damage.rows;
-                    "a file of the lake {}: moved to `lake/quarantine`, its rows are gone", damage.what),
+                FileKind::Rows => log::error!(table = damage.table, file:%, rows = damage.rows;
+                    "a file of the lake {}: moved to `lake/quarantine`", damage.what),
                 FileKind::Deletions => log::error!(table = damage.table, file:%, rows_back = damage.rows;
                     "a file of deletions {}: moved to `lake/quarantine`, the rows it deleted are back", damage.what),
             }
@@ -170,18 +190,22 @@ impl Follower {
     }
 
     /// Works with an open lake, and closes it. `Ok`: somebody asked for the end, or nobody is there any more.
-    async fn follow(&mut self, store: Box<dyn Store>) -> Result<Option<oneshot::Sender<()>>, EngineError> {
+    async fn follow(&mut self, store: Box<dyn Store>) -> Result<Ended, EngineError> {
+        let mut store = store;
+        let losses = loss::make_good(store.as_mut(), &self.settings, &self.schema, &self.log, &SystemDisk).await?;
+        self.status.update(|status| status.losses = losses);
         let mut session = Session::new(self, store)?;
         let ended = loop {
             match session.turn(self).await {
                 Ok(Turn::Goes) => {}
-                Ok(Turn::Abandoned) => break Ok(None),
-                Ok(Turn::Closed(reply)) => break Ok(Some(reply)),
+                Ok(Turn::Abandoned) => break Ok(Ended::Closed(None)),
+                Ok(Turn::Closed(reply)) => break Ok(Ended::Closed(Some(reply))),
+                Ok(Turn::Schema(schema, reply)) => break Ok(Ended::Schema(schema, reply)),
                 Err(error) => break Err(error),
             }
         };
         // The lake is not opened again under a running query. Each has its deadline, so this ends.
-        while ended.is_err() && session.store.in_use() {
+        while !matches!(ended, Ok(Ended::Closed(_))) && session.store.in_use() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         ended
@@ -207,6 +231,10 @@ impl Follower {
             let told = match ask {
                 Ask::Pin { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
                 Ask::Applied { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
+                Ask::Schema { schema, reply } => {
+                    self.schema = schema;
+                    reply.send(()).is_ok()
+                }
                 Ask::Close { reply } => return Some(Some(reply)),
             };
             log::trace!(told; "refused without a lake");

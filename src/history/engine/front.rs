@@ -5,6 +5,7 @@ use super::follow::{Ask, Follower};
 use super::store::{Stop, View};
 use super::turns::{RUNNING, Turn, Turns, WAITING};
 use crate::clock::SharedClock;
+use crate::history::evolution::Remembered;
 use crate::history::model::{CallError, Caller, Schema};
 use crate::history::settings::Settings;
 use crate::history::sql::Query;
@@ -168,6 +169,17 @@ impl Engine {
         };
         let late = || CallError::exception("the change is accepted and will be applied, but not yet");
         tokio::time::timeout(self.settings.query_timeout, applied).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Opens the lake with another schema; blocks until it is open.
+    pub(crate) fn take_schema(&self, schema: Arc<Schema>) -> Result<(), String> {
+        let conflicts = Remembered::read(&self.settings.lake).conflicts(&schema);
+        if let Some(first) = conflicts.first() {
+            return Err(format!("table `{}`: {}", first.table, first.reason));
+        }
+        let (reply, taken) = oneshot::channel();
+        self.asks.blocking_send(Ask::Schema { schema, reply }).map_err(|_| stopped().text)?;
+        taken.blocking_recv().map_err(|_| stopped().text)
     }
 
     pub(crate) async fn close(&self) {

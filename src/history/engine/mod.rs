@@ -7,6 +7,8 @@
 //! | `columns.rs`, `covered.rs`, `folders.rs` | what lakes look like, whoever keeps them |
 //! | `tail.rs`, `arrow.rs` | rows above the lake |
 //! | `damage.rs` | files that are not what the catalog says; quarantine |
+//! | `effect.rs` | what a record of the log does |
+//! | `loss.rs` | what damage took, loaded again from the log |
 //! | `answer.rs` | packs the answer to a query |
 //! | `turns.rs` | whose query runs next |
 //! | `follow.rs`, `session.rs` | the engine's thread: follows the log |
@@ -18,10 +20,12 @@ mod columns;
 mod covered;
 mod damage;
 mod duck;
+mod effect;
 mod error;
 mod folders;
 mod follow;
 mod front;
+mod loss;
 mod session;
 mod store;
 mod tail;

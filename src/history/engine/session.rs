@@ -1,15 +1,16 @@
 //! The follower's work while the lake is open, one turn at a time.
 
+use super::effect::{self, Effect};
 use super::error::EngineError;
 use super::follow::{Ask, Follower};
-use super::store::{BatchError, DeleteError, Store, Upkeep};
-use crate::clock::{Mono, Wall};
-use crate::history::command::{Action, Command};
-use crate::history::model::CallError;
-use crate::history::row;
-use crate::message::{self, Seq, kind};
-use crate::wal::{LogState, Reader, Record};
+use super::store::{BatchError, DeleteError, Freed, Store, Upkeep};
+use crate::clock::Mono;
+use crate::history::model::{CallError, Schema};
+use crate::history::row::Reject;
+use crate::message::{Seq, kind};
+use crate::wal::{Health, LogState, Reader, Record};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -25,6 +26,12 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const REJECTS_EVERY: Duration = Duration::from_secs(60);
 /// The log hears so seldom that records without rows are not needed.
 const RELEASE_EVERY: u64 = 4096;
+/// And the lake hears so seldom how many of them there were.
+const PROGRESS_EVERY: u64 = 100_000;
+/// A short write budget makes batches no rarer than this.
+const STRETCHED_INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// How often the room on the disk is looked at while rows come.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
 /// Between two steps of upkeep: so many times of what the first one took, within bounds.
 const PAUSE_TIMES: u32 = 4;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -37,6 +44,8 @@ pub(super) enum Turn {
     Goes,
     /// Nobody is there any more.
     Abandoned,
+    /// Another schema was given. What is above the lake comes again from the log.
+    Schema(Arc<Schema>, oneshot::Sender<()>),
     /// The last batch is written; the one who asked waits to hear that the lake is closed.
     Closed(oneshot::Sender<()>),
 }
@@ -60,6 +69,10 @@ pub(super) struct Session {
     rejects_told: Option<Mono>,
     /// When the next step of upkeep is due.
     upkeep: Mono,
+    /// When the disk's room is looked at again.
+    room: Mono,
+    /// A table and its rows that were evicted and not yet told of.
+    evicted: Option<(String, u64)>,
 }
 
 impl Session {
@@ -69,7 +82,7 @@ impl Session {
         {
             log::error!(covered:% = store.covered(), last:%;
                 "the log has lost records that the lake already has; its next records are taken as new ones");
-            store.rewind(last)?;
+            store.restate(last)?;
         }
         follower.log_at_start = None;
         let covered = store.covered();
@@ -86,6 +99,8 @@ impl Session {
             rejects: BTreeMap::new(),
             rejects_told: None,
             upkeep: follower.clock.mono().plus(UPKEEP_FIRST.min(follower.settings.maintenance)),
+            room: Mono::default(),
+            evicted: None,
             store,
         })
     }
@@ -93,7 +108,10 @@ impl Session {
     /// Takes some records if there are any, else waits for something to happen.
     pub(super) async fn turn(&mut self, follower: &mut Follower) -> Result<Turn, EngineError> {
         self.take(follower).await?;
-        if self.batch_is_due(follower) {
+        let wants_room = self.room_is_due(follower);
+        if wants_room && self.make_room(follower)? {
+            // One thing at a time: what was given up may be enough.
+        } else if self.batch_is_due(follower) {
             self.batch(follower).await?;
         } else if self.upkeep_is_due(follower) {
             self.upkeep(follower)?;
@@ -125,6 +143,10 @@ impl Session {
             && let Ok(ask) = follower.asks.try_recv()
         {
             follower.waiting.push(ask);
+        }
+        let schema = follower.waiting.iter().position(|ask| matches!(ask, Ask::Schema { .. }));
+        if let Some(Ask::Schema { schema, reply }) = schema.map(|place| follower.waiting.swap_remove(place)) {
+            return Ok(Turn::Schema(schema, reply));
         }
         let closing = follower.waiting.iter().position(|ask| matches!(ask, Ask::Close { .. }));
         match closing.map(|place| follower.waiting.swap_remove(place)) {
@@ -173,73 +195,68 @@ impl Session {
         if self.store.tail_rows() == 0 && self.ingested.0 >= self.released.0 + RELEASE_EVERY {
             follower.hold.release(self.ingested);
             self.released = self.ingested;
+            if self.ingested.0 >= self.store.covered().0 + PROGRESS_EVERY {
+                self.note_progress(follower).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Stores how far the log was read although nothing came of it, so that the next start need not read it again.
+    async fn note_progress(&mut self, follower: &Follower) -> Result<(), EngineError> {
+        // What the lake covers, the log must have: else a power cut could bring a number a second time.
+        follower.log.sync(self.ingested).await?;
+        self.store.restate(self.ingested)
     }
 
     /// Applies the first record; `false` if it has to wait for a batch that fails at present.
     async fn apply(&mut self, follower: &mut Follower) -> Result<bool, EngineError> {
         let Some(record) = self.records.front() else { return Ok(true) };
-        let seq = record.seq;
-        match record.kind {
-            kind::MESSAGE => {
-                let Ok(message) = message::decode(&record.body) else {
-                    follower.status.update(|status| status.unreadable_records += 1);
-                    return Ok(true);
-                };
-                let Some((table, variables)) = follower.schema.table_for(&message.topic) else { return Ok(true) };
-                let rows = row::rows(table, &variables, &message);
+        let (seq, is_command) = (record.seq, record.kind == kind::TABLE_COMMAND);
+        let outcome = match effect::of(&follower.schema, record) {
+            Effect::Nothing => return Ok(true),
+            Effect::Rows { table, rows, received_us } => {
                 let taken = rows.rows.len() as u64;
                 for reject in rows.rejects {
                     self.count_reject(follower, &table.name, reject);
                 }
                 if taken > 0 {
-                    self.store.append(&table.name, rows.rows, seq, micros(message.received))?;
+                    self.store.append(&table.name, rows.rows, seq, received_us)?;
                     self.grown(follower);
                     follower.status.update(|status| status.tables.entry(table.name.clone()).or_default().rows_taken += taken);
                 }
-            }
-            kind::TABLE_COMMAND => {
-                let body = record.body.clone();
-                match Command::decode(&follower.schema, &body) {
-                    Ok(command) => return self.change(follower, seq, command).await,
-                    Err(error) => {
-                        log::warn!(seq:%, error:%; "a change in the log cannot be applied");
-                        follower.status.update(|status| status.unreadable_records += 1);
-                        follower.outcomes.add(seq, Err(CallError::exception(error.to_string())));
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(true)
-    }
-
-    async fn change(&mut self, follower: &mut Follower, seq: Seq, command: Command) -> Result<bool, EngineError> {
-        let table = &command.table.name;
-        let outcome = match command.action {
-            Action::Upsert(rows) => {
-                if !rows.is_empty() {
-                    self.store.append(table, rows, seq, micros(command.received))?;
-                    self.grown(follower);
-                }
                 Ok(())
             }
-            Action::Delete(predicate) => {
+            Effect::Delete { table, predicate } => {
                 if self.store.tail_rows() > 0 && !self.batch(follower).await? {
                     return Ok(false);
                 }
-                match self.store.delete(table, &predicate, seq) {
+                match self.store.delete(&table.name, &predicate, seq, None) {
                     Ok(()) => Ok(()),
-                    Err(DeleteError::Refused(error)) => Err(error),
+                    Err(DeleteError::Refused(error)) => {
+                        log::warn!(table = table.name, seq:%, error:%; "rows could not be deleted");
+                        Err(error)
+                    }
                     Err(DeleteError::Reopen(error)) => return Err(error),
                 }
             }
+            Effect::Refused { table, reject } => {
+                self.count_reject(follower, &table.name, reject);
+                return Ok(true);
+            }
+            Effect::Unreadable => {
+                follower.status.update(|status| status.unreadable_records += 1);
+                return Ok(true);
+            }
+            Effect::Outdated(error) => {
+                log::warn!(seq:%, error:%; "a change in the log cannot be applied");
+                follower.status.update(|status| status.unreadable_records += 1);
+                Err(CallError::exception(error.to_string()))
+            }
         };
-        if let Err(error) = &outcome {
-            log::warn!(table, seq:%, error:%; "a change could not be applied");
+        if is_command {
+            follower.outcomes.add(seq, outcome);
         }
-        follower.outcomes.add(seq, outcome);
         Ok(true)
     }
 
@@ -254,9 +271,40 @@ impl Session {
         if self.store.tail_rows() == 0 || self.retry.is_some_and(|retry| now < retry) {
             return false;
         }
-        self.store.tail_rows() >= follower.settings.batch_rows
+        self.store.tail_rows() >= batch_rows(follower)
             || self.store.tail_bytes() >= tail_bytes(follower)
-            || self.oldest.is_some_and(|oldest| now.since(oldest) >= follower.settings.batch_interval)
+            || self.oldest.is_some_and(|oldest| now.since(oldest) >= batch_interval(follower))
+    }
+
+    /// The disk is looked at every few seconds while rows come or the log is full.
+    fn room_is_due(&self, follower: &Follower) -> bool {
+        let full = self.state.borrow().health == Health::Full;
+        (full || self.store.tail_rows() > 0) && follower.clock.mono() >= self.room
+    }
+
+    /// Gives something up if the disk is nearly full and a table's policy allows it. `true` if it did, and may have to again.
+    fn make_room(&mut self, follower: &Follower) -> Result<bool, EngineError> {
+        let freed = self.store.make_room()?;
+        let now = follower.clock.mono();
+        match freed {
+            None => {
+                self.room = now.plus(ROOM_EVERY);
+                if let Some((table, rows)) = self.evicted.take() {
+                    log::warn!(table, rows; "the disk is full: the oldest rows were removed");
+                }
+                Ok(false)
+            }
+            Some(freed) => {
+                self.room = now;
+                self.retry = None;
+                if let Freed::Rows { table, rows } = freed {
+                    follower.status.update(|status| status.tables.entry(table.clone()).or_default().rows_evicted += rows);
+                    let sum = self.evicted.take().filter(|(of, _)| *of == table).map_or(0, |(_, rows)| rows);
+                    self.evicted = Some((table, sum + rows));
+                }
+                Ok(true)
+            }
+        }
     }
 
     /// Upkeep waits while there is something to read or to answer, or while batches fail.
@@ -291,6 +339,7 @@ impl Session {
             Ok(()) => {
                 follower.hold.release(upto);
                 self.released = upto;
+                self.room = follower.clock.mono();
                 (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
                 follower.status.update(|status| status.batches += 1);
                 Ok(true)
@@ -337,18 +386,20 @@ impl Session {
     /// How long nothing needs to be done if nothing happens.
     fn next_wake(&self, follower: &Follower) -> Duration {
         let now = follower.clock.mono();
-        let due = self.oldest.map(|oldest| oldest.plus(follower.settings.batch_interval));
+        let due = self.oldest.map(|oldest| oldest.plus(batch_interval(follower)));
         // A failed batch is tried again at its time; otherwise when the oldest row is old enough.
         let batch = match (self.retry, due) {
             (Some(retry), _) => Some(retry),
             (None, due) => due,
         };
         let rejects = (!self.rejects.is_empty()).then(|| self.rejects_told.map_or(now, |told| told.plus(REJECTS_EVERY)));
-        let next = [batch, rejects, Some(self.upkeep)].into_iter().flatten().min();
+        let full = self.state.borrow().health == Health::Full;
+        let room = (full || self.store.tail_rows() > 0).then_some(self.room);
+        let next = [batch, rejects, Some(self.upkeep), room].into_iter().flatten().min();
         next.map_or(Duration::from_secs(3600), |at| at.since(now).max(Duration::from_millis(1)))
     }
 
-    fn count_reject(&mut self, follower: &Follower, table: &str, reject: row::Reject) {
+    fn count_reject(&mut self, follower: &Follower, table: &str, reject: Reject) {
         let count = reject.rows as u64;
         let cause = reject.cause.name();
         let entry = self.rejects.entry((table.to_owned(), cause)).or_insert((0, reject.text));
@@ -394,6 +445,9 @@ impl Session {
             }
             if self.store.tail_rows() == 0 {
                 follower.hold.release(self.ingested);
+                if self.ingested > self.store.covered() {
+                    self.note_progress(follower).await?;
+                }
             }
             self.answer(follower)?;
             self.store.checkpoint()
@@ -411,6 +465,14 @@ fn tail_bytes(follower: &Follower) -> usize {
     usize::try_from(follower.settings.memory_limit / 8).unwrap_or(usize::MAX).max(1 << 20)
 }
 
-fn micros(at: Wall) -> i64 {
-    i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
+/// A short write budget makes batches larger; memory bounds them in any case.
+fn batch_rows(follower: &Follower) -> usize {
+    let rows = follower.settings.batch_rows as f64 * follower.log.stretch().min(BACKLOG as f64 / 2.0);
+    rows as usize
+}
+
+/// And rarer.
+fn batch_interval(follower: &Follower) -> Duration {
+    let interval = follower.settings.batch_interval;
+    interval.mul_f64(follower.log.stretch()).min(STRETCHED_INTERVAL_MAX).max(interval)
 }

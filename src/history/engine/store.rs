@@ -27,9 +27,10 @@ pub(super) trait Store: std::fmt::Debug {
     /// Newest log record that the lake's files hold; the log is read from the next one on.
     fn covered(&self) -> Seq;
 
-    /// The log goes on at a lower number than the lake covers: it was damaged, and what comes now is new. Stored at once, lest
-    /// the next start take the new records for those that the lake has.
-    fn rewind(&mut self, last: Seq) -> Result<(), EngineError>;
+    /// Says anew how far the lake covers the log, without rows, and stores it at once. Higher: what was read made no rows. Lower:
+    /// the log was damaged and goes on there, and the next start must not take its new records for those that the lake has. The
+    /// tail is empty.
+    fn restate(&mut self, upto: Seq) -> Result<(), EngineError>;
 
     /// The schema's tables that the lake can hold.
     fn figures(&self) -> Vec<TableFigures<'_>>;
@@ -47,8 +48,12 @@ pub(super) trait Store: std::fmt::Debug {
     /// Moves the tail into the lake, which then covers the log up to `upto`.
     fn batch(&mut self, upto: Seq) -> Result<(), BatchError>;
 
-    /// Deletes what a predicate finds, as log record `seq`. The tail must be empty.
-    fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq) -> Result<(), DeleteError>;
+    /// Deletes what a predicate finds, as log record `seq`; only rows of the records in `only`, if it is given. The tail must be
+    /// empty.
+    fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq, only: Option<(Seq, Seq)>) -> Result<(), DeleteError>;
+
+    /// Records in a range, both ends included, of which the lake has rows.
+    fn sequences(&mut self, table: &str, range: (Seq, Seq)) -> Result<Vec<u64>, EngineError>;
 
     /// A view of `table` as it is now, or as it was `at_us` (microseconds since 1970).
     fn pin(&mut self, table: &str, at_us: Option<i64>) -> Result<Result<Box<dyn View>, CallError>, EngineError>;
@@ -60,6 +65,12 @@ pub(super) trait Store: std::fmt::Debug {
     /// that only opening anew tells what the lake has.
     fn upkeep(&mut self, _now: Wall) -> Result<Upkeep, EngineError> {
         Ok(Upkeep::Done)
+    }
+
+    /// Makes some room when the disk is nearly full: removes files that nobody needs, then the oldest rows of tables that are
+    /// to be evicted. `None`: there is room, or nothing that may go.
+    fn make_room(&mut self) -> Result<Option<Freed>, EngineError> {
+        Ok(None)
     }
 
     /// What upkeep did since the lake was opened.
@@ -91,6 +102,15 @@ pub(super) struct TableFigures<'a> {
     pub(super) name: &'a str,
     pub(super) rows_in_lake: u64,
     pub(super) rows_in_tail: u64,
+}
+
+/// What was given up for room on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Freed {
+    /// Files or snapshots that no query of today needs.
+    Files,
+    /// The oldest rows of a table.
+    Rows { table: String, rows: u64 },
 }
 
 /// What a step of upkeep says.

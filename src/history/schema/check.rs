@@ -164,7 +164,7 @@ impl Check {
     }
 
     fn root(&mut self, root: &Node) -> Vec<Arc<Table>> {
-        let Some(fields) = self.object(root, "", "an object with `tables`", &["tables"]) else { return Vec::new() };
+        let Some(fields) = self.object(root, "", "an object with `tables`", &["tables", "$schema"]) else { return Vec::new() };
         if fields.get("tables").is_none() {
             self.error(root.place, "", "`tables` is missing".to_owned(), Some("write {\"tables\": […]}".to_owned()));
         }

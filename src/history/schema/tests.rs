@@ -1,4 +1,5 @@
 use super::*;
+use crate::history::kind;
 use crate::history::model::{Cell, ColumnKind, ColumnSource};
 
 const README: &str = include_str!("../../../schemas/telemetry.json");
@@ -231,5 +232,40 @@ proptest::proptest! {
             let value = segments[1];
             proptest::prop_assert_eq!(variables.first().map(|(_, value)| value.as_str()), (!value.is_empty()).then_some(value));
         }
+    }
+}
+
+#[test]
+fn what_editors_are_told_is_what_the_gateway_takes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/telemetry.schema.json");
+    let editors: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let keys = |of: &str| editors["$defs"][of]["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let nulls = |keys: Vec<String>, given: &[&str]| {
+        let rest = keys.into_iter().filter(|key| !given.contains(&key.as_str()));
+        rest.map(|key| format!(r#", "{key}": null"#)).collect::<String>()
+    };
+    let table = nulls(keys("table"), &["table", "columns", "format"]);
+    let column = nulls(keys("column"), &["col", "type", "nullable"]);
+    let text = format!(
+        r#"{{"$schema": "x", "tables": [{{"table": "t"{table}, "columns": [{{"col": "a", "type": "TEXT", "nullable": true{column}}}]}}]}}"#
+    );
+    let (_, warnings) = parse_with_warnings(&text).unwrap();
+    assert_eq!(warnings, [], "{text}");
+    for name in editors["$defs"]["column"]["properties"]["type"]["examples"].as_array().unwrap() {
+        assert!(kind::parse(name.as_str().unwrap()).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_table_may_have_limits_of_its_own() {
+    let of = |limits: &str| {
+        parse(&format!(r#"{{"tables": [{{"table": "t", "columns": [{{"col": "a", "type": "TEXT"}}], {limits}}}]}}"#))
+    };
+    let schema = of(r#""retention": "90d", "max_size": "8GiB", "when_full": "evict-oldest""#).unwrap();
+    let limits = schema.tables[0].limits;
+    assert_eq!(limits.age, Some(std::time::Duration::from_secs(90 * 24 * 3600)));
+    assert_eq!((limits.bytes, limits.when_full), (Some(8 << 30), Some(crate::history::model::WhenFull::EvictOldest)));
+    for wrong in [r#""retention": "5m""#, r#""retention": 90"#, r#""max_size": "100""#, r#""when_full": "evict""#] {
+        assert!(of(wrong).is_err(), "{wrong}");
     }
 }

@@ -65,6 +65,12 @@ pub(super) fn newest(conn: &Connection) -> Result<i64, EngineError> {
         .map_err(EngineError::sql("reading the newest snapshot"))
 }
 
+/// The oldest snapshot that is kept; the very first is 0.
+pub(super) fn oldest(conn: &Connection) -> Result<i64, EngineError> {
+    conn.query_row(&format!("SELECT min(snapshot_id) FROM {META}.ducklake_snapshot"), [], |row| row.get(0))
+        .map_err(EngineError::sql("reading the oldest snapshot"))
+}
+
 /// The snapshot in force at a time (microseconds since 1970), if there was one.
 pub(super) fn in_force(conn: &Connection, at_us: i64) -> Result<Option<i64>, EngineError> {
     let sql = format!("SELECT max(snapshot_id) FROM {META}.ducklake_snapshot WHERE epoch_us(snapshot_time) <= ?");
@@ -106,12 +112,12 @@ pub(super) fn set_covered(covered: Covered) -> String {
     format!("CALL lake.set_commit_message('gateway', 'batch', extra_info => {})", text(&info))
 }
 
-/// Corrects what the newest batch said. There is nothing to commit through DuckLake then, so its table is changed directly.
+/// Says anew what the newest batch said, or the newest snapshot if there was no batch. There is nothing to commit through
+/// DuckLake then, so its table is changed directly.
 pub(super) fn restate_covered(conn: &Connection, covered: Covered) -> Result<(), EngineError> {
-    let info = covered.to_json();
     let sql = format!(
-        "UPDATE {META}.ducklake_snapshot_changes SET commit_extra_info = ? WHERE snapshot_id = (SELECT max(snapshot_id) \
-         FROM {META}.ducklake_snapshot_changes WHERE commit_extra_info LIKE '%log_seq%')"
+        "UPDATE {META}.ducklake_snapshot_changes SET commit_extra_info = ? WHERE snapshot_id = (SELECT coalesce(\
+         max(snapshot_id) FILTER (commit_extra_info LIKE '%log_seq%'), max(snapshot_id)) FROM {META}.ducklake_snapshot_changes)"
     );
-    conn.execute(&sql, params![info]).map(|_| ()).map_err(EngineError::sql("correcting what the lake covers"))
+    conn.execute(&sql, params![covered.to_json()]).map(|_| ()).map_err(EngineError::sql("storing what is covered"))
 }

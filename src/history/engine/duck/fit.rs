@@ -2,9 +2,9 @@
 
 use super::catalog::{Stored, columns_at, newest};
 use super::names::{LAKE, META, ident, literal, stored_type};
-use crate::history::engine::columns::{DAY, HIDDEN, catalog_type};
+use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::error::EngineError;
-use crate::history::evolution::{self, Change};
+use crate::history::evolution::{self, Change, Remembered};
 use crate::history::model::Table;
 use duckdb::{Connection, OptionalExt, params};
 use std::path::PathBuf;
@@ -19,13 +19,16 @@ pub(super) struct Fitted {
 
 /// Makes the lake's table fit the schema's: creates it, adds the columns it lacks, widens the types that may be. The inner error
 /// is the reason why it cannot, for the operator.
-pub(super) fn fit(conn: &Connection, table: &Table) -> Result<Result<Fitted, String>, EngineError> {
+pub(super) fn fit(conn: &Connection, table: &Table, remembered: &Remembered) -> Result<Result<Fitted, String>, EngineError> {
     let name = format!("{LAKE}.{}", ident(&table.name));
     let hidden = |name: &str| name.eq_ignore_ascii_case(DAY) || HIDDEN.iter().any(|(own, ..)| name.eq_ignore_ascii_case(own));
     if let Some(column) = table.columns.iter().find(|column| hidden(&column.name)) {
         return Ok(Err(format!("column `{}` has a name that the gateway keeps for itself", column.name)));
     }
     let have = columns_at(conn, &table.name, newest(conn)?)?;
+    if let (false, Some(reason)) = (have.is_empty(), remembered.keys_conflict(table)) {
+        return Ok(Err(reason));
+    }
     let (mut changes, mut widened) = (Vec::new(), false);
     if have.is_empty() {
         let columns = table.columns.iter().map(|column| (column.name.as_str(), stored_type(column.kind)));
@@ -38,7 +41,7 @@ pub(super) fn fit(conn: &Connection, table: &Table) -> Result<Result<Fitted, Str
         for column in &table.columns {
             let sql = stored_type(column.kind);
             let stored = have.get(&column.name.to_lowercase()).map(|(_, stored)| stored.as_str());
-            match evolution::change(column, stored, catalog_type) {
+            match evolution::change(column, stored) {
                 Ok(Change::None) => {}
                 Ok(Change::Add) => {
                     let default = column.default.as_ref().map(|cell| format!(" DEFAULT {}", literal(cell, column.kind)));

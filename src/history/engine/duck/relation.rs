@@ -78,6 +78,17 @@ pub(super) fn then(table: &Table, version: i64, had: &HashSet<String>, later: Op
     )
 }
 
+/// What an append table has now of what had been received by a time: for times before any snapshot.
+pub(super) fn received_by(table: &Table, at_us: i64) -> String {
+    let name = ident(&table.name);
+    let columns = visible_columns(table, "");
+    let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
+    format!(
+        "(SELECT {columns} FROM {LAKE}.{name} WHERE {received} UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) \
+         AS {name}"
+    )
+}
+
 /// What the lake alone has, with row ids: where deletions look for their rows.
 pub(super) fn stored_with_rowid(table: &Table) -> String {
     let name = ident(&table.name);

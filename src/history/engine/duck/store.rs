@@ -10,9 +10,10 @@ use crate::disk::{Disk, SharedDisk};
 use crate::history::engine::columns::stored_as_text;
 use crate::history::engine::covered::Covered;
 use crate::history::engine::error::EngineError;
-use crate::history::engine::store::{BatchError, DeleteError, Opened, Store, TableFigures, Upkeep, View};
+use crate::history::engine::store::{BatchError, DeleteError, Freed, Opened, Store, TableFigures, Upkeep, View};
 use crate::history::engine::tail::Tail;
 use crate::history::engine::{damage, folders};
+use crate::history::evolution::Remembered;
 use crate::history::model::{CallError, Row, Schema, Table};
 use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
@@ -85,7 +86,10 @@ impl Lake {
         opened.damage = verify::check(&conn, settings, disk.as_ref())?;
         opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
         fit::set_options(&conn)?;
-        let fitted = schema.tables.iter().map(|table| fit::fit(&conn, table)).collect::<Result<Vec<_>, _>>()?;
+        let remembered = Remembered::read(&settings.lake);
+        let fitted = schema.tables.iter().map(|table| fit::fit(&conn, table, &remembered)).collect::<Result<Vec<_>, _>>()?;
+        let fits = |name: &str| schema.tables.iter().zip(&fitted).any(|(table, fitted)| table.name == name && fitted.is_ok());
+        remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
         if fitted.iter().any(|fitted| fitted.as_ref().is_ok_and(|fitted| fitted.widened)) {
             // DuckLake 1.0 goes on with the statistics that it has read of the narrower column, and the next batch overwrites what
             // the older files count for: wrong answers, not only slow ones (seen: 1 sorted as 257).
@@ -137,6 +141,10 @@ impl Lake {
 
     /// The first half of a batch: files that are safely on the disk and that nobody knows yet.
     pub(super) fn prepare(&mut self, upto: Seq) -> Result<Vec<batch::NewFile>, EngineError> {
+        let free = self.disk.free_bytes(&self.lake).unwrap_or(u64::MAX);
+        if free < self.settings.reserve / 2 {
+            return Err(EngineError::NoRoom { free, reserve: self.settings.reserve / 2 });
+        }
         self.attempts += 1;
         for table in &mut self.usable {
             tail::settle(&mut table.tail, &self.conn)?;
@@ -204,7 +212,7 @@ impl Store for Lake {
         self.covered
     }
 
-    fn rewind(&mut self, last: Seq) -> Result<(), EngineError> {
+    fn restate(&mut self, last: Seq) -> Result<(), EngineError> {
         catalog::restate_covered(&self.conn, self.covering(last))?;
         self.covered = last;
         Ok(())
@@ -247,20 +255,21 @@ impl Store for Lake {
         self.commit(&prepared, upto).map_err(BatchError::Reopen)
     }
 
-    fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq) -> Result<(), DeleteError> {
+    fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq, only: Option<(Seq, Seq)>) -> Result<(), DeleteError> {
         let place = self.place(table).map_err(DeleteError::Refused)?;
         let covered = self.covering(seq);
         let Some(table) = self.usable.get_mut(place) else { return Ok(()) };
         assert_eq!(table.tail.len(), 0, "a batch empties the tail before a deletion");
         let name = ident(&table.table.name);
         let (sql, cells) = predicate.render();
+        let only = only.map(|(first, last)| format!(" AND _seq BETWEEN {first} AND {last}")).unwrap_or_default();
         let statement = if table.table.columns.iter().any(|column| stored_as_text(column.kind)) {
             format!(
-                "DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql})",
+                "DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql}){only}",
                 relation::stored_with_rowid(&table.table)
             )
         } else {
-            format!("DELETE FROM {LAKE}.{name} AS {name} WHERE {sql}")
+            format!("DELETE FROM {LAKE}.{name} AS {name} WHERE ({sql}){only}")
         };
         let folder = self.files.join(&table.stored.folder);
         let mut refused = None;
@@ -289,6 +298,14 @@ impl Store for Lake {
         }
     }
 
+    fn sequences(&mut self, table: &str, (first, last): (Seq, Seq)) -> Result<Vec<u64>, EngineError> {
+        let doing = "looking for records that the lake has";
+        let sql = format!("SELECT DISTINCT _seq FROM {LAKE}.{} WHERE _seq BETWEEN {first} AND {last}", ident(table));
+        let mut statement = self.conn.prepare(&sql).map_err(EngineError::sql(doing))?;
+        let found = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
+        found.map_err(EngineError::sql(doing))
+    }
+
     fn pin(&mut self, table: &str, at_us: Option<i64>) -> Result<Result<Box<dyn View>, CallError>, EngineError> {
         Ok(self.pinned(table, at_us)?.map(|pinned| Box::new(pinned) as Box<dyn View>))
     }
@@ -311,6 +328,19 @@ impl Store for Lake {
         self.tidy.step(&mut place, now)
     }
 
+    fn make_room(&mut self) -> Result<Option<Freed>, EngineError> {
+        let mut place = upkeep::Place {
+            covered: Covered { log_id: self.log_id, log_seq: self.covered.0 },
+            conn: &self.conn,
+            disk: &self.disk,
+            settings: &self.settings,
+            files: &self.files,
+            tables: &mut self.usable,
+            in_use: &self.in_use,
+        };
+        upkeep::evict::step(&mut place)
+    }
+
     fn tidied(&self) -> Tidied {
         self.tidy.done()
     }
@@ -328,7 +358,13 @@ fn sync_lake(disk: &dyn Disk, lake: &Path) -> Result<(), EngineError> {
 
 /// The relation for a look into the past; `None` if there was nothing yet.
 fn then(conn: &Connection, table: &LakeTable, at_us: i64, log_id: u64) -> Result<Option<String>, EngineError> {
-    let Some(version) = catalog::in_force(conn, at_us)? else { return Ok(None) };
+    let Some(version) = catalog::in_force(conn, at_us)? else {
+        // Before the oldest snapshot that is kept. When an appended row was received is known nevertheless.
+        let oldest = catalog::oldest(conn)?;
+        let had = catalog::columns_at(conn, &table.table.name, oldest)?;
+        let seen = oldest > 0 && !had.is_empty() && table.table.keys.is_empty();
+        return Ok(seen.then(|| relation::received_by(&table.table, at_us)));
+    };
     let had = catalog::columns_at(conn, &table.table.name, version)?;
     if had.is_empty() {
         return Ok(None);

@@ -11,6 +11,7 @@
 //! Safe against a power cut at any point: files that a step makes are synced before the commit that names them, and files are
 //! removed only after the commit that forgets them, by a later step that finds their names in the catalog.
 
+pub(super) mod evict;
 mod expire;
 mod merge;
 mod retain;
@@ -87,6 +88,8 @@ impl Tidy {
                 (Step::Retain(if gone > 0 { at } else { at + 1 }), true)
             }
             Step::Retain(_) => (Step::Merge(0), true),
+            // The merged files need room beside those they replace.
+            Step::Merge(_) if evict::is_tight(place, 2) => (Step::Expire, true),
             Step::Merge(at) => match place.tables.get(at) {
                 None => (Step::Expire, true),
                 Some(table) => {

@@ -6,9 +6,9 @@
 
 use super::names::META;
 use crate::disk::Disk;
-use crate::history::engine::damage::{self, Damage, FileKind, is_ours};
+use crate::history::engine::damage::{self, Damage, FileKind, Span, is_ours};
 use crate::history::engine::error::EngineError;
-use crate::history::engine::folders;
+use crate::history::engine::{folders, loss};
 use crate::history::settings::Settings;
 use duckdb::{Connection, params};
 use std::collections::HashSet;
@@ -22,23 +22,46 @@ struct Known {
     path: PathBuf,
     size: u64,
     rows: i64,
+    live: bool,
 }
 
 /// Checks existence, size and the closing magic of every file that any snapshot needs; repairs the catalog where one fails.
 pub(super) fn check(conn: &Connection, settings: &Settings, disk: &dyn Disk) -> Result<Vec<Damage>, EngineError> {
     let files = folders::files(settings);
-    let mut found = Vec::new();
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
     for kind in [FileKind::Rows, FileKind::Deletions] {
         for known in known_files(conn, &files, kind)? {
             let Some(what) = damage::look_at(disk, &known.path, known.size)? else { continue };
-            // In this order: the file of a catalog entry may be missing after a crash in between, an orphan would be removed.
-            damage::quarantine(settings, disk, &known.path)?;
-            take_out(conn, kind, &known)?;
-            let rows = u64::try_from(known.rows).unwrap_or(0);
-            found.push(Damage { table: known.table, file: known.path, what, rows, kind });
+            let (table, file, rows) = (known.table.clone(), known.path.clone(), u64::try_from(known.rows).unwrap_or(0));
+            let span = if kind == FileKind::Rows { span(conn, &known)? } else { None };
+            found.push(Damage { table, file, what, rows, kind, live: known.live, span });
+            broken.push((kind, known));
         }
     }
+    loss::note(settings, disk, &found)?;
+    for (kind, known) in broken {
+        // In this order: the file of a catalog entry may be missing after a crash in between, an orphan would be removed.
+        damage::quarantine(settings, disk, &known.path)?;
+        take_out(conn, kind, &known)?;
+    }
     Ok(found)
+}
+
+/// Which records made the rows of a file, by its statistics.
+fn span(conn: &Connection, known: &Known) -> Result<Option<Span>, EngineError> {
+    let sql = format!(
+        "SELECT max(TRY_CAST(min_value AS UBIGINT)) FILTER (n = '_seq'), max(TRY_CAST(max_value AS UBIGINT)) FILTER (n = '_seq'), \
+         max(epoch_us(TRY_CAST(min_value AS TIMESTAMP))) FILTER (n = '_recv'), max(epoch_us(TRY_CAST(max_value AS TIMESTAMP))) FILTER (n = '_recv') \
+         FROM (SELECT DISTINCT s.min_value, s.max_value, c.column_name AS n FROM {META}.ducklake_file_column_stats s \
+           JOIN {META}.ducklake_column c USING (table_id, column_id) \
+           WHERE s.data_file_id = ? AND c.column_name IN ('_seq', '_recv'))"
+    );
+    let ends: [Option<i64>; 4] = conn
+        .query_row(&sql, params![known.id], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))
+        .map_err(EngineError::sql("looking up what a damaged file held"))?;
+    let [Some(first), Some(last), from_us, until_us] = ends else { return Ok(None) };
+    let (first, last) = (first.cast_unsigned(), last.cast_unsigned());
+    Ok(Some(Span { first, last, from_us: from_us.unwrap_or(0), until_us: until_us.unwrap_or(0) }))
 }
 
 fn known_files(conn: &Connection, files: &Path, kind: FileKind) -> Result<Vec<Known>, EngineError> {
@@ -46,7 +69,8 @@ fn known_files(conn: &Connection, files: &Path, kind: FileKind) -> Result<Vec<Kn
     let (id, rows) = kind.columns();
     let sql = format!(
         "SELECT f.{id}, f.table_id, t.table_name, \
-         CASE WHEN f.path_is_relative THEN s.path || t.path || f.path ELSE f.path END, f.file_size_bytes, f.{rows} \
+         CASE WHEN f.path_is_relative THEN s.path || t.path || f.path ELSE f.path END, f.file_size_bytes, f.{rows}, \
+         f.end_snapshot IS NULL \
          FROM {META}.{} f \
          JOIN (SELECT table_id, schema_id, table_name, path FROM {META}.ducklake_table \
                QUALIFY row_number() OVER (PARTITION BY table_id ORDER BY begin_snapshot DESC) = 1) t USING (table_id) \
@@ -65,6 +89,7 @@ fn known_files(conn: &Connection, files: &Path, kind: FileKind) -> Result<Vec<Kn
                 path: files.join(row.get::<_, String>(3)?),
                 size: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
                 rows: row.get(5)?,
+                live: row.get(6)?,
             })
         })
         .map_err(EngineError::sql(doing))?;
@@ -82,8 +107,13 @@ fn take_out(conn: &Connection, kind: FileKind, known: &Known) -> Result<(), Engi
         if kind == FileKind::Deletions {
             return run(format!("DELETE FROM {META}.ducklake_delete_file WHERE delete_file_id = ?"), &[known.id]);
         }
-        for table in ["ducklake_data_file", "ducklake_file_column_stats", "ducklake_delete_file"] {
+        for table in
+            ["ducklake_data_file", "ducklake_file_column_stats", "ducklake_file_partition_value", "ducklake_delete_file"]
+        {
             run(format!("DELETE FROM {META}.{table} WHERE data_file_id = ?"), &[known.id])?;
+        }
+        if !known.live {
+            return Ok(());
         }
         conn.execute(
             &format!(

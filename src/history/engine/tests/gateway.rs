@@ -21,7 +21,7 @@ pub(super) struct Gateway {
 }
 
 const SCHEMA: &str = r#"{"tables": [
-    {"table": "readings", "topic": ":dn/readings", "columns": [
+    {"table": "readings", "topic": ":dn/readings", "delete_topic": "readings/delete", "columns": [
         {"col": "dn", "type": "TEXT"}, {"col": "n", "type": "BIGINT", "nullable": false}]},
     {"table": "state", "topic": ":dn/state", "keys": ["dn"], "columns": [
         {"col": "dn", "type": "TEXT"}, {"col": "mode", "type": "TEXT", "default": "new"}, {"col": "level", "type": "BIGINT"}]}]}"#;
@@ -51,7 +51,7 @@ impl Gateway {
     }
 
     /// Publishes JSON over MQTT, so to say.
-    async fn publish(&self, topic: &str, json: &str) -> Seq {
+    pub(super) async fn publish(&self, topic: &str, json: &str) -> Seq {
         self.publish_all(topic, [json.to_owned()]).await
     }
 
@@ -74,7 +74,7 @@ impl Gateway {
     }
 
     /// Calls with what the log has now.
-    async fn call(&self, method: &str, arguments: Value) -> Result<Bytes, CallError> {
+    pub(super) async fn call(&self, method: &str, arguments: Value) -> Result<Bytes, CallError> {
         let mut data = Vec::new();
         ciborium::into_writer(&arguments, &mut data).unwrap();
         let upto = Seq(*self.last.lock().await);
@@ -86,11 +86,11 @@ impl Gateway {
         self.call(method, arguments).await.map(|bytes| frame(&bytes))
     }
 
-    async fn readings(&self) -> Vec<i64> {
+    pub(super) async fn readings(&self) -> Vec<i64> {
         numbers(&self.query("query_readings", "1=1 ORDER BY n", "n").await.unwrap())
     }
 
-    async fn states(&self) -> Vec<String> {
+    pub(super) async fn states(&self) -> Vec<String> {
         let cols = "dn || ' ' || coalesce(mode, '-') || ' ' || coalesce(CAST(level AS TEXT), '-') AS s";
         texts(&self.query("query_state", "1=1 ORDER BY dn", cols).await.unwrap())
     }
@@ -414,5 +414,46 @@ async fn files_are_merged_beside_the_work() {
     gateway.close().await;
     let gateway = Gateway::start(dir.path(), |_| {});
     assert_eq!(gateway.readings().await, (0..200).collect::<Vec<_>>());
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_make_no_rows_are_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    gateway.publish_all("somewhere/else", (0..50).map(|n| n.to_string())).await;
+    assert!(gateway.readings().await.is_empty());
+    gateway.close().await;
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert!(gateway.readings().await.is_empty());
+    assert_eq!(gateway.history.status().covered, Seq(50));
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    gateway.close().await;
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(gateway.readings().await, [1]);
+    gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_schema_is_taken_at_work_unless_the_tables_cannot_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Arc::new(Gateway::start(dir.path(), |_| {}));
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    assert_eq!(gateway.readings().await, [1]);
+    let take = |text: String| {
+        let gateway = Arc::clone(&gateway);
+        tokio::task::spawn_blocking(move || gateway.history.take_schema(crate::history::schema::parse(&text).unwrap()))
+    };
+    let more =
+        SCHEMA.replacen("[", r#"[{"table": "more", "topic": ":dn/more", "columns": [{"col": "n", "type": "BIGINT"}]},"#, 1);
+    take(more).await.unwrap().unwrap();
+    gateway.publish("a/more", r#"{"n":7}"#).await;
+    gateway.publish("a/readings", r#"{"n":2}"#).await;
+    assert_eq!(numbers(&gateway.query("query_more", "", "n").await.unwrap()), [7]);
+    assert_eq!(gateway.readings().await, [1, 2], "what was above the lake is still there");
+    let refused = take(SCHEMA.replace("BIGINT", "TEXT")).await.unwrap().unwrap_err();
+    assert!(refused.contains("column `n` is kept as int64"), "{refused}");
+    assert_eq!(gateway.readings().await, [1, 2]);
+    let Ok(gateway) = Arc::try_unwrap(gateway) else { panic!("nobody else has it") };
     gateway.close().await;
 }

@@ -1,5 +1,6 @@
 //! Stories of the engine, and what those of the stores share.
 
+mod damage;
 mod gateway;
 mod measure;
 

@@ -18,7 +18,7 @@ fn states(store: &mut Lake) -> Vec<String> {
 
 fn delete(store: &mut Lake, table: &str, condition: &str, seq: u64) -> Result<(), DeleteError> {
     let predicate = predicate(store, table, condition);
-    store.delete(table, &predicate, Seq(seq))
+    store.delete(table, &predicate, Seq(seq), None)
 }
 
 #[test]

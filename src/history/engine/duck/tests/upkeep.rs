@@ -161,7 +161,8 @@ fn what_the_lake_covers_outlives_its_snapshots() {
     let mut settings = settings(dir.path());
     settings.snapshots = Duration::ZERO;
     let mut store = open_as(&settings);
-    batches(&mut store, 1..=30, now_us());
+    let start = now_us();
+    batches(&mut store, 1..=30, start);
     for _ in 0..2 {
         pass(&mut store, now_us() + HOUR_US);
     }
@@ -170,6 +171,8 @@ fn what_the_lake_covers_outlives_its_snapshots() {
     let mut store = open_as(&settings);
     assert_eq!(store.covered(), Seq(30));
     assert_eq!(readings(&mut store).len(), 30);
+    let then = ask_at(&mut store, "readings", "SELECT n FROM {} ORDER BY n", Some(start + 4)).unwrap();
+    assert_eq!(numbers(&then), [1, 2, 3, 4], "when a row was received is known without its snapshot");
     assert_eq!(files(dir.path(), "readings").len(), 1);
 }
 
@@ -183,7 +186,7 @@ fn old_snapshots_become_one_an_hour_and_stay_exact() {
     pass(&mut store, start + 2 * DAY_US);
     assert!(store.tidied().snapshots_expired >= 15, "{:?}", store.tidied());
     batches(&mut store, 21..=22, start);
-    store.delete("readings", &predicate(&store, "readings", "n = 21"), Seq(23)).unwrap();
+    store.delete("readings", &predicate(&store, "readings", "n = 21"), Seq(23), None).unwrap();
     let seen = |store: &mut Lake, at| numbers(&ask_at(store, "readings", "SELECT n FROM {} ORDER BY n", Some(at)).unwrap());
     let after = now_us();
     assert_eq!(seen(&mut store, after), (1..=20).chain([22]).collect::<Vec<_>>());
@@ -201,7 +204,7 @@ fn a_deletion_that_comes_while_files_are_merged_wins() {
         steps += 1;
         // Retention of two tables and its end come first, then a merge begins.
         if steps == 4 {
-            store.delete("readings", &predicate(&store, "readings", "n = 3"), Seq(6)).unwrap();
+            store.delete("readings", &predicate(&store, "readings", "n = 3"), Seq(6), None).unwrap();
             deleted = true;
         }
         std::thread::yield_now();

@@ -19,9 +19,20 @@ const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
 /// Forgets some snapshots; returns how many.
 pub(super) fn step(conn: &Connection, settings: &Settings, now: Wall) -> Result<u64, EngineError> {
-    let doing = "expiring snapshots";
     let now_us = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
     let keep_us = i64::try_from(settings.snapshots.as_micros()).unwrap_or(i64::MAX);
+    let recent = now_us.saturating_sub(keep_us.min(DAY_US));
+    forget(conn, recent, now_us.saturating_sub(keep_us))
+}
+
+/// Forgets some snapshots, however young they are; returns how many.
+pub(super) fn all(conn: &Connection) -> Result<u64, EngineError> {
+    forget(conn, i64::MAX, i64::MAX)
+}
+
+/// All younger than `recent` stay, and the last of each hour of those younger than `hourly`.
+fn forget(conn: &Connection, recent: i64, hourly: i64) -> Result<u64, EngineError> {
+    let doing = "expiring snapshots";
     let sql = format!(
         "WITH s AS (SELECT snapshot_id AS id, epoch_us(snapshot_time) AS taken, \
              coalesce(c.commit_extra_info LIKE '%log_seq%', false) AS tells \
@@ -32,9 +43,8 @@ pub(super) fn step(conn: &Connection, settings: &Settings, now: Wall) -> Result<
          SELECT id FROM s WHERE id NOT IN (SELECT id FROM stay WHERE id IS NOT NULL) ORDER BY id LIMIT {SOME}"
     );
     let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
-    let recent = now_us.saturating_sub(keep_us.min(DAY_US));
     let ids: Vec<String> = statement
-        .query_map(params![recent, now_us.saturating_sub(keep_us)], |row| row.get::<_, i64>(0))
+        .query_map(params![recent, hourly], |row| row.get::<_, i64>(0))
         .and_then(|rows| rows.map(|id| id.map(|id| id.to_string())).collect())
         .map_err(EngineError::sql(doing))?;
     if ids.is_empty() {

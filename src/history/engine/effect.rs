@@ -1,0 +1,67 @@
+//! What a record of the log does to the tables.
+
+use crate::clock::Wall;
+use crate::history::command::{Action, Command, CommandError};
+use crate::history::model::{Schema, Table};
+use crate::history::row::{self, Reject, Rows};
+use crate::history::sql::Predicate;
+use crate::history::{delete_topic, model::Row};
+use crate::message::{self, kind};
+use crate::wal::Record;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) enum Effect {
+    Nothing,
+    /// Rows for a table; those that do not fit are among the rejects.
+    Rows {
+        table: Arc<Table>,
+        rows: Rows,
+        received_us: i64,
+    },
+    Delete {
+        table: Arc<Table>,
+        predicate: Predicate,
+    },
+    /// A publication on a table's `delete_topic` that does not say what to delete.
+    Refused {
+        table: Arc<Table>,
+        reject: Reject,
+    },
+    /// A record that no part of history can read.
+    Unreadable,
+    /// A call that the schema of today refuses.
+    Outdated(CommandError),
+}
+
+/// Reads a record.
+pub(super) fn of(schema: &Schema, record: &Record) -> Effect {
+    match record.kind {
+        kind::MESSAGE => {
+            let Ok(message) = message::decode(&record.body) else { return Effect::Unreadable };
+            if let Some(table) = schema.delete_table_for(&message.topic) {
+                return match delete_topic::predicate(table, &message) {
+                    Ok(predicate) => Effect::Delete { table: Arc::clone(table), predicate },
+                    Err(reject) => Effect::Refused { table: Arc::clone(table), reject },
+                };
+            }
+            let Some((table, variables)) = schema.table_for(&message.topic) else { return Effect::Nothing };
+            let rows = row::rows(table, &variables, &message);
+            Effect::Rows { table: Arc::clone(table), rows, received_us: micros(message.received) }
+        }
+        kind::TABLE_COMMAND => match Command::decode(schema, &record.body) {
+            Ok(Command { table, action: Action::Delete(predicate), .. }) => Effect::Delete { table, predicate },
+            Ok(Command { table, action: Action::Upsert(rows), received, .. }) => upsert(table, rows, received),
+            Err(error) => Effect::Outdated(error),
+        },
+        _ => Effect::Nothing,
+    }
+}
+
+fn upsert(table: Arc<Table>, rows: Vec<Row>, received: Wall) -> Effect {
+    Effect::Rows { table, rows: Rows { rows, rejects: Vec::new() }, received_us: micros(received) }
+}
+
+fn micros(at: Wall) -> i64 {
+    i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
+}
