@@ -11,8 +11,9 @@ mod reload;
 mod services;
 mod sources;
 
+use crate::access::{self, Access, HashError};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Config, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::disk::SystemDisk;
 use crate::door::Way;
 use crate::history::{self, History};
@@ -52,6 +53,8 @@ pub enum GatewayError {
     Tls(#[from] TlsError),
     #[error("the log takes no more writes after a disk error; a restart recovers everything that was acknowledged")]
     LogFailed,
+    #[error("access cannot be decided: {0}")]
+    Access(#[from] HashError),
     #[error("{what} could not be started: {error}")]
     System { what: &'static str, error: io::Error },
 }
@@ -96,6 +99,7 @@ struct Gateway {
     log: LogHandle,
     wear: Wear,
     history: Option<Arc<History>>,
+    access: Arc<Access>,
     doors: JoinSet<()>,
     stop_doors: watch::Sender<bool>,
     /// The HTTP door and the control socket: they tell how the stop goes, so they go last.
@@ -111,6 +115,7 @@ impl Gateway {
         let Loaded { config, schema, .. } = loaded;
         let notifier = Notifier::from_env();
         let lock = lock_data(&config.gateway.data)?;
+        let access = open_access(&config, &clock)?;
         let log = open_log(&config, &clock)?;
         let wear = wear::watch(&config.gateway.data, config.wal.write_budget, log.clone(), Arc::clone(&clock));
         let history = schema.map(|schema| {
@@ -128,6 +133,7 @@ impl Gateway {
             retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
             system_interval: config.mqtt.sys_interval.unwrap_or_default(),
             builtins: services.methods(),
+            identities: Some(Arc::clone(&access) as _),
             ..router::Options::default()
         };
         let (mut router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
@@ -145,6 +151,7 @@ impl Gateway {
             log,
             wear,
             history,
+            access,
             doors: JoinSet::new(),
             stop_doors: watch::Sender::new(false),
             watchers: JoinSet::new(),
@@ -153,6 +160,7 @@ impl Gateway {
             _lock: lock,
         };
         gateway.follow_schema(&config);
+        gateway.follow_policy();
         gateway.open_doors(&config, &clock).await?;
         log::info!("ready");
         gateway.notifier.ready();
@@ -181,20 +189,22 @@ impl Gateway {
         let http = listen("http", ways).await?;
         let (mut doors, mut counts, mut addresses) = (Vec::new(), metrics::Doors::default(), Vec::new());
         if !mqtt.entrances.is_empty() {
-            let settings = Arc::new(mqtt::Settings::from(&config.mqtt));
+            let access = Some(Arc::clone(&self.access));
+            let settings = Arc::new(mqtt::Settings { access, ..mqtt::Settings::from(&config.mqtt) });
             counts.insert("mqtt", Arc::clone(&settings.stats));
             addresses.extend(mqtt.addresses.iter().map(|addr| ("mqtt", Some(*addr), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("mqtt", self.doors.spawn(mqtt::serve(mqtt.entrances, hub, settings, clock, stop))));
         }
         if !rembus.entrances.is_empty() {
-            let settings = Arc::new(rembus::Settings::from(&config.rembus));
+            let access = Some(Arc::clone(&self.access));
+            let settings = Arc::new(rembus::Settings { access, ..rembus::Settings::from(&config.rembus) });
             counts.insert("rembus", Arc::clone(&settings.stats));
             addresses.extend(rembus.addresses.iter().map(|addr| ("rembus", Some(*addr), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("rembus", self.doors.spawn(rembus::serve(rembus.entrances, hub, settings, clock, stop))));
         }
-        addresses.extend(http.addresses.iter().map(|addr| ("http", Some(*addr), true)));
+        addresses.extend(http.addresses.iter().map(|addr| ("http", Some(*addr), config.http.anonymous)));
         let parts = Arc::new(Parts {
             name: config.gateway.name.clone(),
             data: config.gateway.data.clone(),
@@ -204,6 +214,8 @@ impl Gateway {
             log: self.log.clone(),
             wear: self.wear.clone(),
             history: self.history.clone(),
+            access: Arc::clone(&self.access),
+            readers_log_in: !config.http.anonymous,
             counts,
             doors,
             addresses,
@@ -228,6 +240,23 @@ impl Gateway {
         });
     }
 
+    /// Links of users who are gone are closed; SIGHUP reads users and rules again.
+    fn follow_policy(&mut self) {
+        let (mut changes, hub) = (self.access.changes(), self.hub.clone());
+        self.watchers.spawn({
+            let stopped = stopped(&self.stop_watchers);
+            async move {
+                let following = async { while changes.changed().await.is_ok() && hub.policy_changed().await.is_ok() {} };
+                tokio::select! {
+                    () = following => {}
+                    () = stopped => {}
+                }
+            }
+        });
+        let access = Arc::clone(&self.access);
+        self.reloads.add("access", move || access.reload().map_err(|error| error.to_string()));
+    }
+
     fn open_tls(&mut self, config: &Config, clock: &SharedClock) -> Result<Option<Arc<tls::Server>>, TlsError> {
         let Some(files) = config.tls.clone() else { return Ok(None) };
         let server = tls::Server::open(files, Arc::clone(clock))?;
@@ -240,7 +269,7 @@ impl Gateway {
     fn open_control(&mut self, data: &Path, parts: Arc<Parts>) {
         match control::Socket::open(data) {
             Ok(socket) => {
-                let routes = control::status_routes(parts);
+                let routes = control::status_routes(parts).merge(access::admin::routes(Arc::clone(&self.access)));
                 self.watchers.spawn(control::serve(socket, routes, stopped(&self.stop_watchers)));
             }
             Err(error) => {
@@ -319,7 +348,18 @@ fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<
     }
 }
 
-fn lock_data(data: &Path) -> Result<std::fs::File, GatewayError> {
+fn open_access(config: &Config, clock: &SharedClock) -> Result<Arc<Access>, HashError> {
+    let (mqtt, rembus) = (&config.mqtt, &config.rembus);
+    let listens = |addresses: &[&config::Listen]| addresses.iter().any(|addresses| !addresses.is_empty());
+    // A door that wants users says that access matters.
+    let strict = (!mqtt.anonymous && listens(&[&mqtt.listen, &mqtt.tls_listen, &mqtt.ws_listen, &mqtt.wss_listen]))
+        || (!rembus.anonymous && listens(&[&rembus.listen, &rembus.tls_listen]));
+    let (data, user) = (&config.gateway.data, config.access.certificate_user);
+    Ok(Arc::new(Access::open(SystemDisk::shared(), Arc::clone(clock), data, user, strict)?))
+}
+
+/// Makes sure that nobody else works in a data folder as long as the file is kept open.
+pub(crate) fn lock_data(data: &Path) -> Result<std::fs::File, GatewayError> {
     let unusable = |error| GatewayError::Data { path: data.into(), error };
     std::fs::create_dir_all(data).map_err(unusable)?;
     let lock =

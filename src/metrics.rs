@@ -11,11 +11,13 @@
 //! copies = copies_delivered + copies_queued + copies_in_flight + copies_expired + Σ copies_dropped{reason}
 //! ```
 
+mod access;
 mod doors;
 mod exposition;
 mod history;
 mod process;
 
+use crate::access::Counts;
 use crate::message::Seq;
 use crate::router::Report;
 use crate::wal::Health;
@@ -38,6 +40,8 @@ pub struct Snapshot {
     pub log: Log,
     /// `None` without a schema.
     pub history: Option<History>,
+    /// `None` if there is no login at all.
+    pub access: Option<Counts>,
     pub process: Process,
 }
 
@@ -71,6 +75,9 @@ impl Snapshot {
             tables(&mut page, report);
         }
         doors::render(&mut page, &self.doors);
+        if let Some(counts) = &self.access {
+            access::render(&mut page, counts);
+        }
         log(&mut page, &self.log);
         if let Some(history) = &self.history {
             history::render(&mut page, history, self.log.written);

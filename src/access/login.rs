@@ -5,10 +5,10 @@ use super::keeper::{AccessError, load, save};
 use super::password::{HashError, Verifier};
 use super::policy::{Change, Policy, PolicyError};
 use super::rights::{Compiled, LinkRights};
-use super::seats::Seats;
+use super::seats::{Seat, Seats};
 use super::stats::{Counts, Ledger, Refused};
 use super::throttle::Throttle;
-use super::{Hash, Identity};
+use super::{Hash, Identify, Identity};
 use crate::clock::SharedClock;
 use crate::disk::SharedDisk;
 use std::net::SocketAddr;
@@ -36,6 +36,14 @@ pub struct Credentials<'a> {
     pub certificate: Option<&'a [u8]>,
     /// Client id or component name, as far as it is known.
     pub client: Option<&'a str>,
+}
+
+/// Somebody who was let in.
+#[derive(Debug)]
+pub struct Admission {
+    pub identity: Identity,
+    /// Counts against the user's limit; kept as long as the connection lives.
+    pub seat: Option<Seat>,
 }
 
 /// Why somebody is not let in. Each dialect has its own words for it.
@@ -138,11 +146,11 @@ impl Access {
         admits: Admits,
         peer: SocketAddr,
         credentials: Credentials<'_>,
-    ) -> Result<Identity, Denied> {
+    ) -> Result<Admission, Denied> {
         match self.decide(admits, peer, credentials).await {
-            Ok(identity) => {
+            Ok(admission) => {
                 self.shared.ledger.logins.fetch_add(1, Relaxed);
-                Ok(identity)
+                Ok(admission)
             }
             Err(why) => {
                 let (user, client) = (credentials.user.unwrap_or_default(), credentials.client.unwrap_or_default());
@@ -152,12 +160,12 @@ impl Access {
         }
     }
 
-    async fn decide(&self, admits: Admits, peer: SocketAddr, credentials: Credentials<'_>) -> Result<Identity, Refused> {
+    async fn decide(&self, admits: Admits, peer: SocketAddr, credentials: Credentials<'_>) -> Result<Admission, Refused> {
         let Credentials { user, password, certificate, client } = credentials;
         let (state, _) = self.shared.state();
         if state.open && admits == Admits::Everybody {
             // As before anybody thought of users: what clients say about themselves makes no difference.
-            return Ok(self.identity(None, None, client, None));
+            return Ok(self.nobody(client));
         }
         let client = client.filter(|client| !client.is_empty());
         let by_certificate = certificate.and_then(|der| user_of_certificate(der, self.certificate_user));
@@ -171,7 +179,7 @@ impl Access {
                 }
                 self.seated(certified.as_str().into(), None, client, user.connections_max)
             }
-            (None, None, None) if admits == Admits::Everybody => Ok(self.identity(None, None, client, None)),
+            (None, None, None) if admits == Admits::Everybody => Ok(self.nobody(client)),
             (None, None, None) if certificate.is_some() => Err(Refused::Certificate),
             (None, None, None) => Err(Refused::Anonymous),
             _ => self.with_password(&state, peer, user.unwrap_or_default(), password.unwrap_or_default(), client).await,
@@ -185,7 +193,7 @@ impl Access {
         name: &str,
         password: &[u8],
         client: Option<&str>,
-    ) -> Result<Identity, Refused> {
+    ) -> Result<Admission, Refused> {
         let user = state.policy.users().get(name);
         let hash = user.and_then(|user| user.password.as_ref());
         let known = hash.is_some_and(|hash| self.verifier.knows(name, hash, password));
@@ -203,26 +211,23 @@ impl Access {
         self.seated(name.into(), hash.cloned(), client, user.connections_max)
     }
 
-    fn seated(&self, user: Arc<str>, hash: Option<Hash>, client: Option<&str>, max: Option<u32>) -> Result<Identity, Refused> {
+    fn seated(&self, user: Arc<str>, hash: Option<Hash>, client: Option<&str>, max: Option<u32>) -> Result<Admission, Refused> {
         let seat = self.seats.take(&user, client, max).ok_or(Refused::Connections)?;
-        let identity = self.identity(Some(user), hash, client, Some(Arc::new(seat)));
+        let identity = self.identity(Some(user), hash, client);
         // The policy may have changed while the password was looked at; from here on a change closes the link.
-        if identity.is_valid() { Ok(identity) } else { Err(Refused::Credentials) }
+        if identity.is_valid() { Ok(Admission { identity, seat: Some(seat) }) } else { Err(Refused::Credentials) }
     }
 
-    fn identity(
-        &self,
-        user: Option<Arc<str>>,
-        password: Option<Hash>,
-        client: Option<&str>,
-        seat: Option<Arc<super::seats::Seat>>,
-    ) -> Identity {
+    fn nobody(&self, client: Option<&str>) -> Admission {
+        Admission { identity: self.identity(None, None, client), seat: None }
+    }
+
+    fn identity(&self, user: Option<Arc<str>>, password: Option<Hash>, client: Option<&str>) -> Identity {
         let rights = LinkRights {
             shared: Arc::clone(&self.shared),
             user: user.clone(),
             password,
-            client: client.map(Arc::from),
-            seat,
+            client: client.filter(|client| !client.is_empty()).map(Arc::from),
             compiled: Mutex::new(Compiled::default()),
         };
         Identity { user, rights: Some(Arc::new(rights)) }
@@ -303,6 +308,12 @@ impl Access {
     #[must_use]
     pub fn damage(&self) -> Option<String> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Identify for Access {
+    fn identity_of(&self, user: Option<&str>, client: &str) -> Identity {
+        self.identity(user.map(Arc::from), None, Some(client))
     }
 }
 

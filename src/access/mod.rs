@@ -25,10 +25,12 @@
 //! | `login.rs` | from credentials to an identity |
 //! | `seats.rs` | how many are connected as one user |
 //! | `certificate.rs` | from a client certificate to a user's name |
+//! | `basic.rs` | user and password in an HTTP header |
 //! | `keeper.rs` | the policy on the disk |
 //! | `admin.rs` | the routes of the control socket, and what they show |
 
 pub mod admin;
+mod basic;
 mod certificate;
 mod keeper;
 mod login;
@@ -40,10 +42,12 @@ mod seats;
 mod stats;
 mod throttle;
 
+pub use basic::basic;
 pub use certificate::{CertificateUser, user_of_certificate};
 pub use keeper::{AccessError, DIR, FILE, load, save};
-pub use login::{Access, Admits, ChangeError, Credentials, Denied};
+pub use login::{Access, Admission, Admits, ChangeError, Credentials, Denied};
 pub use password::{Hash, HashError};
+pub use seats::Seat;
 pub use stats::{Counts, Refused};
 
 use crate::router::Filter;
@@ -96,6 +100,11 @@ pub trait Rights: Send + Sync + Debug {
     fn named(&self, client: &str) -> Arc<dyn Rights>;
 }
 
+/// Knows whom a session acts for by what is written down about it.
+pub trait Identify: Send + Sync + Debug {
+    fn identity_of(&self, user: Option<&str>, client: &str) -> Identity;
+}
+
 /// Whom a link acts for.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
@@ -139,7 +148,7 @@ impl Identity {
         match owner {
             None => true,
             Some(owner) => {
-                self.user.as_deref() == Some(owner) || !self.rights.as_ref().is_some_and(|rights| rights.is_user(owner))
+                self.user.as_deref() == Some(owner) || self.rights.as_ref().is_some_and(|rights| !rights.is_user(owner))
             }
         }
     }

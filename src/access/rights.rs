@@ -7,7 +7,6 @@
 use super::login::Shared;
 use super::pattern::{Effect, Levels, Who};
 use super::policy::Policy;
-use super::seats::Seat;
 use super::{Action, Hash, Rights};
 use crate::router::Filter;
 use ahash::AHashMap;
@@ -29,7 +28,6 @@ pub(super) struct LinkRights {
     /// What the user logged in with, if it was a password.
     pub(super) password: Option<Hash>,
     pub(super) client: Option<Arc<str>>,
-    pub(super) seat: Option<Arc<Seat>>,
     pub(super) compiled: Mutex<Compiled>,
 }
 
@@ -169,7 +167,6 @@ impl Rights for LinkRights {
             user: self.user.clone(),
             password: self.password.clone(),
             client: Some(client.into()),
-            seat: self.seat.clone(),
             compiled: Mutex::default(),
         })
     }

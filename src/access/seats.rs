@@ -22,7 +22,7 @@ impl Taken {
 
 /// A connection's seat; dropping it leaves.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     seats: Arc<Seats>,
     user: Arc<str>,
     client: Option<Arc<str>>,

@@ -37,14 +37,18 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
 }
 
 fn meaning(page: &mut Page, config: &Config) {
-    let Config { gateway, mqtt, rembus, http, tls, wal, history } = config;
+    let Config { gateway, mqtt, rembus, http, tls, access: _, wal, history } = config;
     page.item("name", &gateway.name);
     page.item("data", gateway.data.display());
     let ways = [("", &mqtt.listen), ("tls ", &mqtt.tls_listen), ("ws ", &mqtt.ws_listen), ("wss ", &mqtt.wss_listen)];
-    page.door("mqtt", &ways, format_args!("packets up to {}", size(mqtt.max_packet as u64)));
+    page.door("mqtt", &ways, format_args!("packets up to {}{}", size(mqtt.max_packet as u64), login(mqtt.anonymous)));
     let ways = [("", &rembus.listen), ("wss ", &rembus.tls_listen)];
-    page.door("rembus", &ways, format_args!("messages up to {}", size(rembus.max_message as u64)));
-    page.door("http", &[("", &http.listen), ("https ", &http.tls_listen)], "health and metrics");
+    page.door("rembus", &ways, format_args!("messages up to {}{}", size(rembus.max_message as u64), login(rembus.anonymous)));
+    page.door(
+        "http",
+        &[("", &http.listen), ("https ", &http.tls_listen)],
+        format_args!("health and metrics{}", login(http.anonymous)),
+    );
     if let Some(tls) = tls {
         page.item("tls", tls.certificate.display());
     }
@@ -71,6 +75,10 @@ fn meaning(page: &mut Page, config: &Config) {
         ),
         None => page.item("history", "off (no schema)"),
     }
+}
+
+fn login(anonymous: bool) -> &'static str {
+    if anonymous { "" } else { "; login needed" }
 }
 
 /// The tables that history keeps, and from which topics.

@@ -3,7 +3,9 @@
 //! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration. What a command was asked for goes to standard output, what is
 //! wrong to standard error, in plain sentences that make sense without colour.
 
+mod admin;
 mod check;
+mod doctor;
 mod remote;
 mod status;
 
@@ -51,6 +53,10 @@ enum Command {
     Check(Check),
     /// Says on one screen what the running gateway is doing
     Status(status::Args),
+    /// Says what could go wrong, or does, with the configuration, the machine and the running gateway
+    Doctor(doctor::Args),
+    /// Users, groups and rules: who may do what
+    Admin(admin::Args),
 }
 
 const RUN_AFTER_HELP: &str = "\
@@ -96,7 +102,7 @@ struct Check {
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", env = "REMBUS_GATEWAY_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "REMBUS_GATEWAY_CONFIG", hide_env_values = true, global = true)]
     config: Option<PathBuf>,
 }
 
@@ -166,6 +172,8 @@ fn execute(
             .and_then(|loaded| if loaded.survivable.is_empty() { Ok(loaded) } else { Err(loaded.survivable) })
             .map_err(Refusal::from)
             .map(|loaded| streams.say(check::summary(&loaded, args.file.config.as_deref()))),
+        Command::Doctor(args) => doctor::run(&args, env.into_iter().collect(), &mut streams),
+        Command::Admin(args) => admin::run(args, env, &mut streams),
         Command::Status(args) => args.gateway.find(env).and_then(|gateway| status::run(&gateway, &args, &mut streams)),
     };
     match done {

@@ -4,14 +4,14 @@ use super::{ConfigFile, Refusal};
 use crate::config::{Flags, Loaded};
 use crate::control::Client;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 /// Which gateway a command asks.
 #[derive(Debug, clap::Args)]
 pub(super) struct Where {
     /// Data folder of the running gateway [default: what the configuration says]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     #[command(flatten)]
     file: ConfigFile,
@@ -21,10 +21,16 @@ pub(super) struct Where {
 #[derive(Debug)]
 pub(super) struct Gateway {
     pub(super) client: Client,
+    pub(super) data: PathBuf,
     runtime: Runtime,
 }
 
 impl Where {
+    /// The configuration file that was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.file.config.as_deref()
+    }
+
     /// `--data` alone is enough: a configuration that is being repaired must not be in the way. Otherwise the configuration
     /// says where the data is, its default included.
     pub(super) fn find(&self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Gateway, Refusal> {
@@ -33,7 +39,7 @@ impl Where {
             None => Loaded::load(&Flags::default(), env, self.file.config.as_deref())?.config.gateway.data,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Refusal::failed)?;
-        Ok(Gateway { client: Client::new(&data), runtime })
+        Ok(Gateway { client: Client::new(&data), data, runtime })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::remote::{Gateway, Where};
 use super::{Refusal, Streams};
 use crate::config::show_duration;
-use crate::control::{Door, History, Log, Router, Status};
+use crate::control::{Access, Door, History, Log, Router, Status};
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ fn page(status: &Status) -> String {
         Some(history) => history_lines(&mut page, history),
         None => page.item("history", "off (no schema)"),
     }
+    page.item("access", access(&status.access));
     page.0.truncate(page.0.trim_end().len());
     page.0
 }
@@ -72,6 +73,17 @@ fn door(door: &Door, status: &Status) -> String {
         text.push_str(", login needed");
     }
     text
+}
+
+fn access(access: &Access) -> String {
+    if access.damage.is_some() {
+        return "NOBODY IS LET IN: the file of users and rules is damaged".into();
+    }
+    if access.open {
+        return "no users, no rules: whoever gets in may do everything".into();
+    }
+    let Access { users, rules, logins, refused, denied, .. } = access;
+    format!("{users} users, {rules} rules; {logins} let in, {refused} refused, {denied} requests denied")
 }
 
 fn router_lines(page: &mut Page, router: &Router) {
@@ -170,6 +182,7 @@ mod tests {
             }),
             log: Log { health: "fine".into(), written: 1020, durable: 1015, bytes_on_disk: 16 << 20, ..Log::default() },
             history: Some(History { trouble: None, lag: 1, tables: [("telemetry".into(), table)].into() }),
+            access: Access { users: 3, rules: 5, logins: 40, refused: 2, denied: 1, ..Access::default() },
         }
     }
 

@@ -3,63 +3,28 @@
 use super::keys::{KEYS, Key, Kind, get};
 use super::mistake::{ConfigErrors, Place};
 use super::settings::Settings;
-use super::tls;
 use super::value::{Value, addresses};
-use super::{Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use super::{Access, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use super::{anonymous, tls};
+use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
-use crate::tls::ClientCertificate;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const DOORS: [&str; 3] = ["mqtt", "rembus", "http"];
 
 /// The keys that say where a door listens.
-fn listeners(door: &'static str) -> impl Iterator<Item = &'static Key> {
+pub(super) fn listeners(door: &'static str) -> impl Iterator<Item = &'static Key> {
     KEYS.iter().filter(move |key| key.section == door && matches!(key.kind, Kind::Listen))
 }
 
 /// Checks that need more than one key. Keys that are wrong in themselves count as their default here.
 pub(crate) fn check(settings: &Settings, errors: &mut ConfigErrors) {
     for door in DOORS {
-        anonymous(settings, door, errors);
+        anonymous::check(settings, door, errors);
     }
     same_address(settings, errors);
     bus(settings, errors);
-}
-
-/// A door beyond loopback lets strangers in: the operator must have said so.
-fn anonymous(settings: &Settings, door: &'static str, errors: &mut ConfigErrors) {
-    let anonymous = get(door, "anonymous");
-    let given = settings.given(anonymous);
-    if let Some(setting) = given.filter(|setting| setting.value == Value::Switch(false)) {
-        errors.add(
-            setting.origin.place(),
-            format!("{anonymous}: `false` needs users or keys, which this release does not have yet; nobody could connect"),
-            format!("close the door instead: [{door}] listen = \"off\""),
-        );
-        return;
-    }
-    let proved = tls::client_certificate(settings) == ClientCertificate::Required;
-    // Where a certificate is asked for, whoever gets in has shown who they are.
-    let open = listeners(door).filter(|key| !(proved && tls::SECURE.contains(&(door, key.name))));
-    let open = open.flat_map(|key| addresses(&settings.value(key)).into_iter().map(move |address| (key, address)));
-    for (listen, address) in open.filter(|(_, address)| !is_loopback(address) && given.is_none()) {
-        errors.add(
-            settings.given(listen).map_or(Place::Nowhere, |setting| setting.origin.place()),
-            format!("{listen}: `{address}` can be reached from other machines and nobody has to log in there"),
-            format!(
-                "listen on 127.0.0.1, or say that this is meant: [{door}] anonymous = true ({}=true)",
-                anonymous.variable()
-            ),
-        );
-    }
-}
-
-fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.parse::<IpAddr>().map_or(host == "localhost", |ip| ip.to_canonical().is_loopback())
 }
 
 fn same_address(settings: &Settings, errors: &mut ConfigErrors) {
@@ -99,6 +64,7 @@ pub(crate) fn notes(settings: &Settings) -> Vec<String> {
     asked
         .map(|setting| format!("{} {bus}: the bus door comes with a later release; nothing listens there", setting.origin))
         .into_iter()
+        .chain(anonymous::note(settings, &DOORS))
         .collect()
 }
 
@@ -114,7 +80,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             ws_listen: from.listen("mqtt", "ws_listen"),
             wss_listen: from.listen("mqtt", "wss_listen"),
             proxy_protocol: from.switch("mqtt", "proxy_protocol"),
-            anonymous: from.switch("mqtt", "anonymous"),
+            anonymous: anonymous::admitted(settings, "mqtt"),
             max_packet: from.size("mqtt", "max_packet"),
             max_connections: from.count("mqtt", "max_connections"),
             session_expiry_max: from.duration_or_off("mqtt", "session_expiry_max"),
@@ -130,7 +96,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             listen: from.listen("rembus", "listen"),
             tls_listen: from.listen("rembus", "tls_listen"),
             proxy_protocol: from.switch("rembus", "proxy_protocol"),
-            anonymous: from.switch("rembus", "anonymous"),
+            anonymous: anonymous::admitted(settings, "rembus"),
             policy: match from.text("rembus", "policy").as_str() {
                 "round_robin" => Policy::RoundRobin,
                 "less_busy" => Policy::LessBusy,
@@ -146,8 +112,15 @@ pub(crate) fn config(settings: &Settings) -> Config {
             listen: from.listen("http", "listen"),
             tls_listen: from.listen("http", "tls_listen"),
             proxy_protocol: from.switch("http", "proxy_protocol"),
+            anonymous: anonymous::admitted(settings, "http"),
         },
         tls: tls::files(settings),
+        access: Access {
+            certificate_user: match from.text("access", "certificate_user").as_str() {
+                "san" => CertificateUser::AlternativeName,
+                _ => CertificateUser::CommonName,
+            },
+        },
         wal: Wal {
             ack_delay_max: from.duration("wal", "ack_delay_max"),
             keep: from.duration("wal", "keep"),

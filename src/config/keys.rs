@@ -105,7 +105,7 @@ pub static KEYS: &[Key] = &[
     key("mqtt", "ws_listen", Kind::Listen, "off", "the same over WebSocket (subprotocol `mqtt`)"),
     key("mqtt", "wss_listen", Kind::Listen, "off", "the same over WebSocket and TLS"),
     key("mqtt", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
-    key("mqtt", "anonymous", Kind::Switch, "true", "clients need no user; must be set to listen beyond loopback"),
+    key("mqtt", "anonymous", Kind::Switch, "true", "clients need no user; beyond loopback only if it is set"),
     key("mqtt", "max_packet", Kind::Size(KIB, 256 * MIB), "2MiB", "largest MQTT packet taken"),
     key("mqtt", "max_connections", Kind::Count(1, 1_000_000), "10000", "more MQTT connections are turned away"),
     key(
@@ -131,7 +131,7 @@ pub static KEYS: &[Key] = &[
     key("rembus", "listen", Kind::Listen, "127.0.0.1:8338", "where Rembus components connect (WebSocket)"),
     key("rembus", "tls_listen", Kind::Listen, "off", "the same over TLS (wss)"),
     key("rembus", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
-    key("rembus", "anonymous", Kind::Switch, "true", "components need no key; must be set to listen beyond loopback"),
+    key("rembus", "anonymous", Kind::Switch, "true", "components need no user; beyond loopback only if it is set"),
     key(
         "rembus",
         "policy",
@@ -163,7 +163,7 @@ pub static KEYS: &[Key] = &[
     key("http", "listen", Kind::Listen, "127.0.0.1:8080", "where health and metrics are served"),
     key("http", "tls_listen", Kind::Listen, "off", "the same over TLS (https)"),
     key("http", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
-    key("http", "anonymous", Kind::Switch, "true", "no login; must be set to listen beyond loopback"),
+    key("http", "anonymous", Kind::Switch, "true", "pages need no user; beyond loopback only if it is set"),
     key("tls", "certificate", Kind::PathOrOff, "off", "the gateway's certificate and its chain (PEM)"),
     key("tls", "key", Kind::PathOrOff, "off", "the private key that belongs to it (PEM)"),
     key("tls", "client_ca", Kind::PathOrOff, "off", "CA certificates that vouch for clients (PEM)"),
@@ -173,6 +173,13 @@ pub static KEYS: &[Key] = &[
         Kind::Choice(&["off", "optional", "required"]),
         "off",
         "whether clients show a certificate of their own",
+    ),
+    key(
+        "access",
+        "certificate_user",
+        Kind::Choice(&["cn", "san"]),
+        "cn",
+        "what names the user in a client certificate: common name or alternative name",
     ),
     key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on the same machine"),
     key(

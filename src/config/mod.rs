@@ -14,9 +14,11 @@
 //! | `file.rs`, `env.rs` | where settings come from |
 //! | `tls.rs` | the certificate files that the configuration names |
 //! | `schema.rs` | the schema file that the configuration names |
+//! | `anonymous.rs` | who has to log in where |
 //! | `build.rs` | settings → [`Config`], with the checks across keys |
 //! | `mistake.rs` | what is said when something is wrong |
 
+mod anonymous;
 mod build;
 mod env;
 mod file;
@@ -30,6 +32,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use crate::access::CertificateUser;
 use crate::clock::SystemClock;
 use crate::history::model::{Limits, Schema};
 use crate::tls::Files as TlsFiles;
@@ -50,6 +53,7 @@ pub struct Config {
     pub http: Http,
     /// `None`: there is no certificate, so nothing listens for TLS.
     pub tls: Option<TlsFiles>,
+    pub access: Access,
     pub wal: Wal,
     pub history: History,
 }
@@ -116,6 +120,12 @@ pub struct Http {
     pub listen: Listen,
     pub tls_listen: Listen,
     pub proxy_protocol: bool,
+    pub anonymous: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub certificate_user: CertificateUser,
 }
 
 #[derive(Debug, Clone)]

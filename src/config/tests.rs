@@ -272,6 +272,30 @@ fn a_door_that_strangers_can_reach_must_be_meant() {
 }
 
 #[test]
+fn a_door_that_strangers_can_reach_is_for_users_once_there_are_some() {
+    let data = tempfile::tempdir().unwrap();
+    let flags = |address: &str| Flags {
+        data: Some(data.path().to_str().unwrap().into()),
+        mqtt: Some(address.into()),
+        ..Flags::default()
+    };
+    assert!(Loaded::load(&flags("0.0.0.0:1883"), NO_ENV, None).is_err());
+    // They can be added while the gateway runs.
+    let asked = Loaded::load(&flags("0.0.0.0:1883"), env(&[("REMBUS_GATEWAY_MQTT_ANONYMOUS", "false")]), None).unwrap();
+    assert!(!asked.config.mqtt.anonymous && asked.notes[0].contains("admin user add"), "{:?}", asked.notes);
+
+    let mut policy = crate::access::policy::Policy::default();
+    let name = "dev1".into();
+    let user = crate::access::policy::Change::AddUser { name, password: None, groups: [].into(), connections_max: None };
+    policy.apply(user).unwrap();
+    crate::access::save(&crate::disk::SystemDisk, data.path(), &policy).unwrap();
+    for (address, anonymous) in [("0.0.0.0:1883", false), ("127.0.0.1:1883", true)] {
+        let config = Loaded::load(&flags(address), NO_ENV, None).unwrap().config;
+        assert_eq!(config.mqtt.anonymous, anonymous);
+    }
+}
+
+#[test]
 fn two_doors_need_two_ports() {
     let flags = Flags { mqtt: Some("127.0.0.1:8080".into()), ..Flags::default() };
     let text = Loaded::load(&flags, NO_ENV, None).unwrap_err().to_string();

@@ -30,6 +30,7 @@ pub struct Status {
     pub log: Log,
     /// `None` without a schema.
     pub history: Option<History>,
+    pub access: Access,
 }
 
 /// A door that listens.
@@ -43,6 +44,22 @@ pub struct Door {
     /// Connections since the start, and how many of them were refused.
     pub accepted: u64,
     pub refused: u64,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Access {
+    /// Nothing was said: everything is allowed.
+    pub open: bool,
+    /// Why nobody is let in although there may be users.
+    pub damage: Option<String>,
+    pub users: u64,
+    pub rules: u64,
+    /// Since the start.
+    pub logins: u64,
+    pub refused: u64,
+    pub denied: u64,
 }
 
 /// What the router has in hand.

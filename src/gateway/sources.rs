@@ -1,5 +1,6 @@
 //! Where `/metrics`, `/readyz` and `/status` get their numbers.
 
+use crate::access::{self, Access};
 use crate::clock::{Mono, SharedClock};
 use crate::control::{self, Status};
 use crate::history::History;
@@ -28,6 +29,8 @@ pub(super) struct Parts {
     pub(super) log: LogHandle,
     pub(super) wear: Wear,
     pub(super) history: Option<Arc<History>>,
+    pub(super) access: Arc<Access>,
+    pub(super) readers_log_in: bool,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
     pub(super) doors: Vec<(&'static str, tokio::task::AbortHandle)>,
@@ -64,6 +67,14 @@ impl Sources for Parts {
         Some(self.history.as_ref()?.status().into())
     }
 
+    fn guard(&self) -> Option<Arc<Access>> {
+        self.readers_log_in.then(|| Arc::clone(&self.access))
+    }
+
+    fn access(&self) -> Option<access::Counts> {
+        Some(self.access.counts())
+    }
+
     fn doors_closed(&self) -> Vec<String> {
         self.doors.iter().filter(|(_, task)| task.is_finished()).map(|(door, _)| (*door).to_owned()).collect()
     }
@@ -91,11 +102,25 @@ impl control::StatusSource for Parts {
                 write_budget: log.wear.budget,
             },
             history: Sources::history(self).map(history),
+            access: self.access_status(),
         }
     }
 }
 
 impl Parts {
+    fn access_status(&self) -> control::Access {
+        let counts = self.access.counts();
+        control::Access {
+            open: self.access.policy().1,
+            damage: self.access.damage(),
+            users: counts.users,
+            rules: counts.rules,
+            logins: counts.logins,
+            refused: counts.refused.values().sum(),
+            denied: counts.denied.values().sum(),
+        }
+    }
+
     fn door(&self, (name, address, anonymous): &(&'static str, Option<SocketAddr>, bool)) -> control::Door {
         let stats = self.counts.get(name);
         control::Door {

@@ -6,10 +6,13 @@
 //! | `/readyz` | 200 if every door listens, the router answers and the log takes writes; else 503 with the reasons, as JSON |
 //! | `/metrics` | everything counted, for Prometheus ([`crate::metrics`]) |
 //!
+//! With `[http] anonymous = false` only users may read them, except `/healthz`, which says nothing about anybody.
+//!
 //! Whoever connects here costs the others nothing: at most [`CONNECTIONS_MAX`] connections (a newcomer beyond takes the place of
 //! the oldest, which has either had its answer or is in no hurry), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all, and
 //! no bodies are read. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
 
+mod guard;
 mod pages;
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! What each path answers.
 
+use super::guard::guard;
+use crate::access::{Access, Counts};
 use crate::metrics::{self, Doors, History, Log, Process, Snapshot};
 use crate::router::Report;
 use crate::wal::Health;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
@@ -24,13 +27,18 @@ pub trait Sources: Send + Sync + 'static {
     fn history(&self) -> Option<History>;
     /// Doors that should listen and do not (yet, or any more).
     fn doors_closed(&self) -> Vec<String>;
+    /// Who decides about readers; `None` if everybody may read.
+    fn guard(&self) -> Option<Arc<Access>>;
+    /// What access counts.
+    fn access(&self) -> Option<Counts>;
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
     axum::Router::new()
-        .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready::<S>))
         .route("/metrics", get(scrape::<S>))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&sources), guard::<S>))
+        .route("/healthz", get(async || "alive\n"))
         .fallback(async || (StatusCode::NOT_FOUND, "not here; there are /healthz, /readyz and /metrics\n"))
         .with_state(sources)
 }
@@ -64,6 +72,7 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
 async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
     let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
-    let snapshot = Snapshot { router, doors, log, history, process: Process::read() };
+    let access = sources.access();
+    let snapshot = Snapshot { router, doors, log, history, access, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::{Access, Counts};
 use crate::clock::SystemClock;
 use crate::metrics::{Doors, History, Log};
 use crate::net::TcpListener;
@@ -17,6 +18,7 @@ struct Fake {
     closed: Vec<String>,
     history: Option<History>,
     router_hangs: bool,
+    guard: Option<Arc<Access>>,
 }
 
 impl Sources for Fake {
@@ -38,6 +40,14 @@ impl Sources for Fake {
 
     fn doors_closed(&self) -> Vec<String> {
         self.closed.clone()
+    }
+
+    fn guard(&self) -> Option<Arc<Access>> {
+        self.guard.clone()
+    }
+
+    fn access(&self) -> Option<Counts> {
+        None
     }
 }
 

@@ -88,6 +88,15 @@ fn snapshot() -> Snapshot {
             tables: [("telemetry".to_owned(), table)].into_iter().collect(),
             ..History::default()
         }),
+        access: Some(Counts {
+            logins: 31,
+            refused: counts([("credentials", 4)]),
+            denied: counts([("publish", 5), ("subscribe", 1)]),
+            withheld: 6,
+            throttled: 1,
+            users: 3,
+            rules: 9,
+        }),
         process: Process {
             cpu_seconds: 1.25,
             resident_bytes: 31_457_280,

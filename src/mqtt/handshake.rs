@@ -9,7 +9,7 @@ use super::hub::{Hub, Receiver, Sender};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::websocket;
-use crate::access::Identity;
+use crate::access::{Admission, Admits, Credentials, Denied, Identity, Refused as LoginRefused, Seat};
 use crate::clock::{SharedClock, Wall};
 use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
@@ -43,6 +43,8 @@ enum Refused {
     Transport(TransportError),
     /// CONNACK with this reason \[MQTT-3.2.2-4\] of 3.1.1, \[MQTT-3.1.4-2\] of 5.0.
     With { version: Version, reason: ReasonCode, what: &'static str },
+    /// The same, and access has counted and logged it.
+    Login { version: Version, why: LoginRefused },
 }
 
 /// An accepted CONNECT.
@@ -50,6 +52,7 @@ struct Admitted<H: Hub> {
     connect: Connect,
     dialogue: Dialogue,
     link: (H::Sender, H::Receiver),
+    seat: Option<Seat>,
     connack: Outbox,
     /// What the router sent right behind its answer.
     waiting: VecDeque<Outbound>,
@@ -84,7 +87,7 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
             let version = admitted.connect.version.name();
             log::debug!(client_id = name.as_str(), peer:%, version, keep_alive_s = admitted.connect.keep_alive; "client connected");
             let read_already = (inbox, admitted.connack, admitted.waiting);
-            let Admitted { connect, dialogue, link, .. } = admitted;
+            let Admitted { connect, dialogue, link, seat: _seat, .. } = admitted;
             let connection =
                 Connection::<S, H>::new(stream, link, &connect, dialogue, read_already, settings.clone(), door.clock.clone());
             drop(connect);
@@ -95,18 +98,29 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
             if let Some(suppressed) = stats.may_warn(&*door.clock) {
                 log::warn!(client_id = name.as_str(), peer:%, reason = what, code = reason.0, suppressed; "client refused");
             }
-            let mut outbox = Outbox::default();
-            codec::connack(outbox.gathered(), version, Err((reason, what)));
-            Box::pin(farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell)).await;
+            say_no(stream, version, reason, what, settings).await;
+        }
+        (Err(Refused::Login { version, why }), Some(stream)) => {
+            Stats::count(&stats.refused);
+            say_no(stream, version, why.into(), why.why(), settings).await;
         }
         (Err(Refused::Transport(error)), _) => error.report("mqtt", peer, stats, &*door.clock),
         (Err(Refused::Silently(reason)), _) => {
             Stats::count(&stats.abandoned);
             log::debug!(peer:%, reason; "connection closed before CONNECT was answered");
         }
-        (Ok(_) | Err(Refused::With { .. }), None) => unreachable!("nobody speaks MQTT before the transport is there"),
+        (Ok(_) | Err(Refused::With { .. } | Refused::Login { .. }), None) => {
+            unreachable!("nobody speaks MQTT before the transport is there")
+        }
     }
     drop(seat);
+}
+
+/// CONNACK with an error, then the end.
+async fn say_no<S: Stream>(stream: Line<S>, version: Version, reason: ReasonCode, what: &'static str, settings: &Settings) {
+    let mut outbox = Outbox::default();
+    codec::connack(outbox.gathered(), version, Err((reason, what)));
+    Box::pin(farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell)).await;
 }
 
 /// Counts and logs how a served connection ended.
@@ -119,6 +133,7 @@ fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) 
         Ending::Closed(CloseReason::ShuttingDown) => (None, "the gateway stops"),
         Ending::Closed(CloseReason::Silent) => (None, "the client showed no sign of life"),
         Ending::Closed(CloseReason::TooSlow) => (Some(&stats.stalled), "the client reads too slowly"),
+        Ending::Closed(CloseReason::NotAuthorized) => (None, "the user was removed or disabled, or has another password"),
         Ending::Closed(CloseReason::ProtocolError) => (Some(&stats.malformed), "the client broke the protocol"),
         Ending::Closed(CloseReason::PublishRefused) => (Some(&stats.refused), "a publication was refused"),
         Ending::Stalled => (Some(&stats.stalled), "the client does not read"),
@@ -146,8 +161,9 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     let settings = &door.settings;
     let mut connect = read_first(stream, inbox, settings).await?;
     name.clone_from(&connect.client_id);
-    admit(&connect, peer, settings)?;
+    admit(&connect)?;
     let version = connect.version;
+    let Admission { identity, seat: user_seat } = login(&connect, peer, settings).await?;
     let refuse = |reason, what| Refused::With { version, reason, what };
     *seat = Present::within(&settings.stats.connected, settings.max_connections);
     if seat.is_none() {
@@ -167,11 +183,12 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     let stopping = |_| refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops");
     let (mut sender, mut receiver) = door
         .hub
-        .open(LinkInfo { dialect: Dialect::Mqtt, peer: peer.addr, identity: Identity::default() })
+        .open(LinkInfo { dialect: Dialect::Mqtt, peer: peer.addr, identity: identity.clone() })
         .await
         .map_err(stopping)?;
     // Random, so that it cannot meet the session of one who was given an id earlier [MQTT-3.1.3-6].
     let client_id = if connect.client_id.is_empty() { format!("auto-{}", Uuid::new_v4()) } else { connect.client_id.clone() };
+    let identity = if connect.client_id.is_empty() { identity.named(&client_id) } else { identity };
     let attach = Attach {
         name: client_id.clone(),
         on_conflict: OnConflict::TakeOver,
@@ -180,7 +197,7 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
         expiry,
         will: connect.will.take().map(|will| will_of(will, &client_id)),
         resend_after: None,
-        identity: Identity::default(),
+        identity,
     };
     sender.send(vec![Inbound::Attach(attach)]).await.map_err(stopping)?;
     let mut waiting: VecDeque<Outbound> = loop {
@@ -213,7 +230,7 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     };
     codec::connack(outbox.gathered(), version, Ok(&accepted));
     let dialogue = Dialogue::new(&connect, assigned, settings.clone());
-    Ok(Admitted { connect, dialogue, link: (sender, receiver), connack: outbox, waiting })
+    Ok(Admitted { connect, dialogue, link: (sender, receiver), seat: user_seat, connack: outbox, waiting })
 }
 
 /// What the router publishes in the client's name if it vanishes.
@@ -257,16 +274,32 @@ async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings
     }
 }
 
-/// Who may come in. Users, passwords and certificates find their place here (next issue).
-fn admit(connect: &Connect, _peer: &Peer, settings: &Settings) -> Result<(), Refused> {
+/// Whom the client acts for: user and password of CONNECT, or the certificate that the transport has verified.
+async fn login(connect: &Connect, peer: &Peer, settings: &Settings) -> Result<Admission, Refused> {
+    let version = connect.version;
+    let admits = if settings.anonymous { Admits::Everybody } else { Admits::Users };
+    let credentials = Credentials {
+        user: connect.user.as_deref(),
+        password: connect.password.as_deref(),
+        certificate: peer.certificate.as_deref(),
+        client: Some(&connect.client_id),
+    };
+    match &settings.access {
+        Some(access) => {
+            access.login("mqtt", admits, peer.addr, credentials).await.map_err(|Denied(why)| Refused::Login { version, why })
+        }
+        None if settings.anonymous => Ok(Admission { identity: Identity::default(), seat: None }),
+        None => Err(Refused::Login { version, why: LoginRefused::Anonymous }),
+    }
+}
+
+/// What the packet itself says against coming in.
+fn admit(connect: &Connect) -> Result<(), Refused> {
     let version = connect.version;
     let refuse = |reason, what| Err(Refused::With { version, reason, what });
     if connect.authentication_method.is_some() {
         // [MQTT-4.12.0-1]
         return refuse(ReasonCode::BAD_AUTHENTICATION_METHOD, "enhanced authentication is not supported");
-    }
-    if !settings.anonymous {
-        return refuse(ReasonCode::NOT_AUTHORIZED, "anonymous clients are not allowed and no users are configured");
     }
     // [MQTT-3.1.3-8] of 3.1.1; 3.1 wants a name in any case; 5.0 always takes an empty one [MQTT-3.1.3-6].
     let nameless = connect.client_id.is_empty();

@@ -13,7 +13,7 @@
 //! costs the others nothing; every buffer is bounded and an idle connection keeps almost nothing.
 //!
 //! Known limits of this release, each told to clients as the specification wants: sessions end with the connection, retained
-//! messages and wills are not kept, shared subscriptions are refused, and there are no users yet.
+//! messages and wills are not kept, and shared subscriptions are refused.
 
 mod accept;
 mod codec;

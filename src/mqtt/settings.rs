@@ -1,5 +1,6 @@
 //! The limits of this door. What an operator sets comes from `[mqtt]` in the configuration; the rest has one good value.
 
+use crate::access::Access;
 use crate::config;
 use crate::door::Stats;
 use crate::router::Expiry;
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Serve clients that nobody vouches for. Without it every client is refused until users can be configured (next issue).
+    /// Serve clients that do not say who they are.
     pub anonymous: bool,
+    /// Finds out whom clients act for. Without it everybody may do everything, except come in where `anonymous` is not set.
+    pub access: Option<Arc<Access>>,
     /// Largest packet accepted, fixed header included. Beyond: 5.0 is told 0x95, then the connection ends.
     pub max_packet: usize,
     /// Clients served at once. Beyond: CONNACK "server busy".
@@ -45,6 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             anonymous: true,
+            access: None,
             max_packet: 2 << 20,
             max_connections: 10_000,
             max_half_open: 512,

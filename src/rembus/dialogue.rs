@@ -65,6 +65,8 @@ enum Naming {
 pub(super) struct Dialogue {
     settings: Arc<Settings>,
     clock: SharedClock,
+    /// Whom the connection acts for.
+    identity: Identity,
     naming: Naming,
     voice: Voice,
     spelling: Spelling,
@@ -79,10 +81,11 @@ pub(super) struct Dialogue {
 }
 
 impl Dialogue {
-    pub(super) fn new(settings: Arc<Settings>, clock: SharedClock, link: LinkId) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, clock: SharedClock, link: LinkId, identity: Identity) -> Self {
         Self {
             settings,
             clock,
+            identity,
             naming: Naming::Anonymous,
             voice: Voice::Cbor,
             spelling: Spelling::default(),
@@ -209,13 +212,14 @@ impl Dialogue {
         name::check(&cid)?;
         self.naming = Naming::Asked(id);
         let on_conflict = if self.settings.overwrite_connection { OnConflict::TakeOver } else { OnConflict::Refuse };
+        let identity = self.identity.named(&cid);
         Ok(Attach {
             name: cid,
             on_conflict,
             clean: false,
             receive_max: self.settings.receive_max,
             resend_after: Some(self.settings.ack_timeout),
-            identity: Identity::default(),
+            identity,
             expiry: Expiry::Never,
             will: None,
         })
@@ -372,6 +376,7 @@ fn farewell(reason: CloseReason) -> Farewell {
         // Should it live after all, it may come back.
         CloseReason::Silent => Farewell::new(CloseCode::Away, "no answer to a ping while the name was claimed"),
         CloseReason::TooSlow => Farewell::new(CloseCode::Policy, "too slow"),
+        CloseReason::NotAuthorized => Farewell::new(CloseCode::Policy, "no longer allowed"),
         CloseReason::ProtocolError => Farewell::new(CloseCode::Protocol, "protocol error"),
         CloseReason::PublishRefused => Farewell::new(CloseCode::Error, "publication refused"),
     }

@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::dialogue::Dialogue;
 use super::traffic::Metered;
 use super::watch::Watch;
-use crate::access::Identity;
+use crate::access::{Admission, Admits, Credentials, Identity, Refused, basic};
 use crate::clock::SharedClock;
 use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
@@ -15,9 +15,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// Read buffer of a connection, allocated as long as it lives; larger messages get their own.
 const READ_BUFFER: usize = 8 << 10;
@@ -39,36 +41,73 @@ pub(super) struct Door {
 pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entry: Entry) {
     let stats = Arc::clone(&door.settings.stats);
     // Boxed, so that what it needs is gone when it is done.
-    let Some((mut socket, peer)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
-    if !door.settings.anonymous {
-        let frame = CloseFrame { code: CloseCode::Policy, reason: "anonymous access is off".into() };
-        // It may be gone already.
-        tokio::time::timeout(door.settings.farewell, socket.close(Some(frame))).await.ok();
-        return;
-    }
-    let info = LinkInfo { dialect: Dialect::Rembus, peer: peer.addr, identity: Identity::default() };
+    let Some((mut socket, peer, authorization)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
+    let logging_in = Box::pin(login(&door.settings, &peer, authorization));
+    let outcome = tokio::time::timeout(door.settings.handshake_timeout, logging_in).await;
+    let Admission { identity, seat: _seat } = match outcome.unwrap_or(Err("the login took too long")) {
+        Ok(admission) => admission,
+        Err(why) => {
+            Stats::count(&stats.refused);
+            let frame = CloseFrame { code: CloseCode::Policy, reason: why.into() };
+            // It may be gone already.
+            tokio::time::timeout(door.settings.farewell, socket.close(Some(frame))).await.ok();
+            return;
+        }
+    };
+    let info = LinkInfo { dialect: Dialect::Rembus, peer: peer.addr, identity: identity.clone() };
     drop(peer);
     let Ok(link) = door.hub.open(info).await else {
         return;
     };
     let _present = Present::new(&stats.connected);
-    let dialogue = Dialogue::new(Arc::clone(&door.settings), Arc::clone(&door.clock), link.sender.id());
+    let dialogue = Dialogue::new(Arc::clone(&door.settings), Arc::clone(&door.clock), link.sender.id(), identity);
     let watch = Watch::new(&door.settings);
     Connection::new(socket, link, dialogue, Arc::clone(&door.settings), watch).serve(door.stop.clone()).await;
 }
 
 type Socket<S> = WebSocketStream<Metered<Line<S>>>;
 
-/// Transport and WebSocket handshake; `None` if one failed, took too long, or others needed the place.
-async fn shake_hands<S: Stream>(arrival: Arrival<S>, door: &Door, mut entry: Entry) -> Option<(Socket<S>, Peer)> {
+/// Whom the component acts for: user and password of the HTTP upgrade (`ws://user:password@…`), or the certificate that the
+/// transport has verified. Keys prove a component's name later, over Rembus itself.
+async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) -> Result<Admission, &'static str> {
+    let said = authorization.as_deref().map(|header| basic(header).ok_or(()));
+    let admits = if settings.anonymous { Admits::Everybody } else { Admits::Users };
+    let (user, password) = match &said {
+        Some(Ok((user, password))) => (Some(user.as_str()), Some(password.as_slice())),
+        // Whoever tries to log in must not be let in as somebody who did not.
+        Some(Err(())) => (Some(""), None),
+        None => (None, None),
+    };
+    let credentials = Credentials { user, password, certificate: peer.certificate.as_deref(), client: None };
+    match &settings.access {
+        Some(access) => access.login("rembus", admits, peer.addr, credentials).await.map_err(|denied| denied.0.why()),
+        None if settings.anonymous => Ok(Admission { identity: Identity::default(), seat: None }),
+        None => Err(Refused::Anonymous.why()),
+    }
+}
+
+/// Transport and WebSocket handshake, and the `Authorization` header; `None` if one failed, took too long, or others needed the place.
+async fn shake_hands<S: Stream>(
+    arrival: Arrival<S>,
+    door: &Door,
+    mut entry: Entry,
+) -> Option<(Socket<S>, Peer, Option<String>)> {
     let (settings, stats) = (&door.settings, &*door.settings.stats);
     let _half_open = Present::new(&stats.half_open);
     let (mut stop, mut addr) = (door.stop.clone(), arrival.addr);
     let shaking = async {
         let (line, peer) = arrival.carry().await?;
         addr = peer.addr;
-        let accepted = accept_async_with_config(Metered::new(line), Some(web_socket(settings))).await;
-        Ok((accepted.map_err(no_web_socket)?, peer))
+        let mut authorization = None;
+        #[expect(clippy::result_large_err, reason = "the type is the library's")]
+        let look = |request: &Request, response: Response| {
+            let header = request.headers().get(AUTHORIZATION);
+            // What is no text is no login either.
+            authorization = header.map(|value| value.to_str().unwrap_or_default().to_owned());
+            Ok(response)
+        };
+        let accepted = accept_hdr_async_with_config(Metered::new(line), look, Some(web_socket(settings))).await;
+        Ok((accepted.map_err(no_web_socket)?, peer, authorization))
     };
     let shaken: Option<Result<_, TransportError>> = tokio::select! {
         shaken = shaking => Some(shaken),

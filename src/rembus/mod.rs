@@ -18,7 +18,7 @@
 //! | 1001 | the gateway stops |
 //! | 1002 | a message that is not Rembus, or a broken WebSocket frame (the Python broker says 1000 and nothing else) |
 //! | 1007 | text that is not UTF-8 |
-//! | 1008 | too slow; attestation without a challenge; anonymous access is off |
+//! | 1008 | too slow; attestation without a challenge; login refused (the reason says why); no longer allowed |
 //! | 1009 | a message above `max_message` |
 //! | 4000 | another connection took the name (`overwrite_connection`); Python clients do not come back after it |
 //!

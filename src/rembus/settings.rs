@@ -1,5 +1,6 @@
 //! The limits of this door. What an operator sets comes from `[rembus]` in the configuration; the rest has one good value.
 
+use crate::access::Access;
 use crate::config;
 use crate::door::Stats;
 use std::sync::Arc;
@@ -7,8 +8,10 @@ use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Serve components that nobody vouches for. Without it every connection is refused until keys can be configured.
+    /// Serve components that do not say who they are.
     pub anonymous: bool,
+    /// Finds out whom components act for. Without it everybody may do everything, except come in where `anonymous` is not set.
+    pub access: Option<Arc<Access>>,
     /// A newcomer replaces the connection that has its name, instead of being refused.
     pub overwrite_connection: bool,
     /// A QoS 1 or 2 delivery is sent again when a named component has not acknowledged it in this time.
@@ -43,6 +46,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             anonymous: true,
+            access: None,
             overwrite_connection: false,
             ack_timeout: Duration::from_secs(2),
             max_message: 60 << 20,

@@ -31,7 +31,8 @@ impl Router {
         let Caller { link, session, token } = caller;
         self.counters.calls += 1;
         if !self.may(link, Action::Call, method) {
-            return respond(link, token, Status::GENERIC_ERROR, text("not authorized"), effects);
+            // As if there were none: who may not call it need not know (protocol/rembus.md, 19).
+            return respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects);
         }
         if let Some(target) = target.filter(|target| *target != self.options.name) {
             return self.call_directly(link, token, method, &target, data, effects);

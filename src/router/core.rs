@@ -16,12 +16,13 @@ use super::state::Pending;
 use super::system::System;
 use super::timers::Timers;
 use super::tree::Tree;
-use crate::access::Action;
+use crate::access::{Action, Identify, Identity};
 use crate::config::Policy;
 use crate::message::{Qos, Seq};
 use crate::wal::{Health, LogState};
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// CBOR null, the data of most answers.
@@ -49,6 +50,17 @@ pub struct Options {
     pub unreleased_max: usize,
     /// Methods that the gateway serves itself through [`Effect::Invoke`].
     pub builtins: Vec<String>,
+    /// Says what sessions may do that were left behind by an earlier process; without it, everything.
+    pub identities: Option<Arc<dyn Identify>>,
+}
+
+impl Options {
+    pub(super) fn identity_of(&self, user: Option<&str>, client: &str) -> Identity {
+        match &self.identities {
+            Some(identities) => identities.identity_of(user, client),
+            None => Identity { user: user.map(Arc::from), rights: None },
+        }
+    }
 }
 
 impl Default for Options {
@@ -65,6 +77,7 @@ impl Default for Options {
             registrations_max: 10_000,
             unreleased_max: 10_000,
             builtins: Vec::new(),
+            identities: None,
         }
     }
 }
@@ -179,6 +192,7 @@ impl Router {
             Event::LogBehind(behind) => self.log_behind = behind,
             Event::Answered { call, status, data } => self.builtin_answered(call, status, data, effects),
             Event::Command { id, body } => self.command(id, body, effects),
+            Event::PolicyChanged => self.policy_changed(effects),
             Event::Tick => self.tick(effects),
         }
     }

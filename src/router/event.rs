@@ -275,6 +275,8 @@ pub enum CloseReason {
     TooSlow,
     /// The peer did not answer a probe while somebody else claimed its name.
     Silent,
+    /// The user was removed or disabled, or has another password: MQTT 5 0x87, WebSocket 1008.
+    NotAuthorized,
     /// The peer broke the protocol in a way only the router can see.
     ProtocolError,
     /// An MQTT 3.1.1 publisher cannot be told that a message was refused; its link is closed instead \[MQTT-3.3.5-2\].
@@ -332,6 +334,8 @@ pub enum Event {
         id: CommandId,
         body: Vec<u8>,
     },
+    /// Users or rules have changed: links that are not valid any more are closed.
+    PolicyChanged,
     /// Time has passed; see [`Router::next_due`](super::Router::next_due).
     Tick,
 }

@@ -80,6 +80,7 @@ pub(super) enum Letter {
         body: Vec<u8>,
         done: oneshot::Sender<Result<Seq, Refusal>>,
     },
+    PolicyChanged,
     Report(oneshot::Sender<Report>),
     /// Dropped when the state is saved, or could not be.
     Save(oneshot::Sender<()>),
@@ -132,6 +133,11 @@ impl HubHandle {
     /// The gateway serves these methods from now on, in place of those that it started with. Blocks while the inbox is full.
     pub fn set_builtins(&self, methods: Vec<String>) -> Result<(), HubStopped> {
         self.inbox.blocking_send(Letter::Builtins(methods)).map_err(|_| HubStopped)
+    }
+
+    /// Users or rules have changed.
+    pub async fn policy_changed(&self) -> Result<(), HubStopped> {
+        self.inbox.send(Letter::PolicyChanged).await.map_err(|_| HubStopped)
     }
 
     /// A consistent copy of counters and gauges, for `/metrics` and `status`.
@@ -307,6 +313,7 @@ impl Hub {
                 self.handle(Event::Command { id, body }, effects);
             }
             Letter::Builtins(methods) => self.router.set_builtins(methods),
+            Letter::PolicyChanged => self.handle(Event::PolicyChanged, effects),
             // The asker may have given up.
             Letter::Save(done) => match &mut self.keeper {
                 Some(keeper) => keeper.save(&self.router, Some(done)),

@@ -73,6 +73,9 @@ impl Router {
             Some(Refusal::AlreadyNamed)
         } else if attach.name.is_empty() && dialect == Dialect::Rembus {
             Some(Refusal::NameInvalid)
+        } else if !attach.identity.is_valid() {
+            // The user was removed since he logged in.
+            Some(Refusal::NotAuthorized)
         } else {
             None
         };
@@ -81,12 +84,15 @@ impl Router {
         }
         let name: Arc<str> =
             if attach.name.is_empty() { self.assign_name(dialect).into() } else { attach.name.as_str().into() };
+        let mut orphaned = false;
         let earlier = self.sessions.by_name(dialect, &name);
         if let Some(session) = earlier.and_then(|key| self.sessions.get(key)) {
-            // A session belongs to whoever began it.
-            if session.identity.user != attach.identity.user {
+            // A session belongs to its user, also if another has its name in his client id.
+            let owner = session.identity.user.as_deref();
+            if !attach.identity.may_take_up(owner) {
                 return self.refuse_link(link, Refusal::NotAuthorized, effects);
             }
+            orphaned = owner.is_some() && owner != attach.identity.user.as_deref();
             if let Some(older) = session.link {
                 match attach.on_conflict {
                     OnConflict::Refuse => return self.claim(link, attach, older, effects),
@@ -112,9 +118,9 @@ impl Router {
             // What an anonymous link registered before it gave its name ends here.
             self.end_session(anonymous, effects);
         }
-        let ended = attach.clean && dialect == Dialect::Mqtt && earlier.is_some();
+        let ended = (attach.clean && dialect == Dialect::Mqtt || orphaned) && earlier.is_some();
         let earlier = match earlier {
-            // [MQTT-3.1.2-4]
+            // [MQTT-3.1.2-4]; and what a user left behind who is gone is nobody else's.
             Some(key) if ended => {
                 self.end_session(key, effects);
                 None
@@ -180,7 +186,8 @@ impl Router {
         session.out.set_window(window(attach.receive_max));
         session.waits_for_answer = session.keeps_queue();
         if let Some(id) = session.kept {
-            self.note(Change::Attach { id, expiry: attach.expiry });
+            let user = session.identity.user.as_deref().map(str::to_owned);
+            self.note(Change::Attach { id, expiry: attach.expiry, user });
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `publish.rs` | log, acknowledgement, copies, delivery state |
 //! | `registrations.rs` | filters and methods of a session |
 //! | `claims.rs` | two components, one name |
+//! | `policy.rs` | links whose user is gone |
 //! | `calls.rs`, `services.rs` | RPC |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
@@ -30,6 +31,7 @@ mod link;
 mod links;
 mod outgoing;
 mod pattern;
+mod policy;
 mod publish;
 mod registrations;
 mod report;

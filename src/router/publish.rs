@@ -406,6 +406,7 @@ impl CloseReason {
             Self::ShuttingDown => "shutting_down",
             Self::TooSlow => "too_slow",
             Self::Silent => "silent",
+            Self::NotAuthorized => "not_authorized",
             Self::ProtocolError => "protocol_error",
             Self::PublishRefused => "publish_refused",
         }

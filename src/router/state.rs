@@ -39,10 +39,12 @@ pub(super) enum Change {
         #[serde(default)]
         last_id: u32,
     },
-    /// A link has it.
+    /// A link has it, and from now on it is this user's.
     Attach {
         id: SessionId,
         expiry: Expiry,
+        #[serde(default)]
+        user: Option<String>,
     },
     /// No link has it since `wall` (ns since 1970).
     Leave {

@@ -42,13 +42,18 @@ impl Gate {
     }
 
     async fn login(&self, admits: Admits, user: &str, password: &str) -> Result<Identity, Refused> {
+        self.admitted(admits, user, password).await.map(|admission| admission.identity)
+    }
+
+    async fn admitted(&self, admits: Admits, user: &str, password: &str) -> Result<Admission, Refused> {
         let credentials =
             Credentials { user: Some(user), password: Some(password.as_bytes()), client: Some("c1"), certificate: None };
         self.access.login("mqtt", admits, ADDRESS, credentials).await.map_err(|Denied(why)| why)
     }
 
     async fn stranger(&self, admits: Admits) -> Result<Identity, Refused> {
-        self.access.login("mqtt", admits, ADDRESS, Credentials::default()).await.map_err(|Denied(why)| why)
+        let admission = self.access.login("mqtt", admits, ADDRESS, Credentials::default()).await;
+        admission.map(|admission| admission.identity).map_err(|Denied(why)| why)
     }
 }
 
@@ -150,8 +155,8 @@ async fn a_session_belongs_to_its_user_as_long_as_there_is_one() {
 async fn a_user_has_as_many_connections_as_allowed() {
     let gate = gate(false).with(&[]).await;
     gate.access.change(Change::LimitUser { name: "dev1".into(), connections_max: Some(1) }).await.unwrap();
-    let first = gate.login(Admits::Users, "dev1", "one").await.unwrap();
-    let again = gate.login(Admits::Users, "dev1", "one").await.expect("the same client may come back at any time");
+    let first = gate.admitted(Admits::Users, "dev1", "one").await.unwrap();
+    let again = gate.admitted(Admits::Users, "dev1", "one").await.expect("the same client may come back at any time");
     let credentials = Credentials { user: Some("dev1"), password: Some(b"one"), client: Some("c2"), certificate: None };
     let other = gate.access.login("mqtt", Admits::Users, ADDRESS, credentials).await;
     assert_eq!(other.unwrap_err(), Denied(Refused::Connections));
@@ -167,7 +172,9 @@ async fn a_certificate_is_as_good_as_a_password() {
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
     let with =
         |user, password| Credentials { user, password, certificate: Some(certificate.der().as_ref()), client: Some("c") };
-    let login = async |credentials| gate.access.login("mqtt", Admits::Users, ADDRESS, credentials).await;
+    let login = async |credentials| {
+        gate.access.login("mqtt", Admits::Users, ADDRESS, credentials).await.map(|admission| admission.identity)
+    };
 
     for user in [None, Some("dev1")] {
         let link = login(with(user, None)).await.unwrap();
@@ -237,7 +244,7 @@ async fn a_damaged_policy_lets_nobody_in_and_is_not_written_over() {
     let data = gate.access.data.clone();
     let next = Access::open(SystemDisk::shared(), SystemClock::shared(), &data, CertificateUser::CommonName, false).unwrap();
     assert!(next.damage().is_some());
-    let stranger = next.login("mqtt", Admits::Everybody, ADDRESS, Credentials::default()).await.unwrap();
+    let stranger = next.login("mqtt", Admits::Everybody, ADDRESS, Credentials::default()).await.unwrap().identity;
     assert!(!stranger.may(Action::Publish, "a"));
     let error = next.change(Change::AddGroup { name: "g".into() }).await.unwrap_err();
     assert!(matches!(error, ChangeError::Damaged(_)));

@@ -1,5 +1,6 @@
 //! Reason codes of MQTT 5 (section 2.4), their shadow in 3.1.1, and what is wrong with a packet.
 
+use crate::access;
 use crate::router::{CloseReason, Refusal};
 
 /// An MQTT 5 reason code; 0x80 and above are errors. 3.1.1 peers see its [`connect_return_code`](Self::connect_return_code),
@@ -15,9 +16,11 @@ impl ReasonCode {
     pub(crate) const IMPLEMENTATION_ERROR: Self = Self(0x83);
     pub(crate) const UNSUPPORTED_VERSION: Self = Self(0x84);
     pub(crate) const CLIENT_ID_NOT_VALID: Self = Self(0x85);
+    pub(crate) const BAD_CREDENTIALS: Self = Self(0x86);
     pub(crate) const NOT_AUTHORIZED: Self = Self(0x87);
     pub(crate) const SERVER_UNAVAILABLE: Self = Self(0x88);
     pub(crate) const SERVER_BUSY: Self = Self(0x89);
+    pub(crate) const BANNED: Self = Self(0x8A);
     pub(crate) const SERVER_SHUTTING_DOWN: Self = Self(0x8B);
     pub(crate) const BAD_AUTHENTICATION_METHOD: Self = Self(0x8C);
     pub(crate) const KEEP_ALIVE_TIMEOUT: Self = Self(0x8D);
@@ -63,6 +66,19 @@ impl From<Refusal> for ReasonCode {
     }
 }
 
+/// 3.1.1 hears 4 for wrong credentials, 5 for what is not allowed, 3 for what may work later.
+impl From<access::Refused> for ReasonCode {
+    fn from(why: access::Refused) -> Self {
+        match why {
+            access::Refused::Credentials => Self::BAD_CREDENTIALS,
+            access::Refused::Anonymous | access::Refused::Certificate => Self::NOT_AUTHORIZED,
+            access::Refused::Disabled => Self::BANNED,
+            access::Refused::Throttled => Self::SERVER_BUSY,
+            access::Refused::Connections => Self::QUOTA_EXCEEDED,
+        }
+    }
+}
+
 impl From<CloseReason> for ReasonCode {
     fn from(reason: CloseReason) -> Self {
         match reason {
@@ -70,6 +86,7 @@ impl From<CloseReason> for ReasonCode {
             CloseReason::ShuttingDown => Self::SERVER_SHUTTING_DOWN,
             CloseReason::Silent => Self::KEEP_ALIVE_TIMEOUT,
             CloseReason::TooSlow | CloseReason::PublishRefused => Self::QUOTA_EXCEEDED,
+            CloseReason::NotAuthorized => Self::NOT_AUTHORIZED,
             CloseReason::ProtocolError => Self::PROTOCOL_ERROR,
         }
     }

@@ -1,7 +1,6 @@
 //! From the records of a snapshot and of the log to the state they describe.
 
 use super::{Change, Copy, Route};
-use crate::access::Identity;
 use crate::clock::{Mono, Wall};
 use crate::message::{self, Dialect, Message, RecordError, Seq, kind};
 use crate::router::core::Router;
@@ -93,7 +92,7 @@ impl<'a> Restorer<'a> {
                 let mut session = self.router.new_session(dialect, name.into(), true, None, None);
                 session.kept = Some(id);
                 session.expiry = expiry;
-                session.identity = Identity { user: user.map(Arc::from), ..Identity::default() };
+                session.identity = self.router.options.identity_of(user.as_deref(), &session.name);
                 session.out = self.router.new_queue(dialect, true, u16::MAX);
                 session.out.set_last_id(last_id);
                 // One that should have ended: the record of its end was lost with the power.
@@ -103,9 +102,13 @@ impl<'a> Restorer<'a> {
                 let key = self.router.sessions.insert(session);
                 self.sessions.insert(id, key);
             }
-            Change::Attach { id, expiry } => {
+            Change::Attach { id, expiry, user } => {
                 self.left.remove(&id);
+                let name =
+                    self.sessions.get(&id).and_then(|key| self.router.sessions.get(*key)).map(|known| Arc::clone(&known.name));
+                let identity = self.router.options.identity_of(user.as_deref(), name.as_deref().unwrap_or_default());
                 self.with(id, |_, session| {
+                    session.identity = identity;
                     session.expiry = expiry;
                     session.out.restore_sent();
                 });

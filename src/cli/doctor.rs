@@ -1,0 +1,247 @@
+//! `doctor`: what could go wrong, or does, on one screen; exit code 1 if something fails.
+
+use super::remote::{Gateway, Where};
+use super::{FAILED, Refusal, Streams};
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigErrors, Flags, Loaded};
+use crate::control::{ControlError, Status};
+use crate::disk::{Disk, SystemDisk};
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::path::Path;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    gateway: Where,
+}
+
+/// 2024-01-01, in seconds: this program did not exist before.
+const CLOCK_MIN: u64 = 1_704_067_200;
+/// Log records that history may be behind without anybody being told.
+const LAG_MAX: u64 = 100_000;
+/// Rows of a thousand taken that may be rejected before it is worth a word.
+const REJECTED_OF_1000: u64 = 10;
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Findings {
+    lines: Vec<String>,
+    failed: bool,
+}
+
+impl Findings {
+    fn ok(&mut self, what: &str, text: impl Display) {
+        self.lines.push(format!("OK    {what}: {text}"));
+    }
+
+    fn warn(&mut self, what: &str, text: impl Display, hint: &str) {
+        self.lines.push(format!("WARN  {what}: {text}\n      {hint}"));
+    }
+
+    fn fail(&mut self, what: &str, text: impl Display, hint: &str) {
+        self.failed = true;
+        self.lines.push(format!("FAIL  {what}: {text}\n      {hint}"));
+    }
+}
+
+pub(super) fn run(args: &Args, env: Vec<(OsString, OsString)>, streams: &mut Streams<'_>) -> Result<(), Refusal> {
+    let mut found = Findings::default();
+    let loaded = Loaded::load(&Flags::default(), env.clone(), args.gateway.config());
+    configuration(&loaded, &mut found);
+    // With a configuration that cannot be read only `--data` can say where the gateway is.
+    let gateway = args.gateway.find(env);
+    let config = loaded.as_ref().map_or_else(|_| Config::default(), |loaded| loaded.config.clone());
+    clock(SystemClock::shared().wall().0 / 1_000_000_000, &mut found);
+    if let Ok(gateway) = &gateway {
+        disk(&gateway.data, config.wal.reserve, &mut found);
+        running(gateway, &mut found);
+    }
+    for line in &found.lines {
+        streams.say(line);
+    }
+    if found.failed { Err(Refusal { code: FAILED, text: String::new() }) } else { Ok(()) }
+}
+
+fn configuration(loaded: &Result<Loaded, ConfigErrors>, found: &mut Findings) {
+    match loaded {
+        Err(errors) => found.fail("configuration", format_args!("{} mistakes", errors.0.len()), "rembus-gateway check"),
+        Ok(loaded) => {
+            found.ok("configuration", "no mistakes");
+            for mistake in &loaded.survivable.0 {
+                found.warn("configuration", &mistake.text, mistake.hint.as_deref().unwrap_or_default());
+            }
+            for note in &loaded.notes {
+                found.warn("configuration", note, "rembus-gateway check");
+            }
+        }
+    }
+}
+
+fn clock(seconds: u64, found: &mut Findings) {
+    if seconds < CLOCK_MIN {
+        found.warn("clock", "it is not set", "time stamps will be wrong until it is; start a time service");
+    } else {
+        found.ok("clock", "it is set");
+    }
+}
+
+fn disk(data: &Path, reserve: u64, found: &mut Findings) {
+    let mib = |bytes: u64| bytes >> 20;
+    match data.ancestors().find(|dir| dir.is_dir()).map(|dir| SystemDisk.free_bytes(dir)) {
+        Some(Ok(free)) if free <= reserve => found.fail(
+            "disk",
+            format_args!("{} MiB free; publishers are refused below [wal] reserve, {} MiB", mib(free), mib(reserve)),
+            "make room, or keep less: [wal] keep_size",
+        ),
+        Some(Ok(free)) if free / 2 <= reserve => found.warn(
+            "disk",
+            format_args!("{} MiB free; publishers are refused below {} MiB", mib(free), mib(reserve)),
+            "make room, or keep less: [wal] keep_size",
+        ),
+        Some(Ok(free)) => found.ok("disk", format_args!("{} MiB free", mib(free))),
+        Some(Err(error)) => found.fail("disk", error, "is it mounted?"),
+        None => found.fail("disk", format_args!("{} is not there", data.display()), "is it mounted?"),
+    }
+}
+
+fn running(gateway: &Gateway, found: &mut Findings) {
+    match gateway.wait_for(gateway.client.get::<Status>("/status")) {
+        Ok(status) => {
+            found.ok("gateway", format_args!("version {} runs as process {}", status.version, status.pid));
+            examine(&status, found);
+        }
+        Err(ControlError::NotRunning(data)) => {
+            found.fail("gateway", format_args!("none is running on {}", data.display()), "systemctl status rembus-gateway");
+        }
+        Err(error) => found.fail("gateway", error, "journalctl -u rembus-gateway"),
+    }
+}
+
+/// What the gateway says about itself.
+fn examine(status: &Status, found: &mut Findings) {
+    if status.version != env!("CARGO_PKG_VERSION") {
+        found.warn("gateway", "it is not the version of this command", "restart it after an update");
+    }
+    for door in &status.doors {
+        found.ok("door", format_args!("{} listens on {}", door.name, door.address));
+    }
+    for door in &status.doors_closed {
+        found.fail("door", format_args!("{door} listens no more"), "restart the gateway, and report it with its log");
+    }
+    match &status.router {
+        Some(router) if router.dropped > 0 => found.warn(
+            "router",
+            format_args!("{} copies were dropped since the start", router.dropped),
+            "some subscriber is too slow, or gone; the metrics say why",
+        ),
+        Some(_) => found.ok("router", "it answers"),
+        None => found.fail("router", "it does not answer", "journalctl -u rembus-gateway"),
+    }
+    match status.log.health.as_str() {
+        "fine" => found.ok("log", format_args!("it takes writes; {} records are on the disk", status.log.durable)),
+        "full" => found.fail("log", "the disk is full, publishers are refused", "make room; it goes on by itself"),
+        _ => found.fail("log", "the disk failed", "the gateway restarts by itself; look at the disk"),
+    }
+    history(status, found);
+    access(status, found);
+}
+
+fn history(status: &Status, found: &mut Findings) {
+    let Some(history) = &status.history else { return found.ok("history", "off") };
+    match &history.trouble {
+        Some(trouble) => found.fail("history", trouble, "routing and the log go on; journalctl -u rembus-gateway"),
+        None if history.lag > LAG_MAX => {
+            found.warn(
+                "history",
+                format_args!("{} records behind the log", history.lag),
+                "it catches up when there is less to do",
+            );
+        }
+        None => found.ok("history", format_args!("{} records behind the log", history.lag)),
+    }
+    for (name, table) in &history.tables {
+        let taken = table.in_lake + table.in_tail;
+        if table.rejected * 1000 > taken.saturating_mul(REJECTED_OF_1000) {
+            let text = format!("{} rows did not fit the table {name}, {taken} did", table.rejected);
+            found.warn("history", text, "the metric rembus_gateway_history_rows_rejected_total says why");
+        }
+    }
+}
+
+fn access(status: &Status, found: &mut Findings) {
+    let access = &status.access;
+    if let Some(damage) = &access.damage {
+        return found.fail("access", damage, "nobody is let in; repair or remove the file, then send SIGHUP");
+    }
+    let local = |address: &str| address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    let exposed: Vec<_> = status.doors.iter().filter(|door| door.anonymous && !local(&door.address)).collect();
+    match exposed.first() {
+        Some(door) if access.open && door.name != "http" => found.warn(
+            "access",
+            format_args!("whoever reaches {} ({}) may do everything", door.address, door.name),
+            "rembus-gateway admin user add NAME; see `rembus-gateway admin --help`",
+        ),
+        _ if access.open => found.ok("access", "nobody but this machine gets in, and may do everything"),
+        _ if access.users == 0 && status.doors.iter().any(|door| !door.anonymous) => {
+            found.warn("access", "a door asks for users and there are none", "rembus-gateway admin user add NAME");
+        }
+        _ => found.ok("access", format_args!("{} users, {} rules", access.users, access.rules)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Access, Door, History, Log, Router, Table};
+
+    fn examined(status: &Status) -> Findings {
+        let mut found = Findings::default();
+        examine(status, &mut found);
+        found
+    }
+
+    fn healthy() -> Status {
+        let door = Door { name: "mqtt".into(), address: "127.0.0.1:1883".into(), anonymous: true, accepted: 3, refused: 0 };
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            doors: vec![door],
+            router: Some(Router::default()),
+            log: Log { health: "fine".into(), ..Log::default() },
+            history: Some(History::default()),
+            access: Access { open: true, ..Access::default() },
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn a_healthy_gateway_gets_only_good_words() {
+        let found = examined(&healthy());
+        assert!(!found.failed && found.lines.iter().all(|line| line.starts_with("OK")), "{found:#?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_to_do() {
+        let mut sick = healthy();
+        sick.doors_closed = vec!["rembus".into()];
+        sick.router = None;
+        sick.log.health = "full".into();
+        let tables = [("telemetry".into(), Table { in_lake: 10, in_tail: 0, rejected: 5 })].into();
+        sick.history = Some(History { trouble: Some("no engine".into()), tables, ..History::default() });
+        sick.doors[0].address = "0.0.0.0:1883".into();
+        let mut found = examined(&sick);
+        clock(0, &mut found);
+        disk(Path::new("/"), u64::MAX, &mut found);
+        assert!(found.failed);
+        let text = found.lines.join("\n");
+        let free = text.lines().find(|line| line.contains("MiB free")).unwrap().to_owned();
+        insta::assert_snapshot!(text.replace(&free, "FAIL  disk: …"));
+    }
+
+    #[test]
+    fn a_damaged_policy_is_a_failure() {
+        let mut sick = healthy();
+        sick.access = Access { damage: Some("not a policy".into()), ..Access::default() };
+        assert!(examined(&sick).failed);
+    }
+}
