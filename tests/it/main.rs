@@ -22,6 +22,7 @@ mod rembus_peer;
 mod tls_peer;
 mod torn;
 
+mod access;
 mod at_rest;
 mod config;
 mod control;

@@ -21,23 +21,49 @@ pub(crate) struct MqttPeer<S = TcpStream> {
 impl MqttPeer {
     /// Connects and is welcome.
     pub(crate) async fn connect(addr: SocketAddr, client_id: &str) -> Self {
-        let stream = TcpStream::connect(addr).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self::over(stream, client_id).await.unwrap()
+        Self::over(dial(addr).await, client_id).await.unwrap()
     }
+
+    /// Connects with a user and a password; what CONNACK says if it is no.
+    pub(crate) async fn login(
+        addr: SocketAddr,
+        client_id: &str,
+        credentials: (&str, &str),
+    ) -> Result<Self, ConnectReturnCode> {
+        Self::login_over(dial(addr).await, client_id, Some(credentials)).await.expect("CONNACK")
+    }
+}
+
+async fn dial(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MqttPeer<S> {
     /// Connects over whatever there is; `None` if the connection ends instead.
     pub(crate) async fn over(stream: S, client_id: &str) -> Option<Self> {
+        Some(Self::login_over(stream, client_id, None).await?.unwrap())
+    }
+
+    async fn login_over(
+        stream: S,
+        client_id: &str,
+        credentials: Option<(&str, &str)>,
+    ) -> Option<Result<Self, ConnectReturnCode>> {
         let mut peer = Self { stream, unread: BytesMut::new(), next_id: 0 };
         let mut connect = Connect::new(client_id);
         connect.clean_session = true;
         connect.keep_alive = 60;
+        if let Some((user, password)) = credentials {
+            connect.set_login(user, password);
+        }
         peer.send(&[Packet::Connect(connect)]).await.ok()?;
-        let answer = peer.receive().await?;
-        assert_eq!(answer, Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success }));
-        Some(peer)
+        match peer.receive().await? {
+            Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success }) => Some(Ok(peer)),
+            Packet::ConnAck(ConnAck { code, .. }) => Some(Err(code)),
+            other => panic!("CONNACK was due, not {other:?}"),
+        }
     }
 
     /// Writes packets in one go.

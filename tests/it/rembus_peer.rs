@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const PUB: u64 = 1;
@@ -68,9 +69,18 @@ pub(crate) fn publication(id: Option<u64>, qos: u64, topic: &str, arguments: Vec
 impl RembusPeer {
     /// Connects without a name.
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
+        Self::connect_as(addr, None).await
+    }
+
+    /// The same with HTTP's login, as `user:password` in base 64.
+    pub(crate) async fn connect_as(addr: SocketAddr, login: Option<&str>) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (socket, _) = tokio_tungstenite::client_async(format!("ws://{addr}/"), stream).await.unwrap();
+        let mut request = format!("ws://{addr}/").into_client_request().unwrap();
+        if let Some(login) = login {
+            request.headers_mut().insert("authorization", format!("Basic {login}").parse().unwrap());
+        }
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
         Self { socket, next_id: 0x1000_0000_0000 }
     }
 
@@ -128,9 +138,14 @@ impl RembusPeer {
     }
 
     pub(crate) async fn admin(&mut self, topic: &str, command: Value) {
+        self.try_admin(topic, command).await.unwrap();
+    }
+
+    /// An admin command that may be refused.
+    pub(crate) async fn try_admin(&mut self, topic: &str, command: Value) -> Result<Value, (u64, Value)> {
         let id = self.id();
         self.send(encode(vec![ADMIN.into(), id_bytes(id), text(topic), command])).await;
-        self.response(id).await.unwrap();
+        self.response(id).await
     }
 
     pub(crate) async fn subscribe(&mut self, topic: &str) {
