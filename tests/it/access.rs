@@ -3,6 +3,7 @@
 use crate::gateway::{Gateway, Plan, command};
 use crate::http_peer;
 use crate::mqtt_peer::MqttPeer;
+use crate::pki::{Issued, Pki};
 use crate::programs;
 use crate::rembus_peer::{PUB, RembusPeer, map, text};
 use rumqttc::mqttbytes::QoS;
@@ -229,6 +230,55 @@ async fn a_crowd_that_is_known_costs_few_hashes() {
     assert!(crowd.iter().all(Result::is_ok));
     // Three hundred hashes would take ten times as long.
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_certificate_is_a_login_and_rules_hold_for_it() {
+    let pki = Pki::new();
+    let (dev7, stranger) = (pki.issue("dev7"), pki.issue("stranger"));
+    let gateway = pki.plan_with_clients("optional").start();
+    admin(&gateway, &["user", "add", "dev7", "--certificate"]);
+    allow(&gateway, "dev7", "publish", "%u/#");
+    let publish = |own: Option<&Issued>, topic: &str| {
+        let mut publisher = programs::tool("mosquitto_pub");
+        let port = gateway.door("mqtt", "tls").port().to_string();
+        publisher.args(["-h", "localhost", "-p", &port, "-V", "mqttv5", "-q", "1", "-m", "1", "-t", topic, "--cafile"]);
+        publisher.arg(pki.ca());
+        if let Some(own) = own {
+            publisher.arg("--cert").arg(&own.certificate).arg("--key").arg(&own.key);
+        }
+        let output = publisher.output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    assert_eq!(publish(Some(&dev7), "dev7/t"), "");
+    assert!(publish(Some(&dev7), "dev8/t").contains("Not authorized"));
+    assert!(publish(Some(&stranger), "dev7/t").contains("Not authorized"), "no user of that name");
+    assert!(publish(None, "dev7/t").contains("Not authorized"), "in, but nothing is allowed to strangers");
+    let metrics = http_peer::Metrics::read(gateway.doors.http);
+    assert_eq!(metrics.samples["rembus_gateway_access_refused_total{reason=\"certificate\"}"], 1.0);
+    assert_eq!(metrics.samples["rembus_gateway_access_denied_total{action=\"publish\"}"], 2.0);
+
+    admin(&gateway, &["user", "disable", "dev7"]);
+    assert!(publish(Some(&dev7), "dev7/t").contains("Banned"));
+}
+
+#[tokio::test]
+async fn a_file_that_was_edited_counts_after_sighup_and_a_broken_one_never() {
+    let gateway = guarded();
+    let file = gateway.data().join("state/access.json");
+    let mut dev1 = login(&gateway, "c1", "dev1", "one").await.unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("%u/#", "elsewhere/#")).unwrap();
+    gateway.ask_to_reload();
+    gateway.wait_for_log("reloaded part=access");
+    assert_eq!(suback(&mut dev1, "dev1/a").await, SubscribeReasonCode::Failure);
+    assert!(matches!(suback(&mut dev1, "elsewhere/a").await, SubscribeReasonCode::Success(_)));
+
+    std::fs::write(&file, "{").unwrap();
+    gateway.ask_to_reload();
+    let line = gateway.wait_for_log("not reloaded; what was there before stays in use");
+    assert!(line.contains("part=access"), "{line}");
+    assert!(matches!(suback(&mut dev1, "elsewhere/b").await, SubscribeReasonCode::Success(_)));
 }
 
 #[test]

@@ -25,11 +25,7 @@ impl MqttPeer {
     }
 
     /// Connects with a user and a password; what CONNACK says if it is no.
-    pub(crate) async fn login(
-        addr: SocketAddr,
-        client_id: &str,
-        credentials: (&str, &str),
-    ) -> Result<Self, ConnectReturnCode> {
+    pub(crate) async fn login(addr: SocketAddr, client_id: &str, credentials: (&str, &str)) -> Result<Self, ConnectReturnCode> {
         Self::login_over(dial(addr).await, client_id, Some(credentials)).await.expect("CONNACK")
     }
 }
