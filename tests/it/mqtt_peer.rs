@@ -16,6 +16,8 @@ pub(crate) struct MqttPeer<S = TcpStream> {
     pub(crate) stream: S,
     unread: BytesMut,
     next_id: u16,
+    /// The gateway knew its session.
+    pub(crate) resumed: bool,
 }
 
 impl MqttPeer {
@@ -26,7 +28,16 @@ impl MqttPeer {
 
     /// Connects with a user and a password; what CONNACK says if it is no.
     pub(crate) async fn login(addr: SocketAddr, client_id: &str, credentials: (&str, &str)) -> Result<Self, ConnectReturnCode> {
-        Self::login_over(dial(addr).await, client_id, Some(credentials)).await.expect("CONNACK")
+        Self::login_over(dial(addr).await, client_id, Some(credentials), true).await.expect("CONNACK")
+    }
+
+    /// The same with a session that outlives the connection.
+    pub(crate) async fn login_to_stay(
+        addr: SocketAddr,
+        client_id: &str,
+        credentials: (&str, &str),
+    ) -> Result<Self, ConnectReturnCode> {
+        Self::login_over(dial(addr).await, client_id, Some(credentials), false).await.expect("CONNACK")
     }
 }
 
@@ -39,24 +50,29 @@ async fn dial(addr: SocketAddr) -> TcpStream {
 impl<S: AsyncRead + AsyncWrite + Unpin> MqttPeer<S> {
     /// Connects over whatever there is; `None` if the connection ends instead.
     pub(crate) async fn over(stream: S, client_id: &str) -> Option<Self> {
-        Some(Self::login_over(stream, client_id, None).await?.unwrap())
+        Some(Self::login_over(stream, client_id, None, true).await?.unwrap())
     }
 
     async fn login_over(
         stream: S,
         client_id: &str,
         credentials: Option<(&str, &str)>,
+        clean: bool,
     ) -> Option<Result<Self, ConnectReturnCode>> {
-        let mut peer = Self { stream, unread: BytesMut::new(), next_id: 0 };
+        let mut peer = Self { stream, unread: BytesMut::new(), next_id: 0, resumed: false };
         let mut connect = Connect::new(client_id);
-        connect.clean_session = true;
+        connect.clean_session = clean;
         connect.keep_alive = 60;
         if let Some((user, password)) = credentials {
             connect.set_login(user, password);
         }
         peer.send(&[Packet::Connect(connect)]).await.ok()?;
         match peer.receive().await? {
-            Packet::ConnAck(ConnAck { session_present: false, code: ConnectReturnCode::Success }) => Some(Ok(peer)),
+            Packet::ConnAck(ConnAck { session_present, code: ConnectReturnCode::Success }) => {
+                assert!(!(clean && session_present));
+                peer.resumed = session_present;
+                Some(Ok(peer))
+            }
             Packet::ConnAck(ConnAck { code, .. }) => Some(Err(code)),
             other => panic!("CONNACK was due, not {other:?}"),
         }
