@@ -1,5 +1,6 @@
 //! Brokers under load: how each is started, on which ports, and what its process uses.
 
+use crate::pki::Pki;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,6 +44,9 @@ pub(crate) struct Broker {
     /// The mosquitto of a bridge.
     companion: Option<Child>,
     pub(crate) mqtt: SocketAddr,
+    /// MQTT over TLS; of the gateway and mosquitto.
+    pub(crate) tls: SocketAddr,
+    pub(crate) pki: Pki,
     pub(crate) rembus: SocketAddr,
     pub(crate) http: SocketAddr,
     /// From the start of the process until it takes connections.
@@ -56,11 +60,13 @@ fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn gateway(data: &Path, with_history: bool, [mqtt, rembus, http]: [SocketAddr; 3]) -> Command {
+fn gateway(data: &Path, with_history: bool, pki: &Pki, [mqtt, tls, rembus, http]: [SocketAddr; 4]) -> Command {
     let binary = std::env::var_os("BENCH_GATEWAY")
         .map_or_else(|| PathBuf::from(ROOT).join("target/release/rembus-gateway"), PathBuf::from);
     let mut command = Command::new(binary);
     command.arg("run").arg("--data").arg(data);
+    command.env("REMBUS_GATEWAY_MQTT_TLS_LISTEN", tls.to_string()).env("REMBUS_GATEWAY_MQTT_MAX_CONNECTIONS", "20000");
+    command.env("REMBUS_GATEWAY_TLS_CERTIFICATE", &pki.certificate).env("REMBUS_GATEWAY_TLS_KEY", &pki.key);
     for (flag, addr) in [("--mqtt", mqtt), ("--rembus", rembus), ("--http", http)] {
         command.arg(flag).arg(addr.to_string());
     }
@@ -70,13 +76,16 @@ fn gateway(data: &Path, with_history: bool, [mqtt, rembus, http]: [SocketAddr; 3
     command
 }
 
-fn mosquitto(data: &Path, mqtt: SocketAddr, on_disk: bool) -> Command {
-    let mut text = format!("listener {} 127.0.0.1\nallow_anonymous true\n", mqtt.port());
+fn mosquitto(data: &Path, pki: &Pki, [mqtt, tls]: [SocketAddr; 2], on_disk: bool) -> Command {
+    let (plain, secure) = (mqtt.port(), tls.port());
+    let (certificate, key) = (pki.certificate.display(), pki.key.display());
+    // As root it would become another user, who cannot read our files.
+    let mut text = format!(
+        "user root\nallow_anonymous true\nlistener {plain} 127.0.0.1\nlistener {secure} 127.0.0.1\ncertfile {certificate}\nkeyfile {key}\n"
+    );
     if on_disk {
         let folder = data.display();
-        text += &format!(
-            "persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\nuser root\n"
-        );
+        text += &format!("persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n");
     }
     let file = data.join("mosquitto.conf");
     std::fs::write(&file, text).unwrap();
@@ -122,17 +131,18 @@ impl Broker {
     pub(crate) async fn start(kind: Kind) -> Self {
         // On the disk of the checkout: /tmp may be memory.
         let data = tempfile::Builder::new().prefix("bench-").tempdir_in(format!("{ROOT}/target")).unwrap();
-        let (mqtt, rembus, http) = (free_port(), free_port(), free_port());
+        let (mqtt, tls, rembus, http) = (free_port(), free_port(), free_port(), free_port());
+        let pki = Pki::new(data.path());
         let mut companion = None;
         if kind == Kind::PythonBridge {
-            companion = Some(spawn(mosquitto(data.path(), mqtt, false)));
+            companion = Some(spawn(mosquitto(data.path(), &pki, [mqtt, tls], false)));
             listening(mqtt).await;
         }
         let command = match kind {
             Kind::Gateway | Kind::GatewayPlain => {
-                gateway(&data.path().join("data"), kind == Kind::Gateway, [mqtt, rembus, http])
+                gateway(&data.path().join("data"), kind == Kind::Gateway, &pki, [mqtt, tls, rembus, http])
             }
-            Kind::Mosquitto | Kind::MosquittoDisk => mosquitto(data.path(), mqtt, kind == Kind::MosquittoDisk),
+            Kind::Mosquitto | Kind::MosquittoDisk => mosquitto(data.path(), &pki, [mqtt, tls], kind == Kind::MosquittoDisk),
             Kind::Python => python(data.path(), rembus, None),
             Kind::PythonBridge => python(data.path(), rembus, Some(mqtt)),
         };
@@ -149,7 +159,7 @@ impl Broker {
             // Its subscription at the MQTT broker comes a moment after its own door.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Self { kind, child, companion, mqtt, rembus, http, start_ms, _data: data }
+        Self { kind, child, companion, mqtt, tls, pki, rembus, http, start_ms, _data: data }
     }
 
     /// Seconds of CPU, user and system, of the broker and its companion.

@@ -5,7 +5,7 @@
 //! | Peer | Stands for |
 //! |---|---|
 //! | `mosquitto` | Debian's MQTT broker as installed: nothing on the disk |
-//! | `mosquitto+disk` | its strongest persistence: the database written after each change (`autosave_on_changes`) |
+//! | `mosquitto+disk` | its strongest persistence: the database written after each change (`autosave_interval 1` counts changes, with `autosave_on_changes true`); it is written whole, in one thread with the traffic, and acknowledgements do not wait for it |
 //! | `rembus 0.8.23` | the Python broker; the disk once a second, acknowledgements before |
 //!
 //! CPU is user and system time of the broker's process from `/proc/PID/stat` (10 ms steps), divided by operations.
@@ -14,12 +14,17 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table goes to standard output")]
 
 mod broker;
+mod flow;
 mod measure;
 mod mqtt;
+mod pki;
 mod rembus;
 mod table;
 
 use broker::{Broker, Kind};
+use flow::Flow;
+use measure::Measure;
+use rumqttc::mqttbytes::QoS;
 use table::Table;
 
 /// What the command line asked for.
@@ -48,7 +53,7 @@ fn wish() -> Wish {
             "--bench" => {}
             name if !name.starts_with('-') => wish.only.push(name.to_owned()),
             other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|relay|fan-out|idle|latency|rows|rpc]…"
+                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc]…"
             ),
         }
     }
@@ -71,7 +76,7 @@ async fn main() {
                 &wish,
                 "MQTT QoS 1, one publisher, window 64, 100 B",
                 &[Kind::GatewayPlain, Kind::Gateway, Kind::Mosquitto, Kind::MosquittoDisk],
-                measure::Measure::Qos1,
+                Measure::Qos1,
             )
             .await,
         );
@@ -82,27 +87,23 @@ async fn main() {
                 &wish,
                 "Rembus QoS 1, one publisher, window 64, 100 B",
                 &[Kind::GatewayPlain, Kind::Python],
-                measure::Measure::Qos1Rembus,
+                Measure::Qos1Rembus,
             )
             .await,
         );
     }
-    if chosen("relay") {
-        tables.push(
-            compare(&wish, "MQTT QoS 0, one to one, 100 B", &[Kind::GatewayPlain, Kind::Mosquitto], measure::Measure::Relay)
-                .await,
-        );
+    for flow in Flow::all().filter(|flow| chosen(&flow.name()) || wish.only.iter().any(|n| n == flow.group())) {
+        let mut kinds = vec![Kind::GatewayPlain, Kind::Mosquitto];
+        if flow.qos != QoS::AtMostOnce && !flow.tls {
+            kinds.push(Kind::MosquittoDisk);
+        }
+        tables.push(compare(&wish, &flow.title(), &kinds, Measure::Flow(flow)).await);
     }
-    if chosen("fan-out") {
-        tables.push(
-            compare(&wish, "MQTT QoS 0, one to fifty, 100 B", &[Kind::GatewayPlain, Kind::Mosquitto], measure::Measure::FanOut)
-                .await,
-        );
-    }
-    if chosen("idle") {
-        tables.push(
-            compare(&wish, "1,000 idle MQTT connections", &[Kind::GatewayPlain, Kind::Mosquitto], measure::Measure::Idle).await,
-        );
+    for (name, count, tls) in [("idle", 1000, false), ("idle-tls", 1000, true), ("held", 10_000, false)] {
+        if chosen(name) {
+            let title = format!("{count} idle MQTT connections{}", if tls { ", TLS" } else { "" });
+            tables.push(compare(&wish, &title, &[Kind::GatewayPlain, Kind::Mosquitto], Measure::Idle { count, tls }).await);
+        }
     }
     if chosen("latency") {
         tables.push(
@@ -110,7 +111,7 @@ async fn main() {
                 &wish,
                 "MQTT to Rembus, QoS 0, 1,000 msg/s (mosquitto: MQTT to MQTT)",
                 &[Kind::Gateway, Kind::Mosquitto, Kind::PythonBridge],
-                measure::Measure::Latency,
+                Measure::Latency,
             )
             .await,
         );
@@ -121,15 +122,13 @@ async fn main() {
                 &wish,
                 "telemetry into tables (gateway: MQTT QoS 1; Python: Rembus QoS 0), until the rows are in the lake",
                 &[Kind::Gateway, Kind::Python],
-                measure::Measure::Rows,
+                Measure::Rows,
             )
             .await,
         );
     }
     if chosen("rpc") {
-        tables.push(
-            compare(&wish, "RPC to `version`, 32 in flight", &[Kind::GatewayPlain, Kind::Python], measure::Measure::Rpc).await,
-        );
+        tables.push(compare(&wish, "RPC to `version`, 32 in flight", &[Kind::GatewayPlain, Kind::Python], Measure::Rpc).await);
     }
     for table in tables.iter().filter(|table| !table.is_empty()) {
         println!("\n{table}");
@@ -153,7 +152,7 @@ async fn start(wish: &Wish) -> Table {
 }
 
 /// One measurement, each round on a fresh broker of each kind in turn.
-async fn compare(wish: &Wish, title: &str, kinds: &[Kind], measure: measure::Measure) -> Table {
+async fn compare(wish: &Wish, title: &str, kinds: &[Kind], measure: Measure) -> Table {
     let mut table = Table::new(title, measure.columns());
     for round in 0..wish.rounds {
         for kind in kinds.iter().filter(|kind| wish.wants(**kind)) {

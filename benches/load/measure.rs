@@ -1,6 +1,7 @@
 //! What is measured, one function each.
 
 use crate::broker::{Broker, Kind};
+use crate::flow::Flow;
 use crate::mqtt::Client;
 use crate::rembus::{Component, encode, text};
 use bytes::Bytes;
@@ -15,9 +16,8 @@ use tokio::time::Instant;
 pub(crate) enum Measure {
     Qos1,
     Qos1Rembus,
-    Relay,
-    FanOut,
-    Idle,
+    Flow(Flow),
+    Idle { count: usize, tls: bool },
     Latency,
     Rows,
     Rpc,
@@ -27,9 +27,8 @@ impl Measure {
     pub(crate) fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Qos1 | Self::Qos1Rembus => &["acknowledged msg/s", "CPU µs/msg"],
-            Self::FanOut => &["delivered msg/s", "CPU µs/delivery"],
-            Self::Idle => &["KiB per connection", "connects/s"],
-            Self::Relay => &["delivered msg/s", "CPU µs/msg"],
+            Self::Flow(_) => &["delivered msg/s", "CPU µs/delivery", "p50 ms", "p99 ms"],
+            Self::Idle { .. } => &["KiB per connection", "connects/s"],
             Self::Latency => &["p50 ms", "p99 ms", "worst ms"],
             Self::Rows => &["rows/s", "CPU µs/row"],
             Self::Rpc => &["calls/s", "CPU µs/call"],
@@ -41,9 +40,8 @@ impl Measure {
         match self {
             Self::Qos1 => qos1(broker, time).await,
             Self::Qos1Rembus => qos1_rembus(broker, time).await,
-            Self::Relay => relay(broker).await,
-            Self::FanOut => fan_out(broker).await,
-            Self::Idle => idle(broker).await,
+            Self::Flow(flow) => flow.run(broker, time).await,
+            Self::Idle { count, tls } => idle(broker, count, tls).await,
             Self::Latency => latency(broker, seconds).await,
             Self::Rows => rows(broker).await,
             Self::Rpc => rpc(broker, time).await,
@@ -95,85 +93,18 @@ async fn qos1_rembus(broker: &Broker, time: Duration) -> Vec<f64> {
     rate(broker, acknowledged, begin, cpu)
 }
 
-async fn relay(broker: &Broker) -> Vec<f64> {
-    const COUNT: u64 = 300_000;
-    let mut reader = Client::connect(broker.mqtt, "reader").await;
-    reader.subscribe("load/topic").await;
-    let mut writer = Client::connect(broker.mqtt, "writer").await;
-    let payload = Bytes::from(vec![b'x'; 100]);
-    let (begin, cpu) = (Instant::now(), broker.cpu_s());
-    let (mut sent, mut got) = (0_u64, 0_u64);
-    // A window, so that no broker is tempted to drop.
-    while got < COUNT {
-        while sent < COUNT && sent - got < 512 {
-            writer.queue("load/topic", QoS::AtMostOnce, payload.clone());
-            sent += 1;
-        }
-        writer.flush().await;
-        reader.read_more().await;
-        while let Some(packet) = reader.take() {
-            assert!(matches!(packet, Packet::Publish(_)));
-            got += 1;
-        }
-    }
-    rate(broker, got, begin, cpu)
-}
-
-/// One publisher, 50 subscribers.
-async fn fan_out(broker: &Broker) -> Vec<f64> {
-    const COUNT: u64 = 10_000;
-    const READERS: u64 = 50;
-    let mut readers = tokio::task::JoinSet::new();
-    let progress = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    for n in 0..READERS {
-        let mut reader = Client::connect(broker.mqtt, &format!("reader{n}")).await;
-        reader.subscribe("load/topic").await;
-        let progress = (n == READERS - 1).then(|| progress.clone());
-        readers.spawn(async move {
-            let mut got = 0;
-            while got < COUNT {
-                reader.read_more().await;
-                while reader.take().is_some() {
-                    got += 1;
-                }
-                if let Some(progress) = &progress {
-                    progress.store(got, std::sync::atomic::Ordering::Relaxed);
-                }
-            }
-        });
-    }
-    let mut writer = Client::connect(broker.mqtt, "writer").await;
-    let payload = Bytes::from(vec![b'x'; 100]);
-    let (begin, cpu) = (Instant::now(), broker.cpu_s());
-    let mut sent = 0;
-    while sent < COUNT {
-        if sent - progress.load(std::sync::atomic::Ordering::Relaxed) >= 256 {
-            tokio::task::yield_now().await;
-            continue;
-        }
-        for _ in 0..16.min(COUNT - sent) {
-            writer.queue("load/topic", QoS::AtMostOnce, payload.clone());
-            sent += 1;
-        }
-        writer.flush().await;
-    }
-    tokio::time::timeout(Duration::from_secs(60), readers.join_all()).await.expect("every copy arrives");
-    rate(broker, COUNT * READERS, begin, cpu)
-}
-
-/// A thousand connections that say nothing.
-async fn idle(broker: &Broker) -> Vec<f64> {
-    const COUNT: usize = 1000;
+/// Connections that say nothing, once their buffers have been given back.
+async fn idle(broker: &Broker, count: usize, tls: bool) -> Vec<f64> {
     let (before, _) = broker.memory_mb();
     let begin = Instant::now();
     let mut clients = Vec::new();
-    for n in 0..COUNT {
-        clients.push(Client::connect(broker.mqtt, &format!("idle{n}")).await);
+    for n in 0..count {
+        clients.push(Client::over(broker, tls, &format!("idle{n}")).await);
     }
-    let speed = COUNT as f64 / begin.elapsed().as_secs_f64();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let speed = count as f64 / begin.elapsed().as_secs_f64();
+    tokio::time::sleep(Duration::from_secs(7)).await;
     let (after, _) = broker.memory_mb();
-    vec![(after - before) * 1e6 / 1024.0 / COUNT as f64, speed]
+    vec![(after - before) * 1e6 / 1024.0 / count as f64, speed]
 }
 
 async fn latency(broker: &Broker, seconds: u64) -> Vec<f64> {
@@ -182,7 +113,7 @@ async fn latency(broker: &Broker, seconds: u64) -> Vec<f64> {
     let begin = Instant::now();
     let arrivals = if broker.kind == Kind::Mosquitto {
         let mut reader = Client::connect(broker.mqtt, "reader").await;
-        reader.subscribe("load/latency").await;
+        reader.subscribe("load/latency", QoS::AtMostOnce).await;
         tokio::spawn(async move {
             let mut arrivals = Vec::new();
             while arrivals.len() < usize::try_from(count).unwrap() {

@@ -1,16 +1,21 @@
 //! An MQTT 3.1.1 client that costs little, so that the broker is what is measured.
 
+use crate::broker::Broker;
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4::{Connect, Packet, Publish, Subscribe};
 use rumqttc::mqttbytes::{Error, QoS};
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PACKET_MAX: usize = 1 << 20;
 
+/// TCP or TLS.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    stream: Box<dyn Wire>,
     unread: BytesMut,
     out: BytesMut,
     next: u16,
@@ -20,7 +25,23 @@ impl Client {
     pub(crate) async fn connect(addr: SocketAddr, client_id: &str) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut client = Self { stream, unread: BytesMut::with_capacity(1 << 16), out: BytesMut::new(), next: 0 };
+        Self::on(Box::new(stream), client_id).await
+    }
+
+    /// At the broker's port for TLS, or at the plain one.
+    pub(crate) async fn over(broker: &Broker, tls: bool, client_id: &str) -> Self {
+        if !tls {
+            return Self::connect(broker.mqtt, client_id).await;
+        }
+        let stream = TcpStream::connect(broker.tls).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        let stream = tokio_rustls::TlsConnector::from(broker.pki.client()).connect(name, stream).await.unwrap();
+        Self::on(Box::new(stream), client_id).await
+    }
+
+    async fn on(stream: Box<dyn Wire>, client_id: &str) -> Self {
+        let mut client = Self { stream, unread: BytesMut::new(), out: BytesMut::new(), next: 0 };
         let mut connect = Connect::new(client_id);
         connect.keep_alive = 600;
         Packet::Connect(connect).write(&mut client.out, PACKET_MAX).unwrap();
@@ -38,9 +59,16 @@ impl Client {
         publish.write(&mut self.out).unwrap();
     }
 
+    pub(crate) fn answer(&mut self, packet: &Packet) {
+        packet.write(&mut self.out, PACKET_MAX).unwrap();
+    }
+
     pub(crate) async fn flush(&mut self) {
-        self.stream.write_all(&self.out).await.unwrap();
-        self.out.clear();
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await.unwrap();
+            self.stream.flush().await.unwrap();
+            self.out.clear();
+        }
     }
 
     /// The next packet that is already here.
@@ -53,6 +81,7 @@ impl Client {
     }
 
     pub(crate) async fn read_more(&mut self) {
+        self.unread.reserve(1 << 14);
         assert!(self.stream.read_buf(&mut self.unread).await.unwrap() > 0, "the broker hung up");
     }
 
@@ -65,8 +94,8 @@ impl Client {
         }
     }
 
-    pub(crate) async fn subscribe(&mut self, filter: &str) {
-        let mut subscribe = Subscribe::new(filter, QoS::AtMostOnce);
+    pub(crate) async fn subscribe(&mut self, filter: &str, qos: QoS) {
+        let mut subscribe = Subscribe::new(filter, qos);
         subscribe.pkid = 1;
         Packet::Subscribe(subscribe).write(&mut self.out, PACKET_MAX).unwrap();
         self.flush().await;
