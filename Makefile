@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt sim cuts bench venv clean
+.PHONY: help run build test check fmt sim cuts bench fuzz venv clean
 
 ARCH := $(shell uname -m)
 # .cargo/config.toml knows the folder for x86_64; other machines have theirs beside it.
@@ -12,6 +12,9 @@ endif
 
 # Seeds of `make sim`.
 N ?= 200
+
+# Of each target of `make fuzz`.
+SECONDS ?= 60
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -48,6 +51,12 @@ cuts: ## N=200 power cuts on a disk that forgets what was not synced
 bench: ## measures beside mosquitto and the Python broker, and prints a table
 	@scripts/setup bench
 	bench/run
+
+fuzz: ## the MQTT decoder and door under arbitrary input, SECONDS=60 each (nightly Rust)
+	@scripts/setup fuzz
+	@for target in mqtt_decoder mqtt_session; do \
+	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
+	done
 
 venv: ## .venv with the Python clients of the README
 	@scripts/setup python

@@ -12,6 +12,7 @@
 //!
 //! * A *door* ([`mqtt`], [`rembus`], [`http`]) speaks one dialect. It turns bytes into [`router::Inbound`] and
 //!   [`router::Outbound`] into bytes, and decides nothing else.
+//!   What all doors do alike is in [`door`]: who comes in by which way (TCP, [`tls`], WebSocket, behind a proxy), and how many.
 //! * The *router* ([`router`]) is a pure state machine: events in, effects out. It owns sessions, subscriptions, services,
 //!   queues and acknowledgements, and never touches a socket, a file or a clock. [`router::Hub`] runs it.
 //! * The *log* ([`wal`]) makes every message durable once, in order, with group commit. It knows no protocol.

@@ -59,7 +59,7 @@ pub(crate) struct Arrival<S> {
 }
 
 impl<S: Stream> Arrival<S> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn new(stream: S, addr: SocketAddr, way: Way) -> Self {
         Self { stream, addr, way: Arc::new(way), ticket: None }
     }

@@ -27,6 +27,10 @@ impl Engine {
         Self {}
     }
 
+    pub(super) fn take_schema(&self, _schema: Arc<Schema>) -> Result<(), String> {
+        Err(WHY.into())
+    }
+
     pub(super) async fn query(&self, _caller: Caller, _table: &str, _query: Query, _upto: Seq) -> Result<Bytes, CallError> {
         Err(CallError::exception(WHY))
     }

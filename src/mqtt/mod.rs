@@ -27,6 +27,9 @@ mod outbox;
 mod settings;
 mod websocket;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod stories;
 
