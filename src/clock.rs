@@ -3,6 +3,10 @@
 //! Two times exist and are never mixed: [`Mono`] orders events and drives deadlines, [`Wall`] is what people read. Boards
 //! without a battery clock boot in 1970 and jump by decades later, so nothing in the gateway may wait on [`Wall`].
 
+mod board;
+
+pub use board::{BoardClock, Correction, Linux, Machine};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +46,10 @@ impl Wall {
 pub trait Clock: Send + Sync + std::fmt::Debug {
     fn mono(&self) -> Mono;
     fn wall(&self) -> Wall;
+    /// Whether [`wall`](Self::wall) is good enough to throw something away because of its age.
+    fn is_trusted(&self) -> bool {
+        self.wall() >= CLOCK_IS_SET
+    }
 }
 
 /// A shared clock; every part keeps its own handle.

@@ -10,9 +10,10 @@ mod listen;
 mod reload;
 mod services;
 mod sources;
+mod time;
 
 use crate::access::{self, Access, HashError};
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::{BoardClock, Linux, SharedClock, SystemClock};
 use crate::config::{self, Config, Loaded};
 use crate::disk::SystemDisk;
 use crate::door::Way;
@@ -83,7 +84,8 @@ pub fn run(loaded: Loaded) -> Result<(), GatewayError> {
     };
     let outcome = runtime.block_on(async {
         let (stop, hangup) = stop().map_err(system("the signal handler"))?;
-        Gateway::start(loaded, SystemClock::shared()).await?.run_until(stop, hangup).await
+        let clock = BoardClock::new(SystemClock::shared(), Box::new(Linux), &loaded.config.gateway.data);
+        Gateway::start(loaded, Arc::new(clock)).await?.run_until(stop, hangup).await
     });
     // A query that ignores its deadline must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -111,12 +113,14 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(loaded: Loaded, clock: SharedClock) -> Result<Self, GatewayError> {
+    async fn start(loaded: Loaded, board: Arc<BoardClock>) -> Result<Self, GatewayError> {
+        let clock: SharedClock = Arc::clone(&board) as SharedClock;
         let Loaded { config, schema, .. } = loaded;
         let notifier = Notifier::from_env();
         let lock = lock_data(&config.gateway.data)?;
         let access = open_access(&config, &clock)?;
         let log = open_log(&config, &clock)?;
+        board.settle(&SystemDisk, time::newest(&log));
         let wear = wear::watch(&config.gateway.data, config.wal.write_budget, log.clone(), Arc::clone(&clock));
         let history = schema.map(|schema| {
             let mut settings = history::Settings::new(&config.gateway.data, &config.history);
@@ -143,6 +147,7 @@ impl Gateway {
         log::info!(sessions, retained, queued, records, unreadable; "sessions and retained messages restored");
         services.connect(hub.clone());
         tokio::spawn(router.run());
+        tokio::spawn(time::learn(board, hub.clone(), history.is_some()));
 
         let mut gateway = Self {
             stop_timeout: config.gateway.stop_timeout,

@@ -11,11 +11,33 @@
 use super::model::{CallError, Row, Schema, Table};
 use super::row::{Arguments, Item, arguments, records};
 use super::sql::Predicate;
-use crate::clock::Wall;
+use crate::clock::{Correction, Wall};
+use crate::message::Seq;
 use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
+
+/// A correction of times has no table: `u8 version = 1 │ u8 3 │ u64 first record │ i64 nanoseconds to add`.
+const CORRECTION: u8 = 3;
+
+/// The body of a record that says: the times of records from `from` up to this one are wrong by so much.
+#[must_use]
+pub fn encode_correction(correction: Correction) -> Vec<u8> {
+    let mut body = vec![VERSION, CORRECTION];
+    body.extend_from_slice(&correction.from.0.to_le_bytes());
+    body.extend_from_slice(&correction.delta_ns.to_le_bytes());
+    body
+}
+
+/// Reads such a body; `None` for other commands.
+#[must_use]
+pub fn decode_correction(body: &[u8]) -> Option<Correction> {
+    let rest = body.strip_prefix(&[VERSION, CORRECTION])?;
+    let (from, rest) = rest.split_first_chunk::<8>()?;
+    let delta = rest.first_chunk::<8>().filter(|_| rest.len() == 8)?;
+    Some(Correction { from: Seq(u64::from_le_bytes(*from)), delta_ns: i64::from_le_bytes(*delta) })
+}
 
 const VERSION: u8 = 1;
 

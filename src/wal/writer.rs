@@ -348,7 +348,7 @@ impl Writer {
         }
         let total: u64 = segments.iter().map(|segment| segment.size()).sum();
         let age_ns = u128::from(self.clock.wall().0.saturating_sub(oldest.ended().0));
-        let is_old = oldest.ended().is_set() && age_ns >= self.options.keep.as_nanos();
+        let is_old = self.clock.is_trusted() && oldest.ended().is_set() && age_ns >= self.options.keep.as_nanos();
         (is_old || total > self.options.keep_bytes).then(|| oldest.path.clone())
     }
 

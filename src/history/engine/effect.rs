@@ -1,7 +1,7 @@
 //! What a record of the log does to the tables.
 
-use crate::clock::Wall;
-use crate::history::command::{Action, Command, CommandError};
+use crate::clock::{Correction, Wall};
+use crate::history::command::{Action, Command, CommandError, decode_correction};
 use crate::history::model::{Schema, Table};
 use crate::history::row::{self, Reject, Rows};
 use crate::history::sql::Predicate;
@@ -23,6 +23,8 @@ pub(super) enum Effect {
         table: Arc<Table>,
         predicate: Predicate,
     },
+    /// The time became known.
+    Correction(Correction),
     /// A publication on a table's `delete_topic` that does not say what to delete.
     Refused {
         table: Arc<Table>,
@@ -49,6 +51,7 @@ pub(super) fn of(schema: &Schema, record: &Record) -> Effect {
             let rows = row::rows(table, &variables, &message);
             Effect::Rows { table: Arc::clone(table), rows, received_us: micros(message.received) }
         }
+        kind::TABLE_COMMAND if let Some(correction) = decode_correction(&record.body) => Effect::Correction(correction),
         kind::TABLE_COMMAND => match Command::decode(schema, &record.body) {
             Ok(Command { table, action: Action::Delete(predicate), .. }) => Effect::Delete { table, predicate },
             Ok(Command { table, action: Action::Upsert(rows), received, .. }) => upsert(table, rows, received),

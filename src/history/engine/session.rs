@@ -4,7 +4,7 @@ use super::effect::{self, Effect};
 use super::error::EngineError;
 use super::follow::{Ask, Follower};
 use super::store::{BatchError, DeleteError, Freed, Store, Upkeep};
-use crate::clock::Mono;
+use crate::clock::{Mono, Wall};
 use crate::history::model::{CallError, Schema};
 use crate::history::row::Reject;
 use crate::message::{Seq, kind};
@@ -240,6 +240,16 @@ impl Session {
                     Err(DeleteError::Reopen(error)) => return Err(error),
                 }
             }
+            Effect::Correction(correction) => {
+                if self.store.tail_rows() > 0 && !self.batch(follower).await? {
+                    return Ok(false);
+                }
+                let delta_us = correction.delta_ns / 1000;
+                log::info!(from:% = correction.from, seconds = delta_us / 1_000_000;
+                    "the time is known: rows that were received before are stamped again");
+                self.store.restamp(correction.from, delta_us, seq)?;
+                Ok(())
+            }
             Effect::Refused { table, reject } => {
                 self.count_reject(follower, &table.name, reject);
                 return Ok(true);
@@ -318,7 +328,9 @@ impl Session {
     /// One step of upkeep. The pause after it is longer the longer it took, so that disk and processor are mostly free.
     fn upkeep(&mut self, follower: &Follower) -> Result<(), EngineError> {
         let began = follower.clock.mono();
-        let done = self.store.upkeep(follower.clock.wall())?;
+        // A time that cannot be trusted makes nothing old.
+        let now = if follower.clock.is_trusted() { follower.clock.wall() } else { Wall(0) };
+        let done = self.store.upkeep(now)?;
         let ended = follower.clock.mono();
         self.upkeep = ended.plus(match done {
             Upkeep::More => (ended.since(began) * PAUSE_TIMES).clamp(PAUSE_MIN, PAUSE_MAX),

@@ -61,6 +61,9 @@ pub(super) trait Store: std::fmt::Debug {
     /// Whether a view is still there. The lake must not be opened a second time meanwhile.
     fn in_use(&self) -> bool;
 
+    /// Adds so many microseconds to the receive times of the rows of records from `from` on, as log record `seq`. The tail is empty.
+    fn restamp(&mut self, from: Seq, delta_us: i64, seq: Seq) -> Result<(), EngineError>;
+
     /// Takes one short step of what keeps the lake small and tidy; asked for again until it says that all is done. An error means
     /// that only opening anew tells what the lake has.
     fn upkeep(&mut self, _now: Wall) -> Result<Upkeep, EngineError> {

@@ -2,10 +2,11 @@
 
 use super::names::{LAKE, TAIL, ident, same_key, visible};
 use crate::history::engine::arrow::flag;
-use crate::history::engine::columns::HIDDEN;
+use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
 use crate::history::kind;
-use crate::history::model::Table;
+use crate::history::model::{ColumnSource, Table};
+use crate::message::Seq;
 use std::collections::HashSet;
 
 /// What the table holds now. The transaction that runs it pins lake and tail at the same moment.
@@ -87,6 +88,20 @@ pub(super) fn received_by(table: &Table, at_us: i64) -> String {
         "(SELECT {columns} FROM {LAKE}.{name} WHERE {received} UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) \
          AS {name}"
     )
+}
+
+/// The statement that corrects the receive times of a range of records: the hidden one, the day, and the schema's `recv_ts`.
+pub(super) fn restamp(table: &Table, from: Seq, before: Seq, delta_us: i64) -> String {
+    let later = format!("_recv + to_microseconds({delta_us}::BIGINT)");
+    let mut set = vec![format!("_recv = {later}")];
+    if table.keys.is_empty() {
+        set.push(format!("{DAY} = CAST({later} AS DATE)"));
+    }
+    for column in table.columns.iter().filter(|column| column.source == ColumnSource::ReceiveTime) {
+        let name = ident(&column.name);
+        set.push(format!("{name} = CAST({name}::HUGEINT + {delta_us}::HUGEINT * 1000 AS UBIGINT)"));
+    }
+    format!("UPDATE {LAKE}.{} SET {} WHERE _seq >= {from} AND _seq < {before}", ident(&table.name), set.join(", "))
 }
 
 /// What the lake alone has, with row ids: where deletions look for their rows.

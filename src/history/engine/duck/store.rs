@@ -298,6 +298,26 @@ impl Store for Lake {
         }
     }
 
+    fn restamp(&mut self, from: Seq, delta_us: i64, seq: Seq) -> Result<(), EngineError> {
+        let covered = self.covering(seq);
+        for table in &mut self.usable {
+            assert_eq!(table.tail.len(), 0, "a batch empties the tail before times are corrected");
+        }
+        batch::transaction(&self.conn, || {
+            for table in &self.usable {
+                let statement = relation::restamp(&table.table, from, seq, delta_us);
+                let folder = self.files.join(&table.stored.folder);
+                batch::synced(self.disk.as_ref(), &folder, || {
+                    self.conn.execute_batch(&statement).map_err(EngineError::sql("correcting the times of rows"))
+                })?;
+            }
+            self.conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
+        })?;
+        sync_lake(self.disk.as_ref(), &self.lake)?;
+        self.covered = self.covered.max(seq);
+        Ok(())
+    }
+
     fn sequences(&mut self, table: &str, (first, last): (Seq, Seq)) -> Result<Vec<u64>, EngineError> {
         let doing = "looking for records that the lake has";
         let sql = format!("SELECT DISTINCT _seq FROM {LAKE}.{} WHERE _seq BETWEEN {first} AND {last}", ident(table));

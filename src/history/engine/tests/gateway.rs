@@ -23,6 +23,7 @@ pub(super) struct Gateway {
 const SCHEMA: &str = r#"{"tables": [
     {"table": "readings", "topic": ":dn/readings", "delete_topic": "readings/delete", "columns": [
         {"col": "dn", "type": "TEXT"}, {"col": "n", "type": "BIGINT", "nullable": false}]},
+    {"table": "stamped", "topic": ":dn/stamped", "columns": [{"col": "n", "type": "BIGINT"}], "extras": {"recv_ts": "ts"}},
     {"table": "state", "topic": ":dn/state", "keys": ["dn"], "columns": [
         {"col": "dn", "type": "TEXT"}, {"col": "mode", "type": "TEXT", "default": "new"}, {"col": "level", "type": "BIGINT"}]}]}"#;
 
@@ -456,4 +457,30 @@ async fn another_schema_is_taken_at_work_unless_the_tables_cannot_follow() {
     assert_eq!(gateway.readings().await, [1, 2]);
     let Ok(gateway) = Arc::try_unwrap(gateway) else { panic!("nobody else has it") };
     gateway.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_from_before_the_time_was_known_are_stamped_again_once() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |settings| settings.batch_rows = 2);
+    gateway.publish_all("a/stamped", (0..3).map(|n| format!(r#"{{"n":{n}}}"#))).await;
+    let times = async |gateway: &Gateway| {
+        let seconds = "CAST(ts // 1000000000 AS BIGINT) AS s";
+        numbers(&gateway.query("query_stamped", "1=1 ORDER BY n", seconds).await.unwrap())
+    };
+    let before = times(&gateway).await;
+    let correction = crate::clock::Correction { from: Seq(2), delta_ns: 48 * HOUR_NS };
+    gateway.append(kind::TABLE_COMMAND, [crate::history::command::encode_correction(correction)]).await;
+    gateway.publish("a/stamped", r#"{"n":3}"#).await;
+    let after = times(&gateway).await;
+    let moved: Vec<i64> = before.iter().zip(&after).map(|(before, after)| after - before).collect();
+    assert_eq!(moved, [0, 48 * 3600, 48 * 3600]);
+    gateway.abandon().await;
+    let gateway = Gateway::start(dir.path(), |_| {});
+    assert_eq!(times(&gateway).await, after);
+    gateway.close().await;
+    let folders = std::fs::read_dir(dir.path().join("lake/files/main/stamped")).unwrap().map(|entry| entry.unwrap().path());
+    let days = folders.filter(|path| crate::history::engine::folders::is_day(path)).count();
+    assert_eq!(days, 2, "corrected rows are in the folder of their day");
 }

@@ -1,0 +1,40 @@
+//! What the gateway does about boards that do not know the time when they start; [`BoardClock`] has the story.
+
+use crate::clock::{BoardClock, Wall};
+use crate::disk::SystemDisk;
+use crate::history;
+use crate::message::{self, Seq, kind};
+use crate::router::HubHandle;
+use crate::wal::LogHandle;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Records at the end of the log that are looked at for the newest time.
+const LOOK_BACK: u64 = 256;
+
+/// Number of the log's newest record, and when the newest of its last messages was received.
+pub(super) fn newest(log: &LogHandle) -> (Seq, Wall) {
+    let last = log.state().borrow().written;
+    let records = log.reader(Seq(last.0.saturating_sub(LOOK_BACK))).read(1 << 20).unwrap_or_default();
+    let received = records.iter().filter(|record| record.kind == kind::MESSAGE);
+    let received = received.filter_map(|record| message::decode(&record.body).ok()).map(|message| message.received).max();
+    (last, received.unwrap_or_default())
+}
+
+/// Waits until the time is known, and has what was stamped before corrected.
+pub(super) async fn learn(board: Arc<BoardClock>, hub: HubHandle, has_tables: bool) {
+    while !board.is_known() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(correction) = board.learn() else { continue };
+        log::info!(seconds = correction.delta_ns / 1_000_000_000; "the time is known");
+        // Less than a second is no reason to write tables anew.
+        if has_tables
+            && correction.delta_ns.unsigned_abs() > 1_000_000_000
+            && let Err(refusal) = hub.append_command(history::command::encode_correction(correction)).await
+        {
+            log::warn!(refusal:?; "rows that were received before keep their assumed times");
+            return;
+        }
+        board.corrected(&SystemDisk);
+    }
+}
