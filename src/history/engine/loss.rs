@@ -132,11 +132,11 @@ async fn reload_appended(
                 break 'log;
             }
             match effect::of(schema, &record) {
-                Effect::Rows { table, rows, received_us } if table.name == loss.table && record.seq <= loss.last => {
-                    if !have.contains(&record.seq.0) && !rows.rows.is_empty() {
-                        loaded += rows.rows.len() as u64;
-                        lake.append(&table.name, rows.rows, record.seq, received_us)?;
-                    }
+                Effect::Rows { table, rows, received_us }
+                    if table.name == loss.table && record.seq <= loss.last && !have.contains(&record.seq.0) =>
+                {
+                    loaded += rows.rows.len() as u64;
+                    lake.append(&table.name, rows.rows, record.seq, received_us)?;
                 }
                 Effect::Delete { table, predicate } if table.name == loss.table => deletions.push((record.seq, predicate)),
                 _ => {}

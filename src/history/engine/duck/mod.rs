@@ -28,4 +28,7 @@ mod verify;
 pub(super) use store::Lake;
 
 #[cfg(test)]
+pub(super) use tests::fill;
+
+#[cfg(test)]
 mod tests;

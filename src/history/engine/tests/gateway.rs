@@ -96,6 +96,10 @@ impl Gateway {
         texts(&self.query("query_state", "1=1 ORDER BY dn", cols).await.unwrap())
     }
 
+    pub(super) fn log(&self) -> &LogHandle {
+        &self.log
+    }
+
     pub(super) async fn close(self) {
         self.history.close().await;
         assert_eq!(self.history.status().phase, Phase::Closed);

@@ -74,3 +74,21 @@ pub(super) fn predicate(store: &Lake, table: &str, condition: &str) -> Predicate
 pub(super) fn readings(store: &mut Lake) -> Vec<i64> {
     numbers(&ask(store, "readings", "SELECT n FROM {} ORDER BY n").unwrap())
 }
+
+/// Fills `readings` with the hours of a gateway that takes fifty rows a second from twenty devices, for measurements.
+pub(in crate::history::engine) fn fill(settings: &crate::history::settings::Settings, rows: u64) {
+    let conn = lake::open(settings).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE lake.main.readings (dn TEXT, n BIGINT, _seq BIGINT, _recv TIMESTAMP, _day DATE);
+         ALTER TABLE lake.main.readings SET PARTITIONED BY (_day);",
+    )
+    .unwrap();
+    for first in (0..rows).step_by(180_000) {
+        let last = rows.min(first + 180_000);
+        conn.execute_batch(&format!(
+            "INSERT INTO lake.main.readings SELECT 'device' || (i % 20), i, i + 1, t, CAST(t AS DATE) FROM (SELECT i, \
+             TIMESTAMP '2026-11-01' + to_milliseconds(i * 20) AS t FROM range({first}, {last}) r(i))"
+        ))
+        .unwrap();
+    }
+}
