@@ -35,6 +35,7 @@ mod known_errors;
 mod mapping;
 mod mqtt_clients;
 mod mqtt_rules;
+mod outside;
 mod power;
 mod rembus_clients;
 mod rembus_rules;

@@ -72,8 +72,9 @@ async fn an_hour_of_writing() {
     while sent < rate * seconds {
         let device = format!("device{}/readings", sent % 20);
         // A hundred bytes, as the figures ask for.
-        let messages: Vec<String> =
-            (0..per_commit).map(|n| format!("{:<100}", format!(r#"{{"n":{},"some":"thing","more":1.25}}"#, sent + n))).collect();
+        let messages: Vec<String> = (0..per_commit)
+            .map(|n| format!("{:<100}", format!(r#"{{"n":{},"some":"thing","more":1.25}}"#, sent + n)))
+            .collect();
         payload += messages.iter().map(String::len).sum::<usize>();
         sent += messages.len();
         let last = gateway.publish_all(&device, messages).await;
@@ -93,7 +94,11 @@ async fn an_hour_of_writing() {
     let size = |path: &str| folder_bytes(&dir.path().join(path));
     let times = |bytes: u64| bytes as f64 / payload as f64;
     println!("{rate}/s, a commit every {commit_ms} ms: {sent} messages, {payload} bytes of payload");
-    println!("written: log and batches {:.2} times the payload, with the merge {:.2}", times(batches - before), times(merged - before));
+    println!(
+        "written: log and batches {:.2} times the payload, with the merge {:.2}",
+        times(batches - before),
+        times(merged - before)
+    );
     println!("files {} bytes, catalog {} bytes", size("lake/files"), size("lake/catalog.ducklake"));
 }
 
