@@ -14,12 +14,12 @@ use std::process::Command;
 const SCHEMA: &str = r#"{"tables": [{"table": "samples", "topic": ":dn/samples", "when_full": "POLICY", "columns": [
     {"col": "dn", "type": "TEXT"}, {"col": "n", "type": "BIGINT"}, {"col": "noise", "type": "TEXT"}]}]}"#;
 
-/// A disk of 64 MiB, unmounted when dropped.
+/// A disk of 96 MiB, unmounted when dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn on(dir: &Path) -> Option<Self> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(dir).output();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "tmpfs"]).arg(dir).output();
         if mounted.is_ok_and(|done| done.status.success()) {
             return Some(Self(dir.to_path_buf()));
         }
@@ -72,8 +72,8 @@ async fn the_oldest_rows_go_and_publishers_notice_nothing() {
     let Some((gateway, _disk, _other)) = start("evict-oldest") else { return };
     let mut sensor = MqttPeer::connect(gateway.doors.mqtt, "sensor").await;
     let mut client = RembusPeer::connect(gateway.doors.rembus).await;
-    // Half a random hex digit a bit: about 4 KiB a sample in Parquet, so some 60 MiB. Not faster than this machine makes tables.
-    for n in 0..15_000 {
+    // Half a random hex digit a bit: about 4 KiB a sample in Parquet, so some 80 MiB. Not faster than this machine makes tables.
+    for n in 0..20_000 {
         sensor.publish("a/samples", sample(n)).await;
         if n % 200 == 199 {
             assert_eq!(client.query_integers("samples", "n", &format!("n = {n}")).await.len(), 1);
@@ -82,7 +82,7 @@ async fn the_oldest_rows_go_and_publishers_notice_nothing() {
     let mut kept = client.query_integers("samples", "n", "1=1").await;
     kept.sort_unstable();
     let oldest = *kept.first().unwrap();
-    assert_eq!(kept, (oldest..15_000).collect::<Vec<_>>(), "no hole in what is kept");
+    assert_eq!(kept, (oldest..20_000).collect::<Vec<_>>(), "no hole in what is kept");
     assert!(oldest > 0, "nothing was evicted: the story proves little");
     let page = http_peer::get(gateway.doors.http, "/metrics").1;
     assert!((metric(&page, "rembus_gateway_history_rows_evicted_total") - oldest as f64).abs() < 0.5, "{oldest}\n{page}");

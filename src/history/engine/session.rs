@@ -32,6 +32,8 @@ const PROGRESS_EVERY: u64 = 100_000;
 const STRETCHED_INTERVAL_MAX: Duration = Duration::from_secs(600);
 /// How often the room on the disk is looked at while rows come.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
+/// And again, if a query stood in the way.
+const ROOM_SOON: Duration = Duration::from_millis(20);
 /// Between two steps of upkeep: so many times of what the first one took, within bounds.
 const PAUSE_TIMES: u32 = 4;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -302,6 +304,10 @@ impl Session {
                 if let Some((table, rows)) = self.evicted.take() {
                     log::warn!(table, rows; "the disk is full: the oldest rows were removed");
                 }
+                Ok(false)
+            }
+            Some(Freed::Later) => {
+                self.room = now.plus(ROOM_SOON);
                 Ok(false)
             }
             Some(freed) => {

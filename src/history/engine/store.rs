@@ -110,6 +110,8 @@ pub(super) struct TableFigures<'a> {
 /// What was given up for room on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Freed {
+    /// Nothing yet: a query still reads what could go.
+    Later,
     /// Files or snapshots that no query of today needs.
     Files,
     /// The oldest rows of a table.

@@ -34,7 +34,7 @@ pub(in crate::history::engine::duck) fn step(place: &mut Place<'_>) -> Result<Op
     }
     // A query may still read the files; it has its deadline.
     if Arc::strong_count(place.in_use) > 1 {
-        return Ok(None);
+        return Ok(Some(Freed::Later));
     }
     if sweep::remove_some(place.conn, place.disk.as_ref(), place.files)? > 0 || expire::all(place.conn)? > 0 {
         return Ok(Some(Freed::Files));
