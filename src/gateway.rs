@@ -6,6 +6,7 @@
 //! stop:  doors stop listening, let acknowledgements leave, close ─ history's last batch ─ log synced and closed
 //! ```
 
+mod commands;
 mod listen;
 mod reload;
 mod services;
@@ -25,6 +26,7 @@ use crate::tls::{self, TlsError};
 use crate::wal::{self, Health, LogHandle, WalError};
 use crate::wear::{self, Wear};
 use crate::{control, http, metrics, mqtt, rembus};
+use commands::Commands;
 use listen::listen;
 use reload::Reloads;
 use services::GatewayServices;
@@ -274,7 +276,11 @@ impl Gateway {
     fn open_control(&mut self, data: &Path, parts: Arc<Parts>) {
         match control::Socket::open(data) {
             Ok(socket) => {
-                let routes = control::status_routes(parts).merge(access::admin::routes(Arc::clone(&self.access)));
+                let commands =
+                    Commands { hub: parts.hub.clone(), history: parts.history.clone(), clock: Arc::clone(&parts.clock) };
+                let routes = control::status_routes(parts)
+                    .merge(access::admin::routes(Arc::clone(&self.access)))
+                    .merge(commands::routes(commands));
                 self.watchers.spawn(control::serve(socket, routes, stopped(&self.stop_watchers)));
             }
             Err(error) => {

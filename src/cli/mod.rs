@@ -4,9 +4,14 @@
 //! wrong to standard error, in plain sentences that make sense without colour.
 
 mod admin;
+mod bus;
 mod check;
+mod component;
 mod doctor;
+mod query;
+mod reach;
 mod remote;
+mod rows;
 mod status;
 
 #[cfg(test)]
@@ -17,7 +22,7 @@ use crate::control::ControlError;
 use crate::journal;
 use clap::Parser;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +56,17 @@ enum Command {
     Run(Run),
     /// Reads the configuration as `run` would and says what it means, or what is wrong with it
     Check(Check),
+    /// Rows of a table, from the running gateway
+    Query(Box<query::Query>),
+    /// Publishes a message
+    Pub(bus::Pub),
+    /// Prints messages as they come
+    Sub(bus::Sub),
+    /// Calls a method, of a component or of the gateway
+    Rpc(bus::Rpc),
+    /// The tables as a whole
+    #[command(subcommand)]
+    Lake(Lake),
     /// Says on one screen what the running gateway is doing
     Status(status::Args),
     /// Says what could go wrong, or does, with the configuration, the machine and the running gateway
@@ -93,6 +109,11 @@ struct Run {
     bus: Option<String>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Lake {
+    Export(query::Export),
+}
+
 #[derive(Debug, clap::Args)]
 struct Check {
     #[command(flatten)]
@@ -126,20 +147,34 @@ pub type Start = fn(Loaded) -> Result<(), Box<dyn std::error::Error>>;
 /// Does what the command line asks for.
 #[must_use]
 pub fn main(start: Start) -> ExitCode {
-    let streams = Streams { out: &mut std::io::stdout(), err: &mut std::io::stderr() };
+    let terminal = std::io::stdout().is_terminal();
+    let streams = Streams { out: &mut std::io::stdout(), err: &mut std::io::stderr(), terminal };
     ExitCode::from(execute(std::env::args_os(), std::env::vars_os(), streams, start))
 }
 
 /// Where answers and complaints go.
 struct Streams<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
     err: &'a mut dyn Write,
+    /// Whether somebody looks at `out`.
+    terminal: bool,
 }
 
 impl Streams<'_> {
     fn say(&mut self, text: impl std::fmt::Display) {
         // Whoever closed the pipe does not want to know.
         drop(writeln!(self.out, "{text}"));
+    }
+
+    /// What the command was asked for, at once. An error if nobody reads it any more.
+    fn write(&mut self, text: &str) -> Result<(), Refusal> {
+        self.out.write_all(text.as_bytes())?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Beside the answer, for people.
+    fn note(&mut self, text: impl std::fmt::Display) {
+        drop(writeln!(self.err, "{text}"));
     }
 
     fn complain(&mut self, text: impl std::fmt::Display) {
@@ -174,6 +209,11 @@ fn execute(
             .map(|loaded| streams.say(check::summary(&loaded, args.file.config.as_deref()))),
         Command::Doctor(args) => doctor::run(&args, env.into_iter().collect(), &mut streams),
         Command::Admin(args) => admin::run(args, env, &mut streams),
+        Command::Query(args) => args.reach.find(env).and_then(|asked| query::run(&asked, &args, &mut streams)),
+        Command::Pub(args) => args.reach.find(env).and_then(|asked| bus::publish(&asked, &args)),
+        Command::Sub(args) => args.reach.find(env).and_then(|asked| bus::subscribe(&asked, &args, &mut streams)),
+        Command::Rpc(args) => args.reach.find(env).and_then(|asked| bus::call(&asked, &args, &mut streams)),
+        Command::Lake(Lake::Export(args)) => args.reach.find(env).and_then(|asked| query::export(&asked, &args, &mut streams)),
         Command::Status(args) => args.gateway.find(env).and_then(|gateway| status::run(&gateway, &args, &mut streams)),
     };
     match done {
@@ -197,6 +237,10 @@ struct Refusal {
 impl Refusal {
     fn failed(text: impl std::fmt::Display) -> Self {
         Self { code: FAILED, text: text.to_string() }
+    }
+
+    fn wrong_use(text: impl std::fmt::Display) -> Self {
+        Self { code: WRONG_USE, text: text.to_string() }
     }
 }
 

@@ -13,7 +13,7 @@ fn gateway(args: &[&str]) -> Outcome {
     let args = std::iter::once("rembus-gateway").chain(args.iter().copied()).map(OsString::from);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let never: Start = |_| Err("not in this test".into());
-    let code = execute(args, [], Streams { out: &mut out, err: &mut err }, never);
+    let code = execute(args, [], Streams { out: &mut out, err: &mut err, terminal: false }, never);
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 

@@ -69,6 +69,11 @@ pub fn rembus_to_mqtt(data: &[u8]) -> MqttBody {
     }
 }
 
+/// The rows of a batch as a JSON array of objects.
+pub fn batch_to_json(batch: &arrow_array::RecordBatch) -> Result<Vec<u8>, FrameError> {
+    rows::of_batch(batch)
+}
+
 /// A JSON value as CBOR.
 #[must_use]
 pub fn json_to_cbor(value: &serde_json::Value) -> Bytes {

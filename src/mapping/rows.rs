@@ -4,16 +4,24 @@ use super::frame::{FrameError, Table};
 use super::to_json::{base64, put};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Date32Type, Date64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, StructArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, TimeUnit};
 use jiff::tz::TimeZone;
 
 /// Rows repeat the names of their columns: a small frame may become a very large text.
 const JSON_MAX: usize = 64 << 20;
+
+/// The rows of one batch as a JSON array of objects.
+pub(super) fn of_batch(batch: &RecordBatch) -> Result<Vec<u8>, FrameError> {
+    let mut out = Vec::new();
+    let table = Table { schema: batch.schema(), batches: vec![batch.clone()] };
+    write(&table, &mut out)?;
+    Ok(out)
+}
 
 /// Appends the rows of `table`.
 pub(super) fn write(table: &Table, out: &mut Vec<u8>) -> Result<(), FrameError> {
@@ -106,11 +114,21 @@ fn cell(column: &ArrayRef, row: usize, out: &mut Vec<u8>) {
         DataType::Date32 => date(i64::from(column.as_primitive::<Date32Type>().value(row)), out),
         DataType::Date64 => date(column.as_primitive::<Date64Type>().value(row).div_euclid(86_400_000), out),
         DataType::Timestamp(unit, zone) => timestamp(column, *unit, zone.is_some(), row, out),
+        DataType::Decimal128(_, 0) => whole(column.as_primitive::<Decimal128Type>().value(row), out),
         DataType::List(_) => list(&column.as_list::<i32>().value(row), out),
         DataType::LargeList(_) => list(&column.as_list::<i64>().value(row), out),
         DataType::Struct(_) => structure(column.as_struct(), row, out),
         // A dictionary without values has only nulls; nothing else passes the check of the schema.
         _ => out.extend_from_slice(b"null"),
+    }
+}
+
+/// As a text if a number of JSON could not hold it everywhere, like every integer beyond 64 bits.
+fn whole(value: i128, out: &mut Vec<u8>) {
+    match (i64::try_from(value), u64::try_from(value)) {
+        (Ok(value), _) => put(out, &value),
+        (_, Ok(value)) => put(out, &value),
+        _ => put(out, value.to_string().as_str()),
     }
 }
 

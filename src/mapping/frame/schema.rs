@@ -57,6 +57,10 @@ fn check(field: Field<'_>, levels: usize, room: &mut usize) -> Result<(), FrameE
         Type::Timestamp => field.type_as_timestamp().is_some_and(|time| {
             matches!(time.unit(), TimeUnit::SECOND | TimeUnit::MILLISECOND | TimeUnit::MICROSECOND | TimeUnit::NANOSECOND)
         }),
+        // What DuckDB's integers of 128 bits become; a sum of integers is one.
+        Type::Decimal => {
+            field.type_as_decimal().is_some_and(|d| d.bitWidth() == 128 && (1..=38).contains(&d.precision()) && d.scale() == 0)
+        }
         Type::List | Type::LargeList => children().count() == 1,
         // Without columns its length would stand for nothing.
         Type::Struct_ => children().count() > 0,
