@@ -166,7 +166,7 @@ fn copy(
             None => streams.out,
         };
         let mut sink = Sink::new(format, out, &schema, terminal)?;
-        let mut all = || {
+        let all = || {
             for batch in reader {
                 sink.add(&batch.map_err(told)?)?;
             }

@@ -35,6 +35,10 @@ impl Engine {
         Err(CallError::exception(WHY))
     }
 
+    pub(super) fn bytes_on_disk(&self, _table: &str) -> Option<u64> {
+        None
+    }
+
     pub(super) async fn stream(
         &self,
         _caller: Caller,

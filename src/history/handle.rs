@@ -6,7 +6,9 @@ use super::schema;
 use super::settings::Settings;
 use super::sql::Query;
 use super::status::{HistoryStatus, SharedStatus};
+use super::tables;
 use crate::clock::SharedClock;
+use crate::mapping;
 use crate::message::Seq;
 use crate::router::{HubHandle, Refusal, Status};
 use crate::wal::LogHandle;
@@ -54,7 +56,7 @@ impl History {
         Self { schema: RwLock::new(schema), clock, log, status, engine }
     }
 
-    /// What [`call`](Self::call) answers: `query_T`, `delete_T` and `upsert_T` of every table.
+    /// What [`call`](Self::call) answers: `query_T`, `latest_T`, `delete_T` and `upsert_T` of every table, and `tables`.
     #[must_use]
     pub fn methods(&self) -> Vec<String> {
         schema::methods(&self.schema())
@@ -94,6 +96,17 @@ impl History {
             self.count_query(answer.is_ok());
             return answer;
         }
+        if let Some(table) = method.strip_prefix("latest_").and_then(|name| schema.table(name)) {
+            let answer = match Query::newest(table, &data) {
+                Ok(query) => self.engine.query(caller, &table.name, query, upto).await,
+                Err(error) => Err(error),
+            };
+            self.count_query(answer.is_ok());
+            return answer;
+        }
+        if method == "tables" {
+            return self.tables(caller, upto).await;
+        }
         let done = self.change(method, &data, commands).await;
         self.status.update(|status| {
             status.commands += 1;
@@ -115,6 +128,17 @@ impl History {
         };
         self.count_query(answer.is_ok());
         answer
+    }
+
+    /// What tables there are, and what is in them, as a list of maps.
+    async fn tables(&self, caller: Caller, upto: Seq) -> Result<Bytes, CallError> {
+        let mut all = Vec::new();
+        for table in &self.schema().tables {
+            let figures = self.engine.query(caller, &table.name, Query::figures(table), upto).await;
+            self.count_query(figures.is_ok());
+            all.push(tables::describe(table, figures, self.engine.bytes_on_disk(&table.name)));
+        }
+        Ok(mapping::json_to_cbor(&serde_json::Value::Array(all)))
     }
 
     fn count_query(&self, well: bool) {

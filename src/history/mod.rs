@@ -30,6 +30,7 @@
 //! | `delete_topic.rs` | what a publication on it deletes |
 //! | `evolution.rs` | which changes of the schema a lake with rows can follow |
 //! | `sql.rs` | `where`, `cols`, `when`: parsed, allowed or refused, rendered with bound parameters |
+//! | `tables.rs` | the answer of `tables` |
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
 //! | `engine/` | the lake: batches, tail, start-up check, queries; stores behind one trait |
 //! | `absent.rs` | answers in the engine's place where the build has no DuckDB |
@@ -49,6 +50,7 @@ pub mod schema;
 mod settings;
 pub mod sql;
 mod status;
+mod tables;
 
 pub use handle::{CommandLog, History};
 pub use settings::Settings;

@@ -82,7 +82,8 @@ pub fn parse_with_warnings(text: &str) -> Result<(Schema, Vec<Finding>), SchemaE
 #[must_use]
 pub fn methods(schema: &Schema) -> Vec<String> {
     let each = |verb: &'static str| schema.tables.iter().map(move |table| format!("{verb}_{}", table.name));
-    let mut methods: Vec<String> = ["delete", "query", "upsert"].into_iter().flat_map(each).collect();
+    let mut methods: Vec<String> = ["delete", "latest", "query", "upsert"].into_iter().flat_map(each).collect();
+    methods.push("tables".to_owned());
     methods.sort_unstable();
     methods
 }

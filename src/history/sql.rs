@@ -26,6 +26,7 @@ mod functions;
 mod like;
 mod literal;
 mod moment;
+mod newest;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ use expr::Expr;
 use parts::{Item, Order, Tail};
 use time::Time;
 use write::{Writer, quoted};
+
+pub use newest::time_column;
 
 /// A checked `query_T` call.
 #[derive(Debug, Clone, PartialEq)]

@@ -418,5 +418,33 @@ async def what_was_acknowledged_is_in_history_at_once(doors):
     await pub.close()
 
 
+@scenario(reference=False)
+async def history_answers_all_it_can_be_asked(doors):
+    dev, other = fresh("asked"), fresh("asked")
+    pub = await rb.component(doors.rembus)
+    for source, n in ((dev, 1), (other, 7), (dev, 2), (dev, 3)):
+        await pub.publish(f"{source}/counted", {"n": n}, qos=rb.QOS1)
+
+    async def ask(**argument):
+        return await pub.rpc("query_counted", {"where": f"source in ('{dev}', '{other}')", **argument})
+
+    equal((await ask(order="newest", limit=2, cols=["n"])).rows(), [(3,), (2,)])
+    equal((await ask(since="1h", until="now", order="n", cols="n")).height, 4)
+    equal((await ask(until="1h")).height, 0)
+    buckets = await ask(every="1d", cols=["source", "n"], where=f"source='{dev}'")
+    equal(buckets.columns, ["time", "source", "rows", "n_avg", "n_min", "n_max", "n_last"])
+    equal(buckets.select(pl.exclude("time")).rows(), [(dev, 3, 2.0, 1, 3, 3)])
+    equal((await pub.rpc("latest_counted", {"source": dev})).select("source", "n").rows(), [(dev, 3)])
+    tables = await pub.rpc("tables")
+    equal([table["table"] for table in tables], ["telemetry", "sensor", "counted"])
+    assert tables[2]["rows"] >= 4 and tables[2]["time"] == "ts", tables
+    # Rows that no file holds yet are deleted and replaced too.
+    await pub.rpc("delete_counted", {"where": f"source='{dev}' and n < 3"})
+    equal((await ask(order="n", cols="n")).rows(), [(3,), (7,)])
+    await raises(ask(since="soon"), rb.RembusError)
+    await raises(ask(every="5m", cols="n; drop table counted"), rb.RembusError)
+    await pub.close()
+
+
 if __name__ == "__main__":
     main()

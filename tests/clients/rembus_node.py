@@ -29,6 +29,9 @@ def the_readme_works(doors):
     if not doors.reference:
         rows = cli.rpc("query_telemetry", {"where": f"dn='{dev}'"})
         equal(rows.select("dn", "temperature", "pressure").rows(), [(dev, 21.5, 980.0)])
+        newest = cli.rpc("query_telemetry", {"where": f"dn='{dev}'", "since": "5m", "order": "newest", "limit": 1})
+        equal(newest.height, 1)
+        equal(cli.rpc("latest_telemetry", {"dn": dev})["temperature"].to_list(), [21.5])
     cli.close()
     sub.close()
 

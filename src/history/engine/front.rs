@@ -139,6 +139,23 @@ impl Engine {
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// What the files of a table take; `None` if that cannot be found out.
+    pub(crate) fn bytes_on_disk(&self, table: &str) -> Option<u64> {
+        let mut folders = vec![self.settings.lake.join("files").join("main").join(table)];
+        let mut bytes = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).ok()? {
+                let entry = entry.ok()?;
+                let about = entry.metadata().ok()?;
+                bytes += if about.is_dir() { 0 } else { about.len() };
+                if about.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Some(bytes)
+    }
+
     fn not_in_time(&self, upto: Seq) -> CallError {
         let status = self.status.copy();
         let behind = upto.0.saturating_sub(status.ingested.0);

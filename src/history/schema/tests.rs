@@ -37,7 +37,7 @@ fn the_readme_s_schema_stores_what_the_readme_publishes() {
         ("ts", ColumnKind::UBigInt),
     ];
     assert_eq!(names, expected);
-    assert_eq!(methods(&schema), ["delete_telemetry", "query_telemetry", "upsert_telemetry"]);
+    assert_eq!(methods(&schema), ["delete_telemetry", "latest_telemetry", "query_telemetry", "tables", "upsert_telemetry"]);
 }
 
 #[test]

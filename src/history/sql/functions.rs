@@ -125,7 +125,7 @@ impl Scalar {
 pub(super) struct Aggregate(&'static (&'static str, &'static str, usize, bool));
 
 /// What callers write, what is written out, arguments, and whether the result has the kind of the first argument.
-static AGGREGATES: [(&str, &str, usize, bool); 26] = [
+static AGGREGATES: [(&str, &str, usize, bool); 27] = [
     ("count", "count", 1, false),
     ("min", "min", 1, true),
     ("max", "max", 1, true),
@@ -147,6 +147,8 @@ static AGGREGATES: [(&str, &str, usize, bool); 26] = [
     ("bool_or", "bool_or", 1, false),
     ("approx_count_distinct", "approx_count_distinct", 1, false),
     ("arg_max", "arg_max", 2, true),
+    // Also if the value is null there.
+    ("arg_max_null", "arg_max_null", 2, true),
     ("max_by", "arg_max", 2, true),
     ("arg_min", "arg_min", 2, true),
     ("min_by", "arg_min", 2, true),

@@ -276,6 +276,38 @@ async fn a_query_that_takes_too_long_is_ended() {
     gateway.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_row_of_each_key_and_the_figures_of_each_table_are_there_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), |_| {});
+    let latest = async |method: &str, argument: Value| {
+        let answer = gateway.call(method, Value::Array(vec![argument])).await;
+        answer.map(|data| crate::mapping::cbor_to_json(&data)).unwrap_or_else(|error| error.text)
+    };
+    assert_eq!(latest("latest_readings", Value::Null).await, "[]");
+    for (dn, n) in [("a", 1), ("b", 2), ("a", 3)] {
+        gateway.publish(&format!("{dn}/readings"), &format!(r#"{{"n":{n}}}"#)).await;
+        // Receive times have microseconds, and these rows have no other time.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    gateway.publish("x/state", r#"{"mode":"on"}"#).await;
+    gateway.publish("x/state", r#"{"level":5}"#).await;
+    assert_eq!(latest("latest_readings", Value::Null).await, r#"[{"dn":"a","n":3},{"dn":"b","n":2}]"#);
+    assert_eq!(latest("latest_readings", cbor!({"dn" => "b"}).unwrap()).await, r#"[{"dn":"b","n":2}]"#);
+    assert_eq!(latest("latest_readings", cbor!({"n" => 1}).unwrap()).await, "latest_readings takes nothing, or a map of dn");
+    assert_eq!(latest("latest_state", Value::Null).await, r#"[{"dn":"x","mode":"on","level":5}]"#);
+
+    let tables: serde_json::Value = serde_json::from_str(&latest("tables", Value::Null).await).unwrap();
+    assert_eq!((tables[0]["table"].as_str(), tables[0]["rows"].as_i64()), (Some("readings"), Some(3)));
+    assert!(tables[0]["first"].as_str() < tables[0]["last"].as_str(), "{tables}");
+    assert_eq!((&tables[1]["keys"][0], &tables[1]["columns"][2]["type"]), (&"dn".into(), &"BIGINT".into()));
+
+    // Deletions find what no file holds yet.
+    gateway.call("delete_readings", cbor!([{"where" => "n = 3"}]).unwrap()).await.unwrap();
+    assert_eq!(latest("latest_readings", Value::Null).await, r#"[{"dn":"a","n":1},{"dn":"b","n":2}]"#);
+    gateway.close().await;
+}
+
 /// Some five hundred powers of every row.
 fn hard_work() -> String {
     let powers = |of: usize| (0..20).map(|n| format!("pow(n, 1.{of:02}{n:02})")).collect::<Vec<_>>().join(" + ");

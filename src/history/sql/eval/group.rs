@@ -98,13 +98,13 @@ fn result(name: &str, arguments: &[Node]) -> Result<Type, String> {
     let ty = match name {
         "count" | "approx_count_distinct" => Type::Of(BigInt),
         "bool_and" | "bool_or" => Type::Of(Boolean),
-        "min" | "max" | "first" | "last" | "any_value" | "mode" | "arg_max" | "arg_min" => first,
+        "min" | "max" | "first" | "last" | "any_value" | "mode" | "arg_max" | "arg_max_null" | "arg_min" => first,
         "sum" if matches!(first, Type::Of(Float | Double)) => Type::Of(Double),
         "sum" => Type::Of(HugeInt),
         _ => Type::Of(Double),
     };
     let counts = matches!(ty, Type::Of(Double | HugeInt)) && !matches!(name, "min" | "max" | "first" | "last" | "any_value");
-    if counts && !matches!(name, "mode" | "arg_max" | "arg_min") && !(numeric(first) && numeric(second)) {
+    if counts && !matches!(name, "mode" | "arg_max" | "arg_max_null" | "arg_min") && !(numeric(first) && numeric(second)) {
         return Err(format!("Binder Error: {name} takes numbers"));
     }
     Ok(ty)
@@ -125,6 +125,8 @@ enum SoFar {
     Best(Ordering, Option<Cell>),
     /// The value of the row whose second value is least or greatest.
     ArgBest(Ordering, Option<(Cell, Cell)>),
+    /// The same for the greatest, whatever the value is there.
+    Newest(Option<(Cell, Cell)>),
     First(Option<Cell>),
     Last(Cell),
     Any(Option<Cell>),
@@ -164,6 +166,7 @@ impl State {
             "max" => SoFar::Best(Ordering::Greater, None),
             "arg_min" => SoFar::ArgBest(Ordering::Less, None),
             "arg_max" => SoFar::ArgBest(Ordering::Greater, None),
+            "arg_max_null" => SoFar::Newest(None),
             "first" => SoFar::First(None),
             "last" => SoFar::Last(Cell::Null),
             "any_value" => SoFar::Any(None),
@@ -180,7 +183,7 @@ impl State {
     }
 
     fn add(&mut self, value: &Value<'_>, second: &Value<'_>, budget: &mut Budget) -> Result<(), String> {
-        // These two see nulls as well.
+        // These see nulls as well.
         match &mut self.so_far {
             SoFar::First(first) => {
                 if first.is_none() {
@@ -190,6 +193,13 @@ impl State {
             }
             SoFar::Last(last) => {
                 *last = value.clone().into_cell();
+                return Ok(());
+            }
+            SoFar::Newest(best) => {
+                let better = |by: &Cell| compare(second, &Value::of(by)) == Ordering::Greater;
+                if !second.is_null() && best.as_ref().is_none_or(|(_, by)| better(by)) {
+                    *best = Some((value.clone().into_cell(), second.clone().into_cell()));
+                }
                 return Ok(());
             }
             _ if value.is_null() => return Ok(()),
@@ -263,7 +273,7 @@ impl State {
                 *squares_y += off_y * (y - *mean_y);
                 *together += off_x * (y - *mean_y);
             }
-            SoFar::First(_) | SoFar::Last(_) => {}
+            SoFar::First(_) | SoFar::Last(_) | SoFar::Newest(_) => {}
         }
         Ok(())
     }
@@ -274,7 +284,7 @@ impl State {
         match self.so_far {
             SoFar::Count(count) => Cell::Integer(count),
             SoFar::Best(_, best) | SoFar::First(best) | SoFar::Any(best) => best.unwrap_or(Cell::Null),
-            SoFar::ArgBest(_, best) => best.map_or(Cell::Null, |(value, _)| value),
+            SoFar::ArgBest(_, best) | SoFar::Newest(best) => best.map_or(Cell::Null, |(value, _)| value),
             SoFar::Last(last) => last,
             SoFar::Sum { count: 0, .. } => Cell::Null,
             SoFar::Sum { whole, float, count, mean: true, .. } => Cell::Float((whole as f64 + float) / count as f64),
