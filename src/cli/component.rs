@@ -143,7 +143,6 @@ impl Component {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn broken(error: tokio_tungstenite::tungstenite::Error) -> Refusal {
     Refusal::failed(format!("the connection broke: {error}"))
 }

@@ -191,7 +191,6 @@ fn copy(
 }
 
 /// The gateway's words if it broke off, without those of the library around them.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn told(error: arrow_schema::ArrowError) -> Refusal {
     match error {
         arrow_schema::ArrowError::IoError(_, error) => Refusal::failed(error),

@@ -195,16 +195,18 @@ async fn publish(State(commands): State<Commands>, Json(publication): Json<Publi
     let (received, publisher) = (commands.clock.wall(), PUBLISHER.into());
     let message = Message::new(publication.topic, Payload::Rembus(data), qos, received, Dialect::Rembus, publisher);
     sender.send(vec![Inbound::Publish { message, token: TOKEN }]).await.map_err(stopping)?;
-    while qos != Qos::AtMostOnce {
+    if qos == Qos::AtMostOnce {
+        return Ok(Json(()));
+    }
+    loop {
         match inbox.next().await? {
-            Outbound::Accepted { outcome: Ok(()), .. } => break,
+            Outbound::Accepted { outcome: Ok(()), .. } => return Ok(Json(())),
             Outbound::Accepted { outcome: Err(why), .. } => {
                 return Err(Failure::failed(format!("the message was refused: {why:?}")));
             }
             _ => {}
         }
     }
-    Ok(Json(()))
 }
 
 #[derive(Debug, Deserialize)]
