@@ -195,7 +195,7 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
         clean: connect.clean,
         receive_max: connect.receive_max,
         expiry,
-        will: connect.will.take().map(|will| will_of(will, &client_id)),
+        will: connect.will.take().map(|will| Box::new(will_of(will, &client_id))),
         resend_after: None,
         identity,
     };

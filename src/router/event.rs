@@ -87,7 +87,7 @@ pub struct Attach {
     /// How long the session stays after the link. Rembus: for ever, while it has registrations.
     pub expiry: Expiry,
     /// What is to be published if the peer vanishes.
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
     /// How many unacknowledged QoS 1 and 2 deliveries the peer takes (MQTT 5 receive maximum).
     pub receive_max: u16,
     /// Resend an unacknowledged delivery after this time (Rembus). MQTT never resends on a living connection.

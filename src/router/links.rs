@@ -307,7 +307,8 @@ impl Router {
 
     fn publish_will(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(Will { mut message, .. }) = session.will.take() else { return };
+        let Some(will) = session.will.take() else { return };
+        let Will { mut message, .. } = *will;
         let may = session.identity.may(crate::access::Action::Publish, &message.topic);
         message.received = self.now.wall;
         if may {

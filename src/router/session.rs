@@ -41,7 +41,7 @@ pub(super) struct Session {
     pub(super) leavings: u32,
     /// Deliveries wait for the answer to [`Attach`](super::event::Attach).
     pub(super) waits_for_answer: bool,
-    pub(super) will: Option<Will>,
+    pub(super) will: Option<Box<Will>>,
     pub(super) filters: BTreeMap<Filter, Subscription>,
     /// Subscriptions that still have retained messages to come.
     pub(super) backfill: VecDeque<Backfill>,

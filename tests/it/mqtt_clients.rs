@@ -19,3 +19,8 @@ fn the_clients_of_mosquitto_work() {
     programs::tool("mosquitto_sub");
     programs::run("mosquitto_clients.py", &mut Gateway::start());
 }
+
+#[test]
+fn what_a_client_leaves_at_the_gateway_is_there_when_it_is_back_whatever_happened_to_the_gateway() {
+    programs::run("mqtt_sessions.py", &mut Gateway::start());
+}

@@ -16,7 +16,14 @@ pub struct Snapshot {
     changes: Vec<Change>,
     retained: Vec<Arc<Message>>,
     /// By the record that queued them first, which is the order in every queue; and by message.
-    queued: BTreeMap<(Seq, usize), (Arc<Message>, Vec<(SessionId, Copy)>)>,
+    queued: BTreeMap<(Seq, usize), Queued>,
+}
+
+/// One message, and the sessions in whose queues it waits.
+#[derive(Debug)]
+struct Queued {
+    message: Arc<Message>,
+    to: Vec<(SessionId, Copy)>,
 }
 
 /// Changes in one record.
@@ -83,7 +90,8 @@ impl Snapshot {
         };
         let message = &delivery.message;
         let place = (parcel.seq, Arc::as_ptr(message).addr());
-        self.queued.entry(place).or_insert_with(|| (Arc::clone(message), Vec::new())).1.push((id, copy));
+        let queued = self.queued.entry(place).or_insert_with(|| Queued { message: Arc::clone(message), to: Vec::new() });
+        queued.to.push((id, copy));
     }
 
     /// Whether there is anything to say.
@@ -106,7 +114,7 @@ impl Snapshot {
         for message in &self.retained {
             put(kind::MESSAGE, message, &[])?;
         }
-        for (message, to) in self.queued.values() {
+        for Queued { message, to } in self.queued.values() {
             put(kind::COPY, message, &Route { from: None, to: to.clone() }.encode())?;
         }
         Ok(())

@@ -7,7 +7,7 @@ impl World {
     /// behind it is read.
     fn restart(&mut self, snapshot: bool) {
         let records: Vec<(Seq, u8, Bytes)> = if snapshot { self.saved() } else { self.records.clone() };
-        let mut after = World::new();
+        let mut after = Self::new();
         after.now = self.now;
         after.links = self.links;
         after.tokens = self.tokens;

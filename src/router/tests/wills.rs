@@ -10,7 +10,7 @@ impl World {
         let mut message = Message::new("will".into(), payload, Qos::AtLeastOnce, Wall(0), Dialect::Mqtt, name.into());
         message.retain = true;
         let link = self.link(Dialect::Mqtt);
-        let will = Some(Will { message, delay });
+        let will = Some(Box::new(Will { message, delay }));
         self.say(link, Inbound::Attach(Attach { clean, expiry, will, ..mqtt_attach(name) }));
         self.sync();
         self.take(link);
@@ -124,7 +124,7 @@ fn nobody_publishes_by_dying_what_he_may_not_publish_living() {
         "c".into(),
     );
     let identity = Identity { rights: Some(std::sync::Arc::new(Nothing)), ..Identity::default() };
-    let will = Some(Will { message, delay: Duration::ZERO });
+    let will = Some(Box::new(Will { message, delay: Duration::ZERO }));
     w.say(link, Inbound::Attach(Attach { identity, will, ..mqtt_attach("c") }));
     w.say(link, Inbound::LOST);
     assert_eq!(w.deliveries(heir).len(), 0);
