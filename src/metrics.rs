@@ -119,6 +119,18 @@ fn copies(page: &mut Page, report: &Report) {
 fn tables(page: &mut Page, report: &Report) {
     page.family("connections", Kind::Gauge, "Open connections.").each("door", &report.connections);
     page.one("sessions", Kind::Gauge, "Sessions of clients and components.", report.sessions);
+    page.one("sessions_offline", Kind::Gauge, "Sessions whose client is away.", report.sessions_offline);
+    page.one("sessions_expired_total", Kind::Counter, "Sessions that nobody came back to in time.", report.sessions_expired);
+    page.one("queued_bytes", Kind::Gauge, "Size of what waits in the queues of all sessions.", report.queued_bytes);
+    page.one("retained_messages", Kind::Gauge, "Topics with a retained message.", report.retained);
+    page.one("retained_bytes", Kind::Gauge, "Size of the retained messages.", report.retained_bytes);
+    page.one(
+        "messages_not_retained_total",
+        Kind::Counter,
+        "Messages that found no room among the retained ones; they were delivered.",
+        report.not_retained,
+    );
+    page.one("shared_groups", Kind::Gauge, "Groups of shared subscriptions.", report.shared_groups);
     page.one("subscriptions", Kind::Gauge, "Filters subscribed to.", report.subscriptions);
     page.one("services", Kind::Gauge, "Methods exposed by components.", report.services);
     page.one("calls_total", Kind::Counter, "Remote procedure calls received.", report.calls);

@@ -7,8 +7,13 @@
 //! | file | what |
 //! |---|---|
 //! | `event.rs` | what goes in and out |
-//! | `core.rs` | the state; links and sessions |
+//! | `core.rs` | the state, and what each event does |
+//! | `links.rs`, `session.rs` | links come and go, sessions stay or end, wills |
+//! | `state.rs`, `keeper.rs` | what survives the process: changes in the log, snapshots |
 //! | `publish.rs` | log, acknowledgement, copies, delivery state |
+//! | `retained.rs`, `backfill.rs` | retained messages, and how they reach new subscriptions |
+//! | `groups.rs`, `sharing.rs` | shared subscriptions |
+//! | `system.rs` | `$SYS` |
 //! | `registrations.rs` | filters and methods of a session |
 //! | `claims.rs` | two components, one name |
 //! | `policy.rs` | links whose user is gone |

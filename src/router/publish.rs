@@ -78,7 +78,10 @@ impl Router {
 
     /// Copies, log record, retained store: what one accepted message means. `token` is that of a QoS 2 publication.
     fn accept(&mut self, from: Option<SessionKey>, message: Message, token: Option<Token>, effects: &mut Vec<Effect>) {
-        *self.counters.received.entry(message.dialect.name()).or_default() += 1;
+        // What the gateway tells of itself is in no book of messages.
+        if message.dialect != Dialect::Internal {
+            *self.counters.received.entry(message.dialect.name()).or_default() += 1;
+        }
         let message = Arc::new(message);
         let deadline = deadline(&message, self.now.mono);
         self.commit_what_comes_before_messages(effects);
@@ -146,7 +149,10 @@ impl Router {
     fn append(&mut self, message: &Arc<Message>, route: Vec<u8>, effects: &mut Vec<Effect>) {
         let waits = message.qos > Qos::AtMostOnce;
         let behind = self.log_behind && !message.retain;
-        if !waits && (self.log.health != Health::Fine || behind || message.dialect == Dialect::Internal) {
+        if message.dialect == Dialect::Internal {
+            return;
+        }
+        if !waits && (self.log.health != Health::Fine || behind) {
             self.counters.not_logged += 1;
             return;
         }
@@ -166,7 +172,7 @@ impl Router {
         route: &mut Route,
     ) -> Vec<SessionKey> {
         let targets = self.tree.matches(&message.topic);
-        if targets.is_empty() {
+        if targets.is_empty() && message.dialect != Dialect::Internal {
             self.counters.unmatched += 1;
         }
         let mut touched = Vec::with_capacity(targets.len());

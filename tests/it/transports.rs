@@ -186,7 +186,7 @@ async fn sighup_takes_new_certificates_without_dropping_a_connection() {
 
     std::fs::copy(next.file("gateway.key"), pki.file("gateway.key")).unwrap();
     gateway.ask_to_reload();
-    gateway.wait_for_log("INFO  reloaded");
+    gateway.wait_for_log("reloaded part=tls");
     assert!(connected(&TlsPeer::new(&next.ca(), None), tls, "new").await.is_some());
     assert!(connected(&peer, tls, "outdated").await.is_none());
     stays.publish_to_itself("mine").await;
