@@ -130,6 +130,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         },
         history: History {
             schema: from.path("history", "schema"),
+            backend: from.text("history", "backend"),
             batch_interval: from.duration("history", "batch_interval"),
             batch_rows: from.count("history", "batch_rows"),
             memory_limit: from.bytes("history", "memory_limit"),

@@ -95,6 +95,9 @@ const fn later(shape: Shape, what: &'static str) -> Kind {
     Kind::Later(Later { shape, what })
 }
 
+/// `auto` is DuckDB where it is built in.
+const BACKENDS: &[&str] = if cfg!(feature = "duckdb") { &["auto", "duckdb", "lite"] } else { &["auto", "lite"] };
+
 /// In the order of the README.
 pub static KEYS: &[Key] = &[
     key("gateway", "name", Kind::Name, "broker", "how the gateway calls itself to Rembus components"),
@@ -206,6 +209,7 @@ pub static KEYS: &[Key] = &[
         "bytes that may be written in a day; when they are short, commits and batches become rarer",
     ),
     key("history", "schema", Kind::PathOrOff, "off", "the tables to keep; without it there is no history"),
+    key("history", "backend", Kind::Choice(BACKENDS), "auto", "who keeps the tables: `duckdb`, or `lite` on small boards"),
     key(
         "history",
         "catalog",

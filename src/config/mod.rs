@@ -142,6 +142,8 @@ pub struct Wal {
 pub struct History {
     /// No schema file, no history: the engine is not even loaded.
     pub schema: Option<PathBuf>,
+    /// `auto`, `duckdb` or `lite`.
+    pub backend: String,
     pub batch_interval: Duration,
     pub batch_rows: usize,
     pub memory_limit: u64,

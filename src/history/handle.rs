@@ -16,9 +16,6 @@ use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 
-#[cfg(not(feature = "duckdb"))]
-use super::absent::Engine;
-#[cfg(feature = "duckdb")]
 use super::engine::Engine;
 
 /// CBOR null: the answer of `delete_T` and `upsert_T`.

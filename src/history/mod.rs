@@ -20,6 +20,7 @@
 //! Tables of the lake have the schema's columns and two hidden ones, `_seq` and `_recv` (log sequence and receive time of the
 //! record that made the row), which make `when` exact to the microsecond for appended rows, across batches. Keyed tables look
 //! back batch by batch. 128-bit integers are stored as text, because Parquet as DuckDB writes it has only doubles for them.
+//! Builds without DuckDB, and boards too small for it, keep the same lake with the `lite` store.
 //!
 //! | file | what |
 //! |---|---|
@@ -33,13 +34,9 @@
 //! | `tables.rs` | the answer of `tables` |
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
 //! | `engine/` | the lake: batches, tail, start-up check, queries; stores behind one trait |
-//! | `absent.rs` | answers in the engine's place where the build has no DuckDB |
 
-#[cfg(not(feature = "duckdb"))]
-mod absent;
 pub mod command;
 pub mod delete_topic;
-#[cfg(feature = "duckdb")]
 mod engine;
 pub mod evolution;
 mod handle;
@@ -53,5 +50,5 @@ mod status;
 mod tables;
 
 pub use handle::{CommandLog, History};
-pub use settings::Settings;
+pub use settings::{Backend, Settings};
 pub use status::{HistoryStatus, Phase, TableStatus};

@@ -5,9 +5,32 @@ use crate::config;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Who keeps the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// DuckDB with its DuckLake extension.
+    #[cfg(feature = "duckdb")]
+    Duckdb,
+    /// SQLite for the catalog, Parquet files by ourselves: for small boards and 32-bit processors.
+    Lite,
+}
+
+impl Backend {
+    /// The one that the configuration names, or the best that this build has.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match name {
+            #[cfg(feature = "duckdb")]
+            "auto" | "duckdb" => Self::Duckdb,
+            _ => Self::Lite,
+        }
+    }
+}
+
 /// How the lake is kept and asked.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    pub backend: Backend,
     /// Everything of the lake is below this folder, so that it can be moved: the catalog, the files, the quarantine.
     pub lake: PathBuf,
     /// Where DuckDB spills what does not fit into `memory_limit`.
@@ -43,6 +66,7 @@ impl Settings {
         // DuckLake keeps the path of its files in the catalog and wants it absolute; the lake itself stays movable.
         let data = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
         Self {
+            backend: Backend::of(&history.backend),
             lake: data.join("lake"),
             temp: data.join("lake").join("tmp"),
             batch_interval: history.batch_interval,
@@ -67,7 +91,6 @@ impl Settings {
     }
 
     /// An error's text for callers, who need not know where the lake is.
-    #[cfg(feature = "duckdb")]
     pub(super) fn without_paths(&self, error: &impl std::fmt::Display) -> String {
         error.to_string().replace(self.lake.to_string_lossy().as_ref(), "…")
     }

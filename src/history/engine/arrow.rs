@@ -9,7 +9,7 @@ use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, TimestampMicrosecondArray, types,
 };
-use arrow_schema::{Field, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use std::sync::Arc;
 
 /// The stored columns, the hidden ones, and for keyed tables one flag a column that tells whether the row set it.
@@ -41,7 +41,13 @@ pub(super) fn flag(i: usize) -> String {
     format!("_set_{i}")
 }
 
-fn array<'a>(kind: ColumnKind, cells: impl Iterator<Item = Option<&'a Cell>>) -> ArrayRef {
+/// Arrow's type of a stored column.
+pub(super) fn data_type(kind: ColumnKind) -> DataType {
+    array(kind, std::iter::empty()).data_type().clone()
+}
+
+/// Cells of one column.
+pub(super) fn array<'a>(kind: ColumnKind, cells: impl Iterator<Item = Option<&'a Cell>>) -> ArrayRef {
     if stored_as_text(kind) {
         return Arc::new(StringArray::from_iter(cells.map(|cell| integer(cell).map(|n| n.to_string()))));
     }

@@ -76,7 +76,7 @@ pub(super) fn look_at(disk: &dyn Disk, path: &Path, size_known: u64) -> Result<O
 pub(super) fn is_ours(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     path.extension().is_some_and(|extension| extension == "parquet")
-        && (name.starts_with("batch-") || name.starts_with("ducklake-"))
+        && ["batch-", "merged-", "ducklake-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Moves a file to the quarantine, so that somebody can look at what is left of it.
@@ -101,7 +101,8 @@ pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), Engi
     let place = unused(&quarantine, "lake");
     disk.create_dir_all(&place).map_err(EngineError::io(doing))?;
     // The files first: beside a fresh catalog they would be orphans.
-    for name in ["files", "catalog.ducklake", "catalog.ducklake.wal"] {
+    let catalogs = ["catalog.ducklake", "catalog.ducklake.wal", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"];
+    for name in std::iter::once("files").chain(catalogs) {
         let from = settings.lake.join(name);
         if from.exists() {
             disk.rename(&from, &place.join(name)).map_err(EngineError::io(doing))?;
@@ -114,6 +115,19 @@ pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), Engi
 pub(super) fn has_files(files: &Path) -> bool {
     let below = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     below(files.to_path_buf()).flat_map(below).flat_map(below).next().is_some()
+}
+
+/// Makes a table's folder, durably.
+pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), EngineError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let doing = "creating a table's folder";
+    disk.create_dir_all(folder).map_err(EngineError::io(doing))?;
+    for parent in folder.ancestors().skip(1).take(4) {
+        disk.sync_dir(parent).map_err(EngineError::io(doing))?;
+    }
+    Ok(())
 }
 
 /// `name` in `dir`, with a number if it is taken.

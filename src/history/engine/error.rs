@@ -5,10 +5,22 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
+    #[cfg(feature = "duckdb")]
     #[error("the DuckLake extension is not installed; looked for `ducklake.duckdb_extension` in {}", list(.0))]
     NoExtension(Vec<PathBuf>),
+    #[cfg(feature = "duckdb")]
     #[error("{doing}: {}", tell(.source))]
     Sql { doing: &'static str, source: duckdb::Error },
+    #[error("{doing}: {source}")]
+    Sqlite { doing: &'static str, source: rusqlite::Error },
+    #[error("{doing}: {source}")]
+    Parquet { doing: &'static str, source: parquet::errors::ParquetError },
+    #[error("the catalog is damaged: {0}")]
+    Catalog(String),
+    #[error("the catalog is of DuckLake {0}; this gateway knows 1.0")]
+    CatalogVersion(String),
+    #[error("this folder has a lake of `[history] backend = \"{store}\"` (`{}`); choose that, or another folder", found.display())]
+    OtherStore { found: PathBuf, store: &'static str },
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: std::io::Error },
     #[error("no room for a batch: {free} bytes are free, {reserve} are kept back")]
@@ -20,8 +32,17 @@ pub(crate) enum EngineError {
 }
 
 impl EngineError {
+    #[cfg(feature = "duckdb")]
     pub(super) fn sql(doing: &'static str) -> impl FnOnce(duckdb::Error) -> Self {
         move |source| Self::Sql { doing, source }
+    }
+
+    pub(super) fn sqlite(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite { doing, source }
+    }
+
+    pub(super) fn parquet(doing: &'static str) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        move |source| Self::Parquet { doing, source }
     }
 
     pub(super) fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
@@ -31,6 +52,7 @@ impl EngineError {
     /// Whether the catalog file itself is what is broken, so that only a fresh one helps. Anything that another process, a
     /// full disk or a wrong permission can cause must not count: a good catalog would be moved aside.
     pub(super) fn catalog_is_broken(&self) -> bool {
+        #[cfg(feature = "duckdb")]
         const SIGNS: [&str; 8] = [
             "not a valid DuckDB database",
             "Corrupt",
@@ -42,6 +64,13 @@ impl EngineError {
             "ducklake_metadata",
         ];
         match self {
+            Self::Catalog(_) => true,
+            Self::Sqlite { source, .. } => {
+                use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+                matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+                    || source.to_string().contains("no such table: ducklake_")
+            }
+            #[cfg(feature = "duckdb")]
             Self::Sql { source, .. } => {
                 let text = source.to_string();
                 SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("Could not set lock")
@@ -51,11 +80,13 @@ impl EngineError {
     }
 }
 
+#[cfg(feature = "duckdb")]
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
 }
 
 /// DuckDB's text without its stack and without its drawing of the statement.
+#[cfg(feature = "duckdb")]
 fn tell(source: &duckdb::Error) -> String {
     let text = source.to_string();
     let first = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");

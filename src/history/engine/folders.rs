@@ -8,6 +8,11 @@ pub(super) fn catalog(settings: &Settings) -> PathBuf {
     settings.lake.join("catalog.ducklake")
 }
 
+/// The catalog where it is a SQLite file.
+pub(super) fn sqlite_catalog(settings: &Settings) -> PathBuf {
+    settings.lake.join("catalog.sqlite")
+}
+
 pub(super) fn files(settings: &Settings) -> PathBuf {
     settings.lake.join("files")
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store.rs` | what the follower needs of a store |
 //! | `duck/` | the store on DuckDB and DuckLake |
+//! | `lite/` | the store without DuckDB: SQLite and Parquet |
 //! | `columns.rs`, `covered.rs`, `folders.rs` | what lakes look like, whoever keeps them |
 //! | `tail.rs`, `arrow.rs` | rows above the lake |
 //! | `damage.rs` | files that are not what the catalog says; quarantine |
@@ -19,12 +20,14 @@ mod arrow;
 mod columns;
 mod covered;
 mod damage;
+#[cfg(feature = "duckdb")]
 mod duck;
 mod effect;
 mod error;
 mod folders;
 mod follow;
 mod front;
+mod lite;
 mod loss;
 mod session;
 mod store;

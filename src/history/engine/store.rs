@@ -1,4 +1,4 @@
-//! What the follower needs of a store, whichever keeps the lake: [`duck`](super::duck) with DuckDB.
+//! What the follower needs of a store, whichever keeps the lake: `duck` with DuckDB, `lite` without.
 //!
 //! A store takes rows and deletions in the order of the log, and gives views to queries. It runs on the engine's one thread, which
 //! alone changes lake and tail, and alone pins views, between two changes: so a view never sees half a batch, without any lock.
@@ -17,7 +17,7 @@ use super::error::EngineError;
 use crate::clock::Wall;
 use crate::disk::SharedDisk;
 use crate::history::model::{CallError, Row, Schema};
-use crate::history::settings::Settings;
+use crate::history::settings::{Backend, Settings};
 use crate::history::sql::{Predicate, Query};
 use crate::history::status::Tidied;
 use crate::message::Seq;
@@ -160,6 +160,15 @@ pub(super) fn open(
     disk: SharedDisk,
     log_id: u64,
 ) -> Result<(Box<dyn Store>, Opened), EngineError> {
-    let (store, opened) = super::duck::Lake::open(settings, schema, disk, log_id)?;
-    Ok((Box::new(store), opened))
+    match settings.backend {
+        #[cfg(feature = "duckdb")]
+        Backend::Duckdb => {
+            let (store, opened) = super::duck::Lake::open(settings, schema, disk, log_id)?;
+            Ok((Box::new(store), opened))
+        }
+        Backend::Lite => {
+            let (store, opened) = super::lite::Lite::open(settings, schema, disk, log_id)?;
+            Ok((Box::new(store), opened))
+        }
+    }
 }

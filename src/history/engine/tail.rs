@@ -42,6 +42,7 @@ impl Tail {
         !self.table.keys.is_empty()
     }
 
+    #[cfg(feature = "duckdb")]
     pub(super) fn table(&self) -> &Table {
         &self.table
     }
@@ -126,7 +127,7 @@ fn merge(older: &mut TailRow, newer: TailRow) {
 }
 
 /// The key's cells in bytes that are equal exactly when SQL finds the keys equal.
-fn key(table: &Table, cells: &[Cell]) -> Vec<u8> {
+pub(super) fn key(table: &Table, cells: &[Cell]) -> Vec<u8> {
     let mut out = Vec::new();
     for cell in table.keys.iter().filter_map(|&i| cells.get(i)) {
         match cell {

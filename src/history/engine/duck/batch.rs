@@ -17,6 +17,7 @@ use super::store::LakeTable;
 use crate::disk::Disk;
 use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
+use crate::history::engine::damage::make_folder;
 use crate::history::engine::error::EngineError;
 use crate::history::engine::folders;
 use duckdb::Connection;
@@ -167,18 +168,6 @@ pub(super) fn discard(disk: &dyn Disk, written: &[NewFile]) {
             log::debug!(error:% = error; "an unfinished batch file stays until the next start");
         }
     }
-}
-
-fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), EngineError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let doing = "creating a table's folder";
-    disk.create_dir_all(folder).map_err(EngineError::io(doing))?;
-    for parent in folder.ancestors().skip(1).take(4) {
-        disk.sync_dir(parent).map_err(EngineError::io(doing))?;
-    }
-    Ok(())
 }
 
 /// The days on which the rows of an appended table's tail were received: each gets a file of its own. A keyed table has no days.

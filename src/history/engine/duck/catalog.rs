@@ -98,7 +98,8 @@ pub(super) fn live_rows(conn: &Connection, table_id: i64) -> Result<u64, EngineE
     let sql = format!(
         "SELECT (SELECT coalesce(sum(record_count), 0) FROM {META}.ducklake_data_file \
            WHERE table_id = ?1 AND end_snapshot IS NULL) - \
-         (SELECT coalesce(sum(delete_count), 0) FROM {META}.ducklake_delete_file WHERE table_id = ?1 AND end_snapshot IS NULL)"
+         (SELECT coalesce(sum(delete_count), 0) FROM {META}.ducklake_delete_file WHERE table_id = ?1 AND end_snapshot IS NULL \
+           AND data_file_id IN (SELECT data_file_id FROM {META}.ducklake_data_file WHERE end_snapshot IS NULL))"
     );
     let rows: i64 = conn
         .query_row(&format!("SELECT ({sql})::BIGINT"), params![table_id], |row| row.get(0))

@@ -33,7 +33,7 @@ async fn readings(gateway: &Gateway, rounds: i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rows_of_damaged_files_are_loaded_again_from_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     readings(&gateway, 5).await;
     gateway.close().await;
     let all = files(dir.path(), "readings");
@@ -42,7 +42,7 @@ async fn the_rows_of_damaged_files_are_loaded_again_from_the_log() {
     std::fs::remove_file(&all[3]).unwrap();
 
     for life in 0..2 {
-        let gateway = Gateway::start(dir.path(), small_batches);
+        let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
         assert_eq!(gateway.readings().await, (0..50).collect::<Vec<_>>(), "life {life}");
         let losses = gateway.history.status().losses;
         assert_eq!(losses.len(), 2);
@@ -54,7 +54,7 @@ async fn the_rows_of_damaged_files_are_loaded_again_from_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_deleted_does_not_come_back_with_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     readings(&gateway, 2).await;
     gateway.call("delete_readings", cbor!([{ "where" => "n < 5 OR n = 15" }]).unwrap()).await.unwrap();
     gateway.publish("a/readings", r#"{"n":3}"#).await;
@@ -63,7 +63,7 @@ async fn what_was_deleted_does_not_come_back_with_the_rest() {
     let first = all.iter().find(|path| path.to_string_lossy().contains("-10-")).unwrap();
     std::fs::write(first, b"PAR1").unwrap();
 
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     let expected: Vec<i64> = (0..20).filter(|n| (*n >= 5 && *n != 15) || *n == 3).collect();
     assert_eq!(gateway.readings().await, expected);
     gateway.close().await;
@@ -72,7 +72,7 @@ async fn what_was_deleted_does_not_come_back_with_the_rest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keyed_table_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), |settings| settings.batch_rows = 1);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), |settings| settings.batch_rows = 1);
     for (dn, json) in [
         ("a", r#"{"mode":"on","level":1}"#),
         ("b", r#"{"mode":"on"}"#),
@@ -90,7 +90,7 @@ async fn a_keyed_table_comes_back_as_it_was() {
     for file in files(dir.path(), "state") {
         std::fs::write(file, b"").unwrap();
     }
-    let gateway = Gateway::start(dir.path(), |_| {});
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), |_| {});
     assert_eq!(gateway.states().await, before);
     gateway.close().await;
 }
@@ -98,13 +98,13 @@ async fn a_keyed_table_comes_back_as_it_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_log_does_not_hold_is_told_exactly() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     readings(&gateway, 3).await;
     gateway.close().await;
     std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
     std::fs::write(&files(dir.path(), "readings")[0], b"").unwrap();
 
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     assert_eq!(gateway.readings().await.len(), 20);
     let [loss] = gateway.history.status().losses.try_into().unwrap();
     assert_eq!((loss.table.as_str(), loss.rows, loss.reloaded, loss.pending), ("readings", 10, 0, false));
@@ -115,7 +115,7 @@ async fn what_the_log_does_not_hold_is_told_exactly() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_on_the_delete_topic_deletes_the_rows_it_names() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     readings(&gateway, 1).await;
     gateway.publish("b/readings", r#"{"n":100}"#).await;
     gateway.publish("readings/delete", r#"{"dn":"a","n":4}"#).await;
@@ -125,7 +125,7 @@ async fn a_publication_on_the_delete_topic_deletes_the_rows_it_names() {
     assert_eq!(gateway.readings().await, [100]);
     assert_eq!(gateway.history.status().tables["readings"].rejected["shape"], 1);
     gateway.close().await;
-    let gateway = Gateway::start(dir.path(), small_batches);
+    let gateway = Gateway::start(dir.path(), crate::history::Backend::of("auto"), small_batches);
     assert_eq!(gateway.readings().await, [100]);
     gateway.close().await;
 }

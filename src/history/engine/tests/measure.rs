@@ -4,16 +4,27 @@
 
 use super::gateway::Gateway;
 use super::settings;
-use crate::history::Phase;
+use crate::history::{Backend, Phase};
 
 const ROWS: usize = 600_000;
 
+#[cfg(feature = "duckdb")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a test"]
-async fn figures() {
+async fn duckdb() {
+    figures(Backend::Duckdb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a test"]
+async fn lite() {
+    figures(Backend::Lite).await;
+}
+
+async fn figures(backend: Backend) {
     let dir = tempfile::tempdir().unwrap();
     let before = rss_mib();
-    let gateway = Gateway::start(dir.path(), |_| {});
+    let gateway = Gateway::start(dir.path(), backend, |_| {});
     let began = gateway.clock.mono();
     while gateway.history.status().phase != Phase::Running {
         tokio::task::yield_now().await;
@@ -62,7 +73,7 @@ async fn an_hour_of_writing() {
     let (rate, commit_ms) = (number("RATE", 500), number("COMMIT_MS", 50));
     let seconds = number("SECONDS", 3600);
     let dir = tempfile::tempdir_in(std::env::var("DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
-    let gateway = Gateway::start(dir.path(), |settings| {
+    let gateway = Gateway::start(dir.path(), Backend::of("auto"), |settings| {
         settings.batch_rows = (rate * 60).min(20_000);
         settings.maintenance = std::time::Duration::from_secs(86_400);
     });
@@ -85,7 +96,7 @@ async fn an_hour_of_writing() {
     }
     gateway.close().await;
     let batches = written();
-    let gateway = Gateway::start(dir.path(), |settings| settings.maintenance = std::time::Duration::from_millis(1));
+    let gateway = Gateway::start(dir.path(), Backend::of("auto"), |settings| settings.maintenance = std::time::Duration::from_millis(1));
     while gateway.history.status().tidied.passes < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
@@ -111,7 +122,7 @@ async fn queries_on_many_rows() {
     // Fifty rows a second from twenty devices, an hour a file, as maintenance leaves them: written by DuckDB itself.
     let settings = settings(dir.path());
     super::super::duck::fill(&settings, rows);
-    let gateway = Gateway::start(dir.path(), |_| {});
+    let gateway = Gateway::start(dir.path(), Backend::of("auto"), |_| {});
     while gateway.history.status().phase != Phase::Running {
         tokio::task::yield_now().await;
     }

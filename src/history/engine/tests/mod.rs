@@ -1,14 +1,45 @@
 //! Stories of the engine, and what those of the stores share.
 
+/// Each story once with every store.
+macro_rules! stories {
+    ($($name:ident,)*) => {
+        #[cfg(feature = "duckdb")]
+        mod duckdb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(crate::history::Backend::Duckdb).await;
+                }
+            )*
+        }
+        mod lite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(crate::history::Backend::Lite).await;
+                }
+            )*
+        }
+    };
+}
+
+mod crash;
 mod damage;
 mod gateway;
 mod measure;
+mod reads;
 
+use super::answer::Answer;
+use super::store::{self, DeleteError, Opened, Store, View};
+use crate::clock::Wall;
 use crate::disk::SystemDisk;
 use crate::history::model::{CallError, Cell, Column, ColumnKind, ColumnSource, Limits, Row, Schema, Table, TopicSegment};
-use crate::history::settings::Settings;
+use crate::history::settings::{Backend, Settings};
+use crate::history::sql::{Predicate, Query};
 use crate::message::Seq;
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
+use bytes::Bytes;
+use ciborium::cbor;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +49,7 @@ pub(in crate::history::engine) const LOG: u64 = 0xabcd_0000_0000_0001;
 pub(in crate::history::engine) fn settings(dir: &Path) -> Settings {
     let history = crate::config::History {
         schema: None,
+        backend: "auto".to_owned(),
         batch_interval: Duration::from_secs(3600),
         batch_rows: 20_000,
         memory_limit: 128 << 20,
@@ -80,4 +112,70 @@ pub(in crate::history::engine) fn texts(batches: &[RecordBatch]) -> Vec<String> 
         all.extend((0..column.len()).map(|i| if column.is_null(i) { "-".to_owned() } else { column.value(i).to_owned() }));
     }
     all
+}
+
+pub(in crate::history::engine) fn open(dir: &Path, backend: Backend) -> Box<dyn Store> {
+    let (store, opened) = open_with(dir, backend, &schema());
+    assert!(opened.damage.is_empty() && opened.fresh.is_none(), "{opened:?}");
+    store
+}
+
+pub(in crate::history::engine) fn open_with(dir: &Path, backend: Backend, schema: &Schema) -> (Box<dyn Store>, Opened) {
+    let settings = Settings { backend, ..settings(dir) };
+    store::open(&settings, schema, SystemDisk::shared(), LOG).unwrap()
+}
+
+/// Adds one reading as record `seq`, received at `seq` seconds.
+pub(in crate::history::engine) fn add(store: &mut dyn Store, seq: u64) {
+    let n = i128::from(seq);
+    store.append("readings", vec![reading("a", n)], Seq(seq), seq.cast_signed() * 1_000_000).unwrap();
+}
+
+/// The readings' numbers, sorted.
+pub(in crate::history::engine) fn readings(store: &mut dyn Store) -> Vec<i64> {
+    numbers(&ask(store, &schema().tables[0], "n", "1=1 ORDER BY n", None).unwrap())
+}
+
+/// What a caller of `query_T` gets.
+pub(in crate::history::engine) fn ask(
+    store: &mut dyn Store,
+    table: &Table,
+    cols: &str,
+    condition: &str,
+    at: Option<i64>,
+) -> Result<Vec<RecordBatch>, CallError> {
+    let dir = tempfile::tempdir().unwrap();
+    let view = store.pin(&table.name, at).unwrap()?;
+    run(view, &query(table, cols, condition), &settings(dir.path())).map(|bytes| frame(&bytes))
+}
+
+/// The data of an answer.
+pub(in crate::history::engine) fn run(view: Box<dyn View>, query: &Query, settings: &Settings) -> Result<Bytes, CallError> {
+    let mut answer = Answer::frame(settings);
+    view.run(query, settings, &mut answer)?;
+    answer.finish()
+}
+
+pub(in crate::history::engine) fn query(table: &Table, cols: &str, condition: &str) -> Query {
+    Query::parse(table, &cbor(&cbor!([{ "cols" => cols, "where" => condition }]).unwrap()), Wall(0)).unwrap()
+}
+
+/// Deletes as a caller of `delete_T` does.
+pub(in crate::history::engine) fn delete(
+    store: &mut dyn Store,
+    table: &Table,
+    condition: &str,
+    seq: u64,
+) -> Result<(), DeleteError> {
+    store.delete(&table.name, &predicate(table, condition), Seq(seq), None)
+}
+
+pub(in crate::history::engine) fn predicate(table: &Table, condition: &str) -> Predicate {
+    Predicate::parse(table, &cbor(&cbor!([{ "where" => condition }]).unwrap()), Wall(0)).unwrap()
+}
+
+fn cbor(value: &ciborium::Value) -> Vec<u8> {
+    let mut data = Vec::new();
+    ciborium::into_writer(value, &mut data).unwrap();
+    data
 }

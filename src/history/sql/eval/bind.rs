@@ -44,7 +44,8 @@ impl Binder<'_> {
         match expr {
             Expr::Column { name, kind } => {
                 let columns = &self.table.columns;
-                let hidden = (name == RECEIVED).then_some(columns.len());
+                // The hidden columns come after the table's own: the sequence, then the receive time.
+                let hidden = (name == RECEIVED).then_some(columns.len() + 1);
                 let place = columns.iter().position(|column| column.name == *name).or(hidden);
                 let place = place.ok_or_else(|| format!("Binder Error: there is no column {name}"))?;
                 Ok(Node { op: Op::Field(place), ty: Type::Of(*kind) })

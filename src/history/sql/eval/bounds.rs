@@ -25,6 +25,12 @@ impl Bounds {
         bounds
     }
 
+    /// A column of integers within these, both included.
+    pub(in crate::history) fn between(column: usize, low: u64, high: u64) -> Self {
+        let cell = |value: u64| Some(Cell::Integer(value.into()));
+        Self(vec![Bound { column, least: cell(low), most: cell(high) }])
+    }
+
     fn gather(&mut self, condition: &Node) {
         match &condition.op {
             Op::All(parts) => parts.iter().for_each(|part| self.gather(part)),
@@ -71,10 +77,6 @@ impl Bounds {
             let above = bound.least.as_ref().is_some_and(|least| compare(&high, &Value::of(least)) == Ordering::Less);
             !below && !above
         })
-    }
-
-    pub(in crate::history) fn columns(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().map(|bound| bound.column)
     }
 }
 

@@ -25,7 +25,7 @@ use bind::{Binder, Scope, to};
 use group::Gathered;
 use node::Op;
 
-pub(in crate::history) use bounds::{Bound, Bounds};
+pub(in crate::history) use bounds::Bounds;
 pub(in crate::history) use node::{Fields, Node};
 pub(in crate::history) use run::{Flow, Run};
 pub(in crate::history) use value::{Type, Value, compare};

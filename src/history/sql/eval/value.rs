@@ -86,7 +86,7 @@ impl<'a> Value<'a> {
     }
 
     /// Cast to `kind` from a value of type `from`; an error is in DuckDB's words.
-    pub(super) fn cast(self, from: Type, kind: ColumnKind) -> Result<Self, String> {
+    pub(in crate::history) fn cast(self, from: Type, kind: ColumnKind) -> Result<Self, String> {
         let item = match (&self, kind) {
             (Self::Null, _) => return Ok(Self::Null),
             (Self::Boolean(_), ColumnKind::Boolean) | (Self::Text(_), ColumnKind::Text) => return Ok(self),
