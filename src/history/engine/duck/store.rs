@@ -58,7 +58,11 @@ impl Lake {
         log_id: u64,
     ) -> Result<(Self, Opened), EngineError> {
         let mut opened = Opened::default();
-        if !folders::catalog(settings).exists() && damage::has_files(&folders::files(settings)) {
+        let (catalog, other) = (folders::catalog(settings), folders::sqlite_catalog(settings));
+        if !catalog.exists() && other.exists() {
+            return Err(EngineError::OtherStore { found: other, store: "lite" });
+        }
+        if !catalog.exists() && damage::has_files(&folders::files(settings)) {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }

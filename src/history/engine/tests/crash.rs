@@ -181,3 +181,20 @@ async fn the_data_folder_can_be_moved(backend: Backend) {
     store.batch(Seq(4)).unwrap();
     assert_eq!(readings(store.as_mut()), [1, 4]);
 }
+
+#[cfg(feature = "duckdb")]
+#[test]
+fn a_lake_of_the_other_store_is_refused_and_stays_as_it_is() {
+    let of = |dir: &Path, backend| {
+        let settings = Settings { backend, ..settings(dir) };
+        store::open(&settings, &schema(), SystemDisk::shared(), LOG)
+    };
+    for (writer, other, name) in [(Backend::Lite, Backend::Duckdb, "lite"), (Backend::Duckdb, Backend::Lite, "duckdb")] {
+        let dir = tempfile::tempdir().unwrap();
+        three(dir.path(), writer);
+        let error = of(dir.path(), other).unwrap_err().to_string();
+        assert!(error.contains(&format!("a lake of `[history] backend = \"{name}\"`")), "{error}");
+        assert!(!catalog(dir.path(), other).exists() && !dir.path().join("lake/quarantine").exists());
+        assert_eq!(readings(open(dir.path(), writer).as_mut()), [1, 2, 3]);
+    }
+}
