@@ -11,6 +11,8 @@
 //! A batch: write the file, sync it, sync its folder, then one SQLite transaction that names it, stores what the log is covered up
 //! to, and is synced before it returns. A crash before that leaves a file that the next start removes; after it nothing is missing.
 //!
+//! It does not evict when the disk is full: `when_full = "evict-oldest"` is as `"refuse"`, and the log says so at the start.
+//!
 //! | file | what |
 //! |---|---|
 //! | `catalog.rs`, `catalog.sql` | the catalog: snapshots, what is covered |

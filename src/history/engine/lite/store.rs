@@ -18,7 +18,7 @@ use super::view::{Later, Part, View};
 use crate::clock::{SharedClock, SystemClock, Wall};
 use crate::disk::SharedDisk;
 use crate::history::evolution::Remembered;
-use crate::history::model::{CallError, Row, Schema, Table};
+use crate::history::model::{CallError, Row, Schema, Table, WhenFull};
 use crate::history::row::timestamp_text;
 use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
@@ -130,6 +130,9 @@ impl Lite {
         let remembered = Remembered::read(&settings.lake);
         let (mut tables, mut usable) = (Vec::new(), Vec::new());
         for table in &schema.tables {
+            if settings.limits(table).when_full == Some(WhenFull::EvictOldest) {
+                log::warn!(table = table.name; "this store does not evict: when the disk is full, publishers are refused");
+            }
             let fitted = match remembered.keys_conflict(table).filter(|_| schema::knows(&catalog.conn, table)) {
                 Some(reason) => Err(reason),
                 None => schema::fit(&mut catalog, table, now_us)?,
@@ -200,6 +203,10 @@ impl Lite {
 
     /// The first half of a batch: files that are safely on the disk and that nobody knows yet.
     pub(super) fn prepare(&mut self, upto: Seq) -> Result<Vec<Change>, EngineError> {
+        let free = self.disk.free_bytes(&self.lake).unwrap_or(u64::MAX);
+        if free < self.settings.reserve / 2 {
+            return Err(EngineError::NoRoom { free, reserve: self.settings.reserve / 2 });
+        }
         self.attempts += 1;
         let name = format!("batch-{:08x}-{}-{}.parquet", self.log_id >> 32, upto.0, self.attempts);
         let mut changes = Vec::new();

@@ -4,8 +4,11 @@ use super::restamp::{self, Correction};
 use super::store::Lite;
 use crate::clock::{SystemClock, Wall};
 use crate::disk::SystemDisk;
-use crate::history::engine::store::{Store, Upkeep};
-use crate::history::engine::tests::{LOG, add, ask, column, delete, numbers, reading, readings, row, schema, settings, table, text};
+use crate::history::engine::error::EngineError;
+use crate::history::engine::store::{BatchError, Store, Upkeep};
+use crate::history::engine::tests::{
+    LOG, add, ask, column, delete, numbers, reading, readings, row, schema, settings, table, text,
+};
 use crate::history::model::{Cell, Column, ColumnKind, ColumnSource, Schema};
 use crate::message::Seq;
 use std::path::Path;
@@ -187,4 +190,14 @@ fn the_past_stays_when_files_are_merged_while_the_time_is_not_known() {
     assert_eq!(store.tidied().merges, 1);
     let long_ago = ask(&mut store, &schema().tables[0], "n", "", Some(1_000_000_000)).unwrap_err();
     assert!(long_ago.text.contains("No snapshot found"), "{}", long_ago.text);
+}
+
+#[test]
+fn a_batch_leaves_half_of_the_reserve_and_its_rows_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = crate::history::Settings { reserve: u64::MAX, ..settings(dir.path()) };
+    let (mut store, _) = Lite::open(&full, &schema(), SystemDisk::shared(), LOG).unwrap();
+    add(&mut store, 1);
+    assert!(matches!(store.batch(Seq(1)), Err(BatchError::Again(EngineError::NoRoom { .. }))));
+    assert_eq!((readings(&mut store), store.covered()), (vec![1], Seq(0)));
 }
