@@ -104,7 +104,8 @@ fn layout(lake: &Lite, place: usize) -> Result<Option<Layout>, EngineError> {
     let table = lake.usable.get(place).expect("asked for by its place");
     let Some(stored) = whole(&lake.catalog.conn, &table.stored)? else { return Ok(None) };
     let own = &table.table.columns;
-    let is_time = |place: usize| own.get(place).map_or(place == own.len() + 1, |column| column.source == ColumnSource::ReceiveTime);
+    let is_time =
+        |place: usize| own.get(place).map_or(place == own.len() + 1, |column| column.source == ColumnSource::ReceiveTime);
     let known = table.stored.columns.iter().enumerate();
     let ids: HashSet<i64> = known.filter(|(place, _)| is_time(*place)).map(|(_, column)| column.id).collect();
     let seq_id = table.stored.columns.get(own.len()).map(|column| column.id);

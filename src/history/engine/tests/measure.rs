@@ -3,7 +3,6 @@
 //! `RATE=500 COMMIT_MS=50 … an_hour_of_writing`, `ROWS=10000000 … queries_on_many_rows`. `bench/lake` does it all.
 
 use super::gateway::Gateway;
-use super::settings;
 use crate::history::{Backend, Phase};
 
 const ROWS: usize = 600_000;
@@ -96,7 +95,8 @@ async fn an_hour_of_writing() {
     }
     gateway.close().await;
     let batches = written();
-    let gateway = Gateway::start(dir.path(), Backend::of("auto"), |settings| settings.maintenance = std::time::Duration::from_millis(1));
+    let gateway =
+        Gateway::start(dir.path(), Backend::of("auto"), |settings| settings.maintenance = std::time::Duration::from_millis(1));
     while gateway.history.status().tidied.passes < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
@@ -114,13 +114,14 @@ async fn an_hour_of_writing() {
 }
 
 /// Latencies on many rows under the memory limit: `ROWS`, ten million by default.
+#[cfg(feature = "duckdb")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a test"]
 async fn queries_on_many_rows() {
     let rows: u64 = std::env::var("ROWS").map_or(10_000_000, |text| text.parse().unwrap());
     let dir = tempfile::tempdir_in(std::env::var("DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
     // Fifty rows a second from twenty devices, an hour a file, as maintenance leaves them: written by DuckDB itself.
-    let settings = settings(dir.path());
+    let settings = super::settings(dir.path());
     super::super::duck::fill(&settings, rows);
     let gateway = Gateway::start(dir.path(), Backend::of("auto"), |_| {});
     while gateway.history.status().phase != Phase::Running {
