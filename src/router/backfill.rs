@@ -1,7 +1,7 @@
 //! Retained messages on their way to new subscriptions: any number of them, a few at a time.
 
 use super::core::Router;
-use super::event::Delivery;
+use super::event::{Delivery, Effect};
 use super::outgoing::Parcel;
 use super::retained::Retained;
 use super::session::SessionKey;
@@ -20,7 +20,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 impl Router {
     /// Queues the next retained messages of a session that has room.
-    pub(super) fn backfill(&mut self, key: SessionKey) {
+    pub(super) fn backfill(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let can_keep = self.can_keep();
         loop {
             let Some(session) = self.sessions.get_mut(key) else { return };
@@ -54,7 +54,7 @@ impl Router {
                     message,
                 };
                 let topic = delivery.message.topic.clone();
-                // The record that `settle` or the next message writes.
+                // The record that is written below.
                 let seq = self.last.next();
                 if let Some(Some((id, copy))) = self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share: None })
                 {
@@ -64,6 +64,7 @@ impl Router {
             if let (Some(id), true) = (kept, done) {
                 self.note(Change::Backfilled { id, filter: subscription.filter });
             }
+            self.commit_what_comes_before_messages(effects);
         }
     }
 

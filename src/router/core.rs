@@ -202,6 +202,11 @@ impl Router {
         self.commit(effects);
     }
 
+    /// Whether changes were let go while the disk was full, so that only a snapshot has them. Asking resets it.
+    pub(super) fn wants_snapshot(&mut self) -> bool {
+        self.can_keep() && std::mem::take(&mut self.pending.overflowed)
+    }
+
     /// When [`Event::Tick`] is wanted next.
     #[must_use]
     pub fn next_due(&self) -> Option<crate::clock::Mono> {

@@ -275,7 +275,7 @@ impl Hub {
                 break;
             }
             if let Some(keeper) = &mut self.keeper
-                && keeper.is_due()
+                && (self.router.wants_snapshot() || keeper.is_due())
             {
                 keeper.save(&self.router, None);
             }

@@ -327,7 +327,9 @@ impl Router {
         let kept = session.kept;
         let mut orphans = Vec::new();
         for filter in &filters {
-            orphans.extend(self.unregister(key, filter));
+            if let Some(group) = self.unregister(key, filter) {
+                orphans.extend(self.take_back(key, group));
+            }
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
         self.queued_bytes -= session.out.queue_bytes();

@@ -263,7 +263,7 @@ impl Router {
     pub(super) fn pump(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let now = self.now.mono;
         let durable = self.log.durable;
-        self.backfill(key);
+        self.backfill(key, effects);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(link) = session.link else { return };
         if session.waits_for_answer {

@@ -2,8 +2,7 @@
 
 use super::core::{Held, Router};
 use super::event::{Effect, Filter, LinkId, Refusal, RetainHandling, Subscription};
-use super::groups::Member;
-use super::outgoing::Parcel;
+use super::groups::{GroupKey, Member};
 use super::session::{Backfill, SessionKey};
 use super::state::Change;
 use super::tree::{Dest, Target};
@@ -76,7 +75,7 @@ impl Router {
         }
         let kept = session.kept;
         session.backfill.retain(|fill| fill.subscription.filter != *filter);
-        let orphans = self.unregister(key, filter);
+        let orphans = self.unregister(key, filter).map(|group| self.take_back(key, group)).unwrap_or_default();
         if let Some(id) = kept {
             self.note(Change::Unsubscribe { id, filter: filter.clone() });
         }
@@ -84,20 +83,20 @@ impl Router {
         true
     }
 
-    /// Takes a subscription out. Returns what the session had got in the name of a group and not yet passed on.
-    pub(super) fn unregister(&mut self, key: SessionKey, filter: &Filter) -> Vec<Parcel> {
+    /// Takes a subscription out. Returns the group that the session was in for it.
+    pub(super) fn unregister(&mut self, key: SessionKey, filter: &Filter) -> Option<GroupKey> {
         if let Some(session) = self.sessions.get_mut(key) {
             session.filters.remove(filter);
         }
         let Filter::Shared { group: name, filter } = filter else {
             self.tree.remove(filter, Dest::Session(key));
-            return Vec::new();
+            return None;
         };
-        let Some((group, ended)) = self.groups.leave(name, filter, key) else { return Vec::new() };
+        let (group, ended) = self.groups.leave(name, filter, key)?;
         if ended {
             self.tree.remove(&Filter::Mqtt(filter.clone()), Dest::Group(group));
         }
-        self.take_back(key, group)
+        Some(group)
     }
 
     pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> bool {

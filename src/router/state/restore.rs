@@ -1,6 +1,6 @@
 //! From the records of a snapshot and of the log to the state they describe.
 
-use super::{Change, Copy, Route};
+use super::{Change, Copy, Pending, Route};
 use crate::clock::{Mono, Wall};
 use crate::message::{self, Dialect, Message, RecordError, Seq, kind};
 use crate::router::core::Router;
@@ -83,6 +83,8 @@ impl<'a> Restorer<'a> {
             router.next_session = SessionId(router.next_session.0.max(id.0 + 1));
         }
         router.recount();
+        // What ended in an earlier life is in the log already.
+        router.pending = Pending::default();
     }
 
     fn change(&mut self, seq: Seq, change: Change) {
@@ -134,6 +136,7 @@ impl<'a> Restorer<'a> {
             }
             Change::Unsubscribe { id, filter } => {
                 if let Some(key) = self.sessions.get(&id).copied() {
+                    // What others of its group got instead has records of its own.
                     self.router.unregister(key, &filter);
                 }
             }

@@ -77,6 +77,58 @@ fn a_group_without_anybody_there_waits_for_a_member_whose_session_stays() {
 }
 
 #[test]
+fn a_restart_after_a_member_left_a_group_finds_what_it_had_with_the_others_and_writes_nothing() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let stay = |name: &str| Attach { clean: false, expiry: Expiry::Never, ..mqtt_attach(name) };
+    for name in ["one", "two"] {
+        let link = w.link(Dialect::Mqtt);
+        w.say(link, Inbound::Attach(stay(name)));
+        w.sync();
+        w.say(link, Inbound::Subscribe { token: Token(1), filters: vec![subscription(shared("g", "t"), Qos::AtLeastOnce)] });
+        w.sync();
+        w.say(link, Inbound::LOST);
+    }
+    for _ in 0..4 {
+        w.publish(sensor, "t", Qos::AtLeastOnce);
+    }
+    let one = w.link(Dialect::Mqtt);
+    w.say(one, Inbound::Attach(stay("one")));
+    w.sync();
+    w.say(one, Inbound::LOST);
+    let clean = w.link(Dialect::Mqtt);
+    w.say(clean, Inbound::Attach(mqtt_attach("one")));
+    w.sync();
+    w.restart(false);
+    assert_eq!(w.router.report().queued, 4);
+    let written = w.records.len();
+    w.event(Event::Tick);
+    assert_eq!(w.records.len(), written, "a start by itself is not worth a write");
+    let two = w.link(Dialect::Mqtt);
+    w.say(two, Inbound::Attach(stay("two")));
+    w.sync();
+    assert_eq!(w.deliveries(two).len(), 4);
+}
+
+#[test]
+fn a_restart_after_a_member_unsubscribed_keeps_the_books() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let link = w.link(Dialect::Mqtt);
+    w.say(link, Inbound::Attach(Attach { clean: false, expiry: Expiry::Never, receive_max: 1, ..mqtt_attach("one") }));
+    w.sync();
+    w.say(link, Inbound::Subscribe { token: Token(1), filters: vec![subscription(shared("g", "t"), Qos::AtLeastOnce)] });
+    w.sync();
+    for _ in 0..4 {
+        w.publish(sensor, "t", Qos::AtLeastOnce);
+    }
+    w.say(link, Inbound::Unsubscribe { token: Token(2), filters: vec![shared("g", "t")] });
+    w.sync();
+    w.restart(false);
+    assert_eq!(w.router.report().queued, 1, "the one that was sent; the others had nobody to go to");
+}
+
+#[test]
 fn a_slow_member_does_not_hold_up_the_group() {
     let mut w = World::new();
     let sensor = w.client("sensor");

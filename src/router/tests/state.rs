@@ -5,7 +5,7 @@ use super::*;
 impl World {
     /// The process is killed: what the log has is all there is. With `snapshot`, the state is saved first and only the log
     /// behind it is read.
-    fn restart(&mut self, snapshot: bool) {
+    pub(super) fn restart(&mut self, snapshot: bool) {
         let records: Vec<(Seq, u8, Bytes)> = if snapshot { self.saved() } else { self.records.clone() };
         let mut after = Self::new();
         after.now = self.now;
