@@ -8,10 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 
-pub use record::{RecordError, concerns_state, decode, decode_routed, encode, kind};
+pub use record::{RecordError, concerns_state, decode, decode_routed, encode, kind, peek};
 
 /// Position in the durable log; the first message is 1. Also the order in which the router saw messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Seq(pub u64);
 
 impl Seq {

@@ -21,7 +21,8 @@ use crate::history::model::Caller;
 use crate::mapping;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::router::{
-    Delivery, HubHandle, HubStopped, Inbound, Link, LinkInfo, LinkReceiver, LinkSender, Outbound, Status, Subscription, Token,
+    Delivery, HubHandle, HubStopped, Inbound, Link, LinkInfo, LinkReceiver, LinkSender, Outbound, Past, Status, Subscription,
+    Token,
 };
 use axum::Json;
 use axum::body::Body;
@@ -218,7 +219,7 @@ async fn subscribe(State(commands): State<Commands>, Json(wanted): Json<Pattern>
     let (mut sender, mut inbox) = commands.open().await?;
     let filter = Subscription { qos: Qos::AtMostOnce, ..Subscription::rembus(wanted.pattern) };
     let subscribe = Inbound::Subscribe { token: TOKEN, filters: vec![filter] };
-    sender.send(vec![subscribe, Inbound::Reactive { token: TOKEN, on: true }]).await.map_err(stopping)?;
+    sender.send(vec![subscribe, Inbound::Reactive { token: TOKEN, on: true, reach: Past::Unseen }]).await.map_err(stopping)?;
     loop {
         match inbox.next().await? {
             Outbound::Subscribed { outcomes, .. } => {

@@ -130,6 +130,28 @@ pub fn concerns_state(body: &[u8]) -> bool {
     body.get(2).is_some_and(|flags| flags & (RETAIN | ROUTE) != 0)
 }
 
+/// Topic and time of a record body, without the rest.
+pub fn peek(body: &[u8]) -> Result<(&str, Wall), RecordError> {
+    let mut rest = body;
+    match rest.try_get_u8() {
+        Ok(VERSION) => {}
+        Ok(newer) => return Err(RecordError::Version(newer)),
+        Err(_) => return Err(RecordError::Short { field: "version" }),
+    }
+    rest.try_get_u8().map_err(|_| RecordError::Short { field: "dialect" })?;
+    let flags = rest.try_get_u8().map_err(|_| RecordError::Short { field: "flags" })?;
+    let received = Wall(rest.try_get_u64_le().map_err(|_| RecordError::Short { field: "time" })?);
+    if flags & SLOT != 0 {
+        rest.try_get_u32_le().map_err(|_| RecordError::Short { field: "slot" })?;
+    }
+    let publisher = rest.try_get_u16_le().map_err(|_| RecordError::Short { field: "publisher" })?;
+    rest = rest.get(usize::from(publisher)..).ok_or(RecordError::Short { field: "publisher" })?;
+    let len = rest.try_get_u32_le().map_err(|_| RecordError::Short { field: "topic" })?;
+    let topic = usize::try_from(len).ok().and_then(|len| rest.get(..len)).ok_or(RecordError::Short { field: "topic" })?;
+    let topic = std::str::from_utf8(topic).map_err(|_| RecordError::Invalid { field: "topic" })?;
+    Ok((topic, received))
+}
+
 /// Reads a record body. The payload is a slice of `body`, not a copy.
 pub fn decode(body: &Bytes) -> Result<Message, RecordError> {
     decode_routed(body).map(|(message, _)| message)
@@ -306,6 +328,8 @@ mod tests {
         fn a_message_comes_back_as_it_went_in(message in message()) {
             let back = decode(&encoded(&message)).unwrap();
             prop_assert_eq!(&back.topic, &message.topic);
+            let body = encoded(&message);
+            prop_assert_eq!(peek(&body).unwrap(), (message.topic.as_str(), message.received));
             prop_assert_eq!(&back.payload, &message.payload);
             prop_assert_eq!(back.qos, message.qos);
             prop_assert_eq!(back.slot, message.slot);
@@ -327,12 +351,14 @@ mod tests {
 
         #[test]
         fn garbage_never_panics(bytes: Vec<u8>) {
+            peek(&bytes).ok();
             decode(&bytes.into()).ok();
         }
 
         #[test]
         fn garbage_behind_a_good_version_never_panics(mut bytes: Vec<u8>, flags: u8) {
             bytes.splice(0..0, [1, 1, flags & 0b11_1110]);
+            peek(&bytes).ok();
             decode(&bytes.into()).ok();
         }
     }

@@ -326,6 +326,7 @@ impl<S: Stream> Connection<S> {
                         packet.frames(&mut self.frames);
                         self.reconsidered.push(inbound);
                     }
+                    Said::Redirected(inbound) => self.reconsidered.push(inbound),
                     Said::Probe => {
                         self.probed = true;
                         self.frames.push_back(Message::Ping(Bytes::new()));

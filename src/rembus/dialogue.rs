@@ -12,8 +12,8 @@ use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::router::{
-    Attach, CallId, CloseReason, Delivery, DeliveryId, Expiry, Filter, Inbound, LinkId, OnConflict, Outbound, Refusal, Stage,
-    Status, Subscription, Token,
+    Attach, CallId, CloseReason, Delivery, DeliveryId, Expiry, Filter, Inbound, LinkId, OnConflict, Outbound, Past, Refusal,
+    Stage, Status, Subscription, Token,
 };
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -48,9 +48,33 @@ pub(super) enum Said {
     Delivery(Packet),
     /// An answer, and something to tell the router.
     Reconsidered(Packet, Inbound),
+    /// No answer yet: the router is asked for something else.
+    Redirected(Inbound),
     /// Find out whether the peer lives.
     Probe,
     Close(Farewell),
+}
+
+/// What a JSON call was as well, if there is no such method (section 3).
+#[derive(Debug)]
+struct Doubt {
+    /// `target/method` for a direct call.
+    method: String,
+    data: Bytes,
+    /// That was tried already.
+    is_direct: bool,
+}
+
+impl Doubt {
+    /// Methods have slashes too, so their names come first.
+    fn direct(&self) -> Option<(&str, &str)> {
+        self.method.rsplit_once('/').filter(|(target, method)| !self.is_direct && !target.is_empty() && !method.is_empty())
+    }
+}
+
+/// The slot of what may have been a publication with QoS 0: it looks like a call, but for its small id.
+fn slot_of(token: Token) -> Option<u32> {
+    u32::try_from(token.0).ok()
 }
 
 #[derive(Debug)]
@@ -70,8 +94,8 @@ pub(super) struct Dialogue {
     naming: Naming,
     voice: Voice,
     spelling: Spelling,
-    /// JSON calls that may have been publications with a slot, by id: the two look the same (section 3, defect 3).
-    slots: AHashMap<Token, (String, Bytes)>,
+    /// JSON calls that may have been something else.
+    doubts: AHashMap<Token, Doubt>,
     /// The peer's name as publisher.
     publisher: Arc<str>,
     /// Requests that the router has not answered.
@@ -89,7 +113,7 @@ impl Dialogue {
             naming: Naming::Anonymous,
             voice: Voice::Cbor,
             spelling: Spelling::default(),
-            slots: AHashMap::new(),
+            doubts: AHashMap::new(),
             publisher: format!("~{}", link.0).into(),
             unanswered: 0,
             exactly_once: BTreeMap::new(),
@@ -125,14 +149,18 @@ impl Dialogue {
         batch: &mut Vec<Inbound>,
         answers: &mut Vec<Packet>,
     ) -> Result<(), Farewell> {
-        let frame = json::decode(text, &mut self.spelling).map_err(malformed)?;
+        let frames = json::decode_all(text, &mut self.spelling).map_err(malformed)?;
         self.voice = Voice::Json(self.spelling);
-        if let Frame::Rpc { id, topic, data, .. } = &frame
-            && id.0 <= u32::MAX.into()
-        {
-            self.slots.insert(Token(id.0), (topic.clone(), data.clone()));
+        for frame in frames {
+            if let Frame::Rpc { id, topic, data, .. } = &frame
+                && (slot_of(Token(id.0)).is_some() || topic.contains('/'))
+            {
+                let doubt = Doubt { method: topic.clone(), data: data.clone(), is_direct: false };
+                self.doubts.insert(Token(id.0), doubt);
+            }
+            self.understand(frame, batch, answers)?;
         }
-        self.understand(frame, batch, answers)
+        Ok(())
     }
 
     fn understand(&mut self, frame: Frame, batch: &mut Vec<Inbound>, answers: &mut Vec<Packet>) -> Result<(), Farewell> {
@@ -228,14 +256,14 @@ impl Dialogue {
     fn administer(&mut self, id: MessageId, topic: String, data: &[u8]) -> Result<Inbound, (Status, Option<&'static str>)> {
         let token = Token(id.0);
         Ok(match AdminCommand::parse(data) {
-            // Replay (`msg_from`) comes with the issue on stored messages; live delivery is the same for every value.
-            Ok(AdminCommand::Subscribe { msg_from: _ }) => {
-                Inbound::Subscribe { token, filters: vec![Subscription::rembus(topic)] }
+            Ok(AdminCommand::Subscribe { msg_from }) => {
+                let wanted = Subscription { past: Past::from_ns(msg_from), ..Subscription::rembus(topic) };
+                Inbound::Subscribe { token, filters: vec![wanted] }
             }
             Ok(AdminCommand::Unsubscribe) => Inbound::Unsubscribe { token, filters: vec![Filter::Rembus(topic)] },
             Ok(AdminCommand::Expose) => Inbound::Expose { token, method: topic },
             Ok(AdminCommand::Unexpose) => Inbound::Unexpose { token, method: topic },
-            Ok(AdminCommand::Reactive { on }) => Inbound::Reactive { token, on },
+            Ok(AdminCommand::Reactive { on, msg_from }) => Inbound::Reactive { token, on, reach: Past::from_ns(msg_from) },
             Ok(AdminCommand::Setup { exposers, subscribers }) => Inbound::Setup { token, exposers, subscribers },
             // Nobody has the admin role yet.
             Ok(AdminCommand::Privileged(_)) => return Err((Status::GENERIC_ERROR, None)),
@@ -252,7 +280,7 @@ impl Dialogue {
                 return Said::Delivery(Packet::request(self.voice, MessageId(call.0), &method, &data));
             }
             Outbound::Release { id } => {
-                let sent_as = self.exactly_once.remove(&id).unwrap_or(message_id(id, None));
+                let sent_as = self.exactly_once.remove(&id).unwrap_or(MessageId(u64::from(id.0) << 32));
                 return Said::Answer(Packet::ack2(self.voice, sent_as));
             }
             Outbound::Probe => return Said::Probe,
@@ -288,18 +316,7 @@ impl Dialogue {
             }
             // Also when it had not been subscribed.
             Outbound::Unsubscribed { token, .. } => respond(token, Ok(())),
-            Outbound::Response { token, status, data } => {
-                let answer = Packet::response(voice, MessageId(token.0), status, &data);
-                // There is no such method: it may have been a publication. The Python client, which wrote it as one, does
-                // not mind the answer.
-                match self.slots.remove(&token).filter(|_| status == Status::METHOD_NOT_FOUND) {
-                    Some((topic, data)) => {
-                        let message = self.publication(topic, data, Qos::AtMostOnce, Some(low_half(MessageId(token.0))));
-                        Said::Reconsidered(answer, Inbound::Publish { message, token })
-                    }
-                    None => Said::Answer(answer),
-                }
-            }
+            Outbound::Response { token, status, data } => self.respond(token, status, &data),
             // Nothing answers an ACK2.
             Outbound::Completed { .. } => Said::Nothing,
             Outbound::Deliver(_)
@@ -310,6 +327,34 @@ impl Dialogue {
         }
     }
 
+    fn respond(&mut self, token: Token, status: Status, data: &Bytes) -> Said {
+        let answer = |status, data: &Bytes| Packet::response(self.voice, MessageId(token.0), status, data);
+        let missing = if self.doubts.get(&token).is_some_and(|doubt| doubt.is_direct) {
+            Status::TARGET_NOT_FOUND
+        } else {
+            Status::METHOD_NOT_FOUND
+        };
+        let Some(mut doubt) = self.doubts.remove(&token).filter(|_| status == missing) else {
+            return Said::Answer(answer(status, data));
+        };
+        if let Some((target, method)) = doubt.direct() {
+            let (target, method, data) = (Some(target.to_owned()), method.to_owned(), doubt.data.clone());
+            doubt.is_direct = true;
+            self.doubts.insert(token, doubt);
+            self.unanswered += 1;
+            return Said::Redirected(Inbound::Call { token, method, target, data });
+        }
+        let answer = answer(Status::METHOD_NOT_FOUND, &cbor::text(&doubt.method).into());
+        match slot_of(token) {
+            // The Python client, which wrote it as a publication, does not mind the answer.
+            Some(slot) => {
+                let message = self.publication(doubt.method, own(doubt.data), Qos::AtMostOnce, Some(slot));
+                Said::Reconsidered(answer, Inbound::Publish { message, token })
+            }
+            None => Said::Answer(answer),
+        }
+    }
+
     fn deliver(&mut self, delivery: &Delivery) -> Packet {
         let message = &delivery.message;
         let (flags, id) = match delivery.id.filter(|_| delivery.qos != Qos::AtMostOnce) {
@@ -317,13 +362,14 @@ impl Dialogue {
                 (codec::Flags::of(Qos::AtMostOnce, message.slot.is_some()), MessageId(message.slot.unwrap_or_default().into()))
             }
             Some(id) => {
+                let message_id = message_id(id, message);
                 if delivery.qos == Qos::ExactlyOnce {
-                    self.exactly_once.insert(id, message_id(id, message.slot));
+                    self.exactly_once.insert(id, message_id);
                     if self.exactly_once.len() > EXACTLY_ONCE_MAX {
                         self.exactly_once.pop_first();
                     }
                 }
-                (codec::Flags::of(delivery.qos, message.slot.is_some()), message_id(id, message.slot))
+                (codec::Flags::of(delivery.qos, message.slot.is_some()), message_id)
             }
         };
         Packet::publish(self.voice, flags, id, &message.topic, delivery.pattern.as_deref(), message.rembus_data())
@@ -337,8 +383,11 @@ fn malformed(error: codec::FrameError) -> Farewell {
 /// `[[], []]`: no methods, no subscriptions.
 const NO_EXPORTS: &[u8] = &[0x82, 0x80, 0x80];
 
-fn message_id(id: DeliveryId, slot: Option<u32>) -> MessageId {
-    MessageId(u64::from(id.0) << 32 | u64::from(slot.unwrap_or_default()))
+/// A slot is the low half. Without one that is free: then it says more of the message, because a peer that missed an ACK2 remembers
+/// the id of a QoS 2 message for ever, and must not take another for it.
+fn message_id(id: DeliveryId, message: &Message) -> MessageId {
+    let low = message.slot.map_or(message.received.0 & 0xffff_ffff, u64::from);
+    MessageId(u64::from(id.0) << 32 | low)
 }
 
 /// The delivery that an acknowledgement means; none has the number 0.

@@ -28,7 +28,7 @@
 //! an acknowledgement. It repeats the message for 22 s and then fails.
 //!
 //! Known limits of this release: no keys (REGISTER, ATTESTATION and UNREGISTER are answered with status 10), no admin
-//! role, and `msg_from` is accepted without replay. Ids have exactly 8 bytes; the reference takes shorter ones.
+//! role. Ids have exactly 8 bytes; the reference takes shorter ones.
 
 mod accept;
 pub mod cbor;

@@ -3,6 +3,7 @@
 use super::core::Router;
 use super::event::{Delivery, Effect};
 use super::outgoing::Parcel;
+use super::publish::Queued;
 use super::retained::Retained;
 use super::session::SessionKey;
 use super::state::Change;
@@ -56,8 +57,8 @@ impl Router {
                 let topic = delivery.message.topic.clone();
                 // The record that is written below.
                 let seq = self.last.next();
-                if let Some(Some((id, copy))) = self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share: None })
-                {
+                let parcel = Parcel { delivery, deadline, seq, after: Seq(0), share: None, line: None };
+                if let Queued::Yes(Some((id, copy))) = self.queue(key, parcel) {
                     self.note(Change::Retained { id, topic, delivery: copy });
                 }
             }

@@ -1,9 +1,9 @@
 //! The router's state and what each event does to it. Links, calls and deliveries have files of their own.
 
-use super::calls::Caller;
+use super::calls::{Caller, text};
 use super::event::{
-    Attach, CloseReason, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Refusal, Status,
-    Subscription, Token,
+    Attach, CloseReason, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Past, ReadId, Refusal,
+    Status, Token,
 };
 use super::gate::AckGate;
 use super::groups::Groups;
@@ -140,6 +140,11 @@ pub struct Router {
     pub(super) last: Seq,
     pub(super) counters: Counters,
     pub(super) now: Now,
+    /// Components whose progress the log is to be told.
+    pub(super) progressed: Vec<SessionKey>,
+    /// Who catches up.
+    pub(super) reads: AHashMap<ReadId, SessionKey>,
+    pub(super) last_read: ReadId,
     /// Links whose name others claim, and who waits for the outcome of the probe.
     pub(super) claims: AHashMap<LinkId, Vec<(LinkId, Attach)>>,
     pub(super) assigned: u64,
@@ -177,6 +182,9 @@ impl Router {
             last: log.written,
             counters: Counters::default(),
             now: Now::default(),
+            progressed: Vec::new(),
+            reads: AHashMap::new(),
+            last_read: ReadId(0),
             claims: AHashMap::new(),
             assigned: 0,
         }
@@ -192,6 +200,7 @@ impl Router {
             Event::LogBehind(behind) => self.log_behind = behind,
             Event::Answered { call, status, data } => self.builtin_answered(call, status, data, effects),
             Event::Command { id, body } => self.command(id, body, effects),
+            Event::Found { read, found, reached } => self.found(read, found, reached, effects),
             Event::PolicyChanged => self.policy_changed(effects),
             Event::Tick => self.tick(effects),
         }
@@ -199,6 +208,7 @@ impl Router {
 
     /// Ends a turn: what was noted in it goes into the log together. To be called before the effects are carried out.
     pub fn settle(&mut self, effects: &mut Vec<Effect>) {
+        self.note_progress();
         self.commit(effects);
     }
 
@@ -243,7 +253,7 @@ impl Router {
                 }
             }
             Inbound::Subscribe { token, filters } => {
-                let outcomes = filters.into_iter().map(|wanted| self.subscribe(link, session, wanted)).collect();
+                let outcomes = filters.into_iter().map(|wanted| self.subscribe(link, session, wanted, effects)).collect();
                 self.say_when_kept(link, session, Outbound::Subscribed { token, outcomes }, effects);
                 self.hold_back_until_answered(session, effects);
             }
@@ -251,32 +261,34 @@ impl Router {
                 let outcomes = filters.iter().map(|filter| self.unsubscribe(session, filter, effects)).collect();
                 self.say_when_kept(link, session, Outbound::Unsubscribed { token, outcomes }, effects);
             }
-            Inbound::Reactive { token, on } => {
-                if let Some(session) = self.sessions.get_mut(session) {
-                    session.reactive = on;
+            Inbound::Reactive { token, on, reach } => {
+                if on {
+                    self.resume(session, reach);
+                } else {
+                    self.pause(session, effects);
                 }
                 respond(link, token, Status::OK, NULL, effects);
+                self.pump(session, effects);
             }
             Inbound::Expose { token, method } => {
-                let status = if self.expose(link, session, method) { Status::OK } else { Status::GENERIC_ERROR };
-                respond(link, token, status, NULL, effects);
+                let outcome = self.expose(link, session, method);
+                self.say_when_kept(link, session, answer(token, outcome), effects);
             }
             Inbound::Unexpose { token, method } => {
                 self.unexpose(session, method);
-                respond(link, token, Status::OK, NULL, effects);
+                self.say_when_kept(link, session, answer(token, Ok(())), effects);
             }
             Inbound::Setup { token, exposers, subscribers } => {
-                let mut fits = true;
+                let mut outcome = Ok(());
                 for method in exposers {
-                    fits &= self.expose(link, session, method);
+                    outcome = outcome.and(self.expose(link, session, method));
                 }
                 for topic in subscribers {
-                    fits &= self.subscribe(link, session, Subscription::rembus(topic)).is_ok();
+                    outcome = outcome.and(self.subscribe_again(link, session, topic, effects));
                 }
-                if let Some(session) = self.sessions.get_mut(session) {
-                    session.reactive = true;
-                }
-                respond(link, token, if fits { Status::OK } else { Status::GENERIC_ERROR }, NULL, effects);
+                self.resume(session, Past::Unseen);
+                self.say_when_kept(link, session, answer(token, outcome), effects);
+                self.pump(session, effects);
             }
             Inbound::Call { token, method, target, data } => {
                 self.call(Caller { link, session, token }, &method, target, data, effects);
@@ -328,7 +340,7 @@ impl Router {
 
     /// An answer about what the session will find again: once that is on the disk. At once if the session ends with its link.
     pub(super) fn say_when_kept(&mut self, link: LinkId, session: SessionKey, out: Outbound, effects: &mut Vec<Effect>) {
-        if self.keeps_queue(session) && self.can_keep() {
+        if self.kept(session).is_some() && self.can_keep() {
             self.after_changes(Held::Say { link, out: Box::new(out) }, effects);
         } else {
             effects.push(Effect::Send { link, out });
@@ -346,6 +358,16 @@ impl Router {
             Health::Poisoned => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::LogFailed) }),
         }
     }
+}
+
+/// The answer to a command.
+fn answer(token: Token, outcome: Result<(), Refusal>) -> Outbound {
+    let (status, data) = match outcome {
+        Ok(()) => (Status::OK, NULL),
+        Err(Refusal::NotAuthorized) => (Status::GENERIC_ERROR, text("unauthorized")),
+        Err(refusal) => (Status::GENERIC_ERROR, text(refusal.name())),
+    };
+    Outbound::Response { token, status, data }
 }
 
 pub(super) fn respond(link: LinkId, token: Token, status: Status, data: Bytes, effects: &mut Vec<Effect>) {

@@ -1,5 +1,6 @@
 //! What the doors tell the router, and what it tells them.
 
+use super::interest::Interest;
 use crate::access::Identity;
 use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Qos, Seq};
@@ -51,8 +52,9 @@ pub enum Inbound {
     Subscribe { token: Token, filters: Vec<Subscription> },
     /// Answered by [`Outbound::Unsubscribed`], one outcome a filter, in order.
     Unsubscribe { token: Token, filters: Vec<Filter> },
-    /// Rembus: publications may be delivered from now on, or no more. Answered by [`Outbound::Response`].
-    Reactive { token: Token, on: bool },
+    /// Rembus: publications may be delivered from now on, or no more. Stored ones reach back as far as `reach` at most.
+    /// Answered by [`Outbound::Response`].
+    Reactive { token: Token, on: bool, reach: Past },
     /// Rembus: offers a method. Answered by [`Outbound::Response`].
     Expose { token: Token, method: String },
     /// Rembus: takes it back. Answered by [`Outbound::Response`].
@@ -175,6 +177,39 @@ pub struct Subscription {
     pub retain_handling: RetainHandling,
     /// MQTT 5 subscription identifier, sent along with each delivery.
     pub identifier: Option<u32>,
+    /// Rembus: which stored messages it brings.
+    #[serde(default)]
+    pub past: Past,
+    /// The router's number for it among those that the session ever had; zero if the session is not kept.
+    #[serde(default)]
+    pub number: u32,
+}
+
+/// How far a Rembus subscription reaches back when its component becomes reactive (`msg_from`). What the component has had
+/// already does not come again, however far that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Past {
+    /// `Now`: what is published from then on.
+    #[default]
+    Nothing,
+    /// What was published in so many nanoseconds before.
+    Window(u64),
+    /// `LastReceived`: everything.
+    Unseen,
+}
+
+impl Past {
+    /// From `msg_from`: nanoseconds, infinite for everything.
+    #[must_use]
+    pub fn from_ns(ns: f64) -> Self {
+        if ns >= u64::MAX as f64 {
+            Self::Unseen
+        } else if ns > 0.0 {
+            Self::Window(ns as u64)
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 /// To a door: what to send to the peer.
@@ -336,6 +371,12 @@ pub enum Event {
     },
     /// Users or rules have changed: links that are not valid any more are closed.
     PolicyChanged,
+    /// What [`Effect::Read`] found in the log, up to record `reached`.
+    Found {
+        read: ReadId,
+        found: Vec<Found>,
+        reached: Seq,
+    },
     /// Time has passed; see [`Router::next_due`](super::Router::next_due).
     Tick,
 }
@@ -343,6 +384,18 @@ pub enum Event {
 /// The caller's number for a [`Event::Command`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
+
+/// The router's number for a component that catches up. Never used twice while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);
+
+/// A stored message, and the numbers of the subscriptions that it matches.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub seq: Seq,
+    pub message: Arc<Message>,
+    pub numbers: Vec<u32>,
+}
 
 /// What the router wants done. The caller owns sockets, disk and clock.
 #[derive(Debug)]
@@ -373,6 +426,17 @@ pub enum Effect {
     /// Nobody waits for this [`Effect::Invoke`] any more: its caller is gone.
     Cancel {
         call: CallId,
+    },
+    /// Look for messages in the log after record `after` and up to `upto`, some at a time; answered by [`Event::Found`].
+    Read {
+        read: ReadId,
+        after: Seq,
+        upto: Seq,
+        interest: Arc<Interest>,
+    },
+    /// Nothing more will be read for it.
+    EndRead {
+        read: ReadId,
     },
     /// The command's record is durable, or was refused.
     CommandDone {

@@ -4,7 +4,10 @@
 //! one batch to each link. It never waits for a link: what a door may still have to take is bounded by the router's windows.
 //! It does wait for the log, by not taking more from the inbox; then the doors stop reading their sockets.
 
-use super::event::{CallId, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Refusal, Status};
+use super::event::{
+    CallId, CommandId, Effect, Entry, Event, Found, Inbound, LinkId, LinkInfo, Now, Outbound, ReadId, Refusal, Status,
+};
+use super::interest::{Interest, Search};
 use super::keeper::{KeepError, Keeper, Restored};
 use super::link::{Gone, Link, LinkReceiver, LinkSender};
 use super::{Options, Report, Router, StateFolder};
@@ -17,7 +20,8 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 /// Batches that may wait for the router. A door's batch is bounded by what it reads at once.
@@ -29,6 +33,11 @@ const OUTBOX: usize = 8_192;
 /// Log bytes not yet written at which QoS 0 messages are no longer logged, and at which nothing more is taken in.
 const LOG_BEHIND: usize = 1 << 20;
 const LOG_FULL: usize = 3 << 20;
+
+/// Components for which the log is looked through at the same time. Others wait, and their turn is short.
+const LOOKS: usize = 2;
+/// After a failure.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Services that the gateway itself offers as RPC methods; in the product that is history.
 pub trait Services: Send + Sync + 'static {
@@ -81,6 +90,13 @@ pub(super) enum Letter {
         done: oneshot::Sender<Result<Seq, Refusal>>,
     },
     PolicyChanged,
+    /// What was found in the log up to `reached`; the search comes back with it.
+    Found {
+        read: ReadId,
+        search: Box<Search>,
+        found: Vec<Found>,
+        reached: Seq,
+    },
     Report(oneshot::Sender<Report>),
     /// Dropped when the state is saved, or could not be.
     Save(oneshot::Sender<()>),
@@ -165,6 +181,10 @@ pub struct Hub {
     last_command: u64,
     /// Services at work.
     invoked: AHashMap<CallId, AbortHandle>,
+    /// Places in the log of components that catch up, between two looks.
+    searches: AHashMap<ReadId, Box<Search>>,
+    /// Looks at the same time.
+    looks: Arc<Semaphore>,
     /// Keeps the router's state over a restart, if it is to be kept.
     keeper: Option<Keeper>,
 }
@@ -203,6 +223,8 @@ impl Hub {
             commands: AHashMap::new(),
             last_command: 0,
             invoked: AHashMap::new(),
+            searches: AHashMap::new(),
+            looks: Arc::new(Semaphore::new(LOOKS)),
             keeper: None,
         };
         (hub, HubHandle { inbox: tx, gone, last_link: Arc::default() })
@@ -313,6 +335,13 @@ impl Hub {
                 self.handle(Event::Command { id, body }, effects);
             }
             Letter::Builtins(methods) => self.router.set_builtins(methods),
+            Letter::Found { read, search, found, reached } => {
+                // Before the router decides: it may want to read on at once.
+                if self.router.is_reading(read) {
+                    self.searches.insert(read, search);
+                }
+                self.handle(Event::Found { read, found, reached }, effects);
+            }
             Letter::PolicyChanged => self.handle(Event::PolicyChanged, effects),
             // The asker may have given up.
             Letter::Save(done) => match &mut self.keeper {
@@ -328,6 +357,7 @@ impl Hub {
     /// Carries out what the router wants: first the log, then the links.
     async fn act(&mut self, effects: &mut Vec<Effect>) -> Result<(), HubStopped> {
         let mut batch = Batch::default();
+        let mut reads = Vec::new();
         for effect in effects.drain(..) {
             match effect {
                 Effect::Append { seq, entry, ack_waits } => match entry {
@@ -365,6 +395,9 @@ impl Hub {
                         task.abort();
                     }
                 }
+                // What is to be read may be in this batch.
+                Effect::Read { read, after, upto, interest } => reads.push((read, after, upto, interest)),
+                Effect::EndRead { read } => drop(self.searches.remove(&read)),
                 Effect::CommandDone { id, outcome } => {
                     if let Some(done) = self.commands.remove(&id) {
                         // Whoever asked may have given up waiting; the record is in the log all the same.
@@ -378,6 +411,9 @@ impl Hub {
                 keeper.appended(batch.len());
             }
             self.log.append(batch).await.map_err(|_| HubStopped)?;
+        }
+        for (read, after, upto, interest) in reads {
+            self.look(read, after, upto, interest);
         }
         for link in std::mem::take(&mut self.touched) {
             self.hand_over(link);
@@ -396,6 +432,41 @@ impl Hub {
         if outlet.ending || overflow {
             self.links.remove(&link);
         }
+    }
+
+    /// Looks for messages in the log beside everything else.
+    fn look(&mut self, read: ReadId, after: Seq, upto: Seq, interest: Arc<Interest>) {
+        let Some(answers) = self.answers.upgrade() else { return };
+        let (log, looks) = (self.log.clone(), Arc::clone(&self.looks));
+        let known = self.searches.remove(&read).filter(|search| search.at() == after);
+        let mut search = known.unwrap_or_else(|| Box::new(Search::new(log.reader(after.next()), after)));
+        tokio::spawn(async move {
+            let Ok(_turn) = looks.acquire_owned().await else { return };
+            let found = match log.flush(upto).await {
+                Ok(()) => {
+                    let upto = log.state().borrow().written.min(upto);
+                    let look = move || {
+                        let found = search.look(&interest, upto);
+                        (search, found)
+                    };
+                    let found;
+                    (search, found) = tokio::task::spawn_blocking(look).await.expect("a look at the log does not panic");
+                    found
+                }
+                Err(error) => Err(error),
+            };
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    log::warn!(error:%; "the log cannot be read for a component that catches up; trying again");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    Vec::new()
+                }
+            };
+            let reached = search.at();
+            // Fails only when the hub is gone.
+            answers.send(Letter::Found { read, search, found, reached }).await.ok();
+        });
     }
 
     fn invoke(&mut self, call: CallId, answer: impl Future<Output = (Status, Bytes)> + Send + 'static) {

@@ -57,6 +57,7 @@ impl Router {
             unreleased: AHashMap::new(),
             serving: AHashSet::new(),
             resend_after,
+            follower: None,
         }
     }
 
@@ -162,6 +163,7 @@ impl Router {
         let id = self.next_session;
         self.next_session = SessionId(id.0 + 1);
         session.kept = Some(id);
+        session.follower = (session.dialect == Dialect::Rembus).then(Box::default);
         self.note(Change::Open {
             id,
             dialect: session.dialect,
@@ -235,7 +237,10 @@ impl Router {
             return;
         }
         session.link = None;
-        session.reactive = session.dialect == Dialect::Mqtt;
+        if session.dialect == Dialect::Rembus {
+            self.lose_track(key, effects);
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
         session.left = Some(now.wall);
         session.leavings += 1;
         if reason == Closed::Orderly {
@@ -252,7 +257,10 @@ impl Router {
         // What a group gave goes to others, even if the session ends.
         let shares = session.filters.keys().any(|filter| matches!(filter, Filter::Shared { .. }));
         let waits = shares || (session.keeps_queue() && stays);
-        let left = if waits { session.out.suspend() } else { session.out.clear() };
+        let mut left = if waits { session.out.suspend() } else { session.out.clear() };
+        if !stays {
+            left.stored = 0;
+        }
         let after = session.out.queue_bytes();
         self.queued_bytes = self.queued_bytes - before + after;
         self.counters.left_over(left);
@@ -280,6 +288,9 @@ impl Router {
         let leaving = session.leavings;
         if let Expiry::After(seconds) = session.expiry {
             self.timers.set(now.plus(Duration::from_secs(seconds.into())), Timer::Session(key, leaving));
+        }
+        if let (Dialect::Rembus, Some(rest)) = (session.dialect, session.memory_left(Duration::ZERO)) {
+            self.timers.set(now.plus(rest), Timer::Session(key, leaving));
         }
         match session.will.as_ref().map(|will| will.delay) {
             None => {}
@@ -320,6 +331,7 @@ impl Router {
 
     pub(super) fn end_session(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         self.fail_calls_of(key, effects);
+        self.end_read(key, effects);
         // A will is due at the end of the session at the latest [MQTT-3.1.2-8].
         self.publish_will(key, effects);
         let Some(session) = self.sessions.get(key) else { return };

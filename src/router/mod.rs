@@ -14,6 +14,7 @@
 //! | `retained.rs`, `backfill.rs` | retained messages, and how they reach new subscriptions |
 //! | `groups.rs`, `sharing.rs` | shared subscriptions |
 //! | `system.rs` | `$SYS` |
+//! | `replay.rs`, `trail.rs`, `interest.rs` | what a component missed, from the log |
 //! | `registrations.rs` | filters and methods of a session |
 //! | `claims.rs` | two components, one name |
 //! | `policy.rs` | links whose user is gone |
@@ -31,6 +32,7 @@ mod event;
 mod gate;
 mod groups;
 mod hub;
+mod interest;
 mod keeper;
 mod link;
 mod links;
@@ -39,6 +41,7 @@ mod pattern;
 mod policy;
 mod publish;
 mod registrations;
+mod replay;
 mod report;
 mod retained;
 mod services;
@@ -47,6 +50,7 @@ mod sharing;
 mod state;
 mod system;
 mod timers;
+mod trail;
 mod tree;
 
 #[cfg(test)]
@@ -58,6 +62,7 @@ mod tests;
 pub use self::core::{Options, Router};
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
+pub use interest::Interest;
 pub use keeper::{KeepError, Restored};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use outgoing::QueueLimits;

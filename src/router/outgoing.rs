@@ -11,11 +11,13 @@
 
 use super::event::{CallId, Delivery, DeliveryId, Stage};
 use super::groups::GroupKey;
+use super::trail::Mark;
 use crate::clock::Mono;
 use crate::message::{Qos, Seq};
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 mod kept;
@@ -53,6 +55,15 @@ pub(super) struct Parcel {
     pub(super) after: Seq,
     /// The group in whose name the session gets it; another member may get it instead.
     pub(super) share: Option<GroupKey>,
+    /// The number of the subscription whose progress it is part of.
+    pub(super) line: Option<NonZeroU32>,
+}
+
+impl Parcel {
+    /// The progress that it is part of.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.line.map(|number| Mark { number: number.get(), seq: self.seq })
+    }
 }
 
 /// Something to send that takes room.
@@ -104,7 +115,7 @@ pub(super) enum Next {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unwritten {
     /// Delivered as far as anybody can know.
-    AtMostOnce(usize),
+    AtMostOnce(usize, Option<Mark>),
     /// Its acknowledgement decides; or it is a call, whose answer does.
     Tracked(usize),
 }
@@ -139,10 +150,11 @@ pub(super) struct Outgoing {
 }
 
 /// What became of QoS 0 deliveries.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) delivered: u64,
     pub(super) unsendable: u64,
+    pub(super) marks: Vec<Mark>,
 }
 
 /// Copies that ended with their session: waiting, and on their way without an acknowledgement.
@@ -152,6 +164,8 @@ pub(super) struct Leftover {
     pub(super) in_flight: u64,
     /// Were on their way and wait again.
     pub(super) back: u64,
+    /// Of all these, those whose session finds them in the log.
+    pub(super) stored: u64,
 }
 
 impl Outgoing {
@@ -235,7 +249,10 @@ impl Outgoing {
             Item::Request { .. } => false,
         };
         if tracked {
-            let full = self.in_flight.len() >= self.in_flight_max
+            // Numbers that follow from the record are not distinct for ever: the later one waits.
+            let is_taken = self.taken.is_none() && front.id().is_some_and(|id| self.in_flight.contains_key(&id));
+            let full = is_taken
+                || self.in_flight.len() >= self.in_flight_max
                 || (self.in_flight_bytes + weight > self.limits.bytes && !self.in_flight.is_empty());
             if full {
                 return None;
@@ -268,7 +285,7 @@ impl Outgoing {
                 if let Some(deadline) = parcel.deadline {
                     parcel.delivery.expiry_s = Some(seconds_left(deadline, now));
                 }
-                Unwritten::AtMostOnce(weight)
+                Unwritten::AtMostOnce(weight, parcel.mark())
             }
             Item::Request { .. } | Item::Release(_) => Unwritten::Tracked(weight),
         };
@@ -309,19 +326,24 @@ impl Outgoing {
 
     /// The door is done with `count` items. Returns the QoS 0 deliveries that ended with that.
     pub(super) fn written(&mut self, count: u32) -> Written {
-        let mut done = 0;
+        let (mut done, mut marks) = (0, Vec::new());
         for _ in 0..count {
             let Some(kind) = self.unwritten.pop_front() else { break };
-            let (Unwritten::AtMostOnce(weight) | Unwritten::Tracked(weight)) = kind;
-            self.unwritten_bytes -= weight;
-            done += u64::from(matches!(kind, Unwritten::AtMostOnce(_)));
+            self.unwritten_bytes -= match kind {
+                Unwritten::AtMostOnce(weight, mark) => {
+                    done += 1;
+                    marks.extend(mark);
+                    weight
+                }
+                Unwritten::Tracked(weight) => weight,
+            };
         }
         if self.unwritten.is_empty() && self.unwritten.capacity() > 64 {
             self.unwritten = VecDeque::new();
         }
         let unsendable = self.unsendable.min(done);
         self.unsendable -= unsendable;
-        Written { delivered: done - unsendable, unsendable }
+        Written { delivered: done - unsendable, unsendable, marks }
     }
 
     /// The peer answered a delivery. `None` if there is no such delivery (a late or foreign answer): nothing changed.
@@ -335,6 +357,11 @@ impl Outgoing {
             self.give_up(id);
         }
         Some(stage)
+    }
+
+    /// The progress that a delivery under way is part of.
+    pub(super) fn mark_of(&self, id: DeliveryId) -> Option<Mark> {
+        self.in_flight.get(&id)?.parcel.as_ref()?.mark()
     }
 
     pub(super) fn in_flight_mut(&mut self, id: DeliveryId) -> Option<&mut InFlight> {
@@ -362,15 +389,24 @@ impl Outgoing {
     /// Empties everything because the link is gone and nobody will come back for it.
     pub(super) fn clear(&mut self) -> Leftover {
         let deliveries = self.queue.iter().filter(|item| item.is_delivery()).count();
-        let left = Leftover { queued: deliveries as u64, in_flight: self.unacknowledged(), back: 0 };
+        let stored = self.stored();
+        let left = Leftover { queued: deliveries as u64, in_flight: self.unacknowledged(), back: 0, stored };
         let kept = self.taken.is_some();
         *self = Self { last_id: self.last_id, ..Self::new(self.limits, self.in_flight_max, self.id_max, kept) };
         left
     }
 
+    /// Copies of what the session will find in the log.
+    fn stored(&self) -> u64 {
+        let queued = self.queue.iter().filter(|item| matches!(item, Item::Delivery(Parcel { line: Some(_), .. })));
+        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(_, Some(_))));
+        let flying = self.in_flight.values().filter_map(|flight| flight.parcel.as_ref()).filter(|parcel| parcel.line.is_some());
+        (queued.count() + unwritten.count() + flying.count()) as u64
+    }
+
     /// Under way: sent without an answer, or QoS 0 that the door has not written.
     fn unacknowledged(&self) -> u64 {
-        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(_))).count();
+        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(..))).count();
         (unwritten + self.in_flight.len()) as u64
     }
 }

@@ -1,14 +1,15 @@
 //! From a publication to its copies: log, acknowledgement, subscribers, delivery state.
 
 use super::core::{Held, Router};
-use super::event::{CloseReason, Delivery, DeliveryId, Effect, Entry, LinkId, Outbound, Refusal, Stage, Token};
+use super::event::{CloseReason, Delivery, DeliveryId, Effect, Entry, LinkId, Now, Outbound, Refusal, Stage, Token};
 use super::outgoing::{Item, Next, Parcel};
-use super::session::{SessionId, SessionKey};
+use super::session::{SessionId, SessionKey, UNRELEASED_AGE_MAX};
 use super::state::{Change, Copy, Route};
 use super::timers::Timer;
+use super::trail::Mark;
 use super::tree::Dest;
 use crate::access::Action;
-use crate::clock::Mono;
+use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Qos, Seq};
 use crate::wal::Health;
 use std::sync::Arc;
@@ -16,8 +17,17 @@ use std::time::Duration;
 
 /// Rembus: transmissions of one message before it is given up (`send_retries` + 1).
 const RESENDS_MAX: u32 = 10;
-/// An unreleased QoS 2 id is forgotten after this; a Rembus client stops after 22 s.
-const UNRELEASED_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// What became of a copy.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Queued {
+    /// The session takes nothing now, or may not see it; or there was no room, and that was counted.
+    NotWanted,
+    /// There was no room, and the session finds it in the log.
+    Full,
+    /// With what must outlive the process, if it must.
+    Yes(Option<(SessionId, Copy)>),
+}
 
 impl Router {
     pub(super) fn publish(
@@ -147,19 +157,20 @@ impl Router {
     /// Everything is logged, also what nobody waits for; only QoS 0 gives way when the log has no room or too much to do, and
     /// what the gateway tells of itself.
     fn append(&mut self, message: &Arc<Message>, route: Vec<u8>, effects: &mut Vec<Effect>) {
+        if !self.is_logged(message) {
+            self.counters.not_logged += u64::from(message.dialect != Dialect::Internal);
+            return;
+        }
         let waits = message.qos > Qos::AtMostOnce;
-        let behind = self.log_behind && !message.retain;
-        if message.dialect == Dialect::Internal {
-            return;
-        }
-        if !waits && (self.log.health != Health::Fine || behind) {
-            self.counters.not_logged += 1;
-            return;
-        }
         self.last = self.last.next();
         self.counters.logged += 1;
         let entry = Entry::Message { message: Arc::clone(message), route };
         effects.push(Effect::Append { seq: self.last, entry, ack_waits: waits });
+    }
+
+    fn is_logged(&self, message: &Message) -> bool {
+        let gives_way = self.log.health != Health::Fine || (self.log_behind && !message.retain);
+        message.dialect != Dialect::Internal && (message.qos > Qos::AtMostOnce || !gives_way)
     }
 
     /// Queues a copy for everybody who wants one. `route` gets those that must outlive the process. Returns the sessions that
@@ -175,6 +186,8 @@ impl Router {
         if targets.is_empty() && message.dialect != Dialect::Internal {
             self.counters.unmatched += 1;
         }
+        let is_logged = self.is_logged(message);
+        let seq = self.last.next();
         let mut touched = Vec::with_capacity(targets.len());
         for target in targets.iter() {
             let picked;
@@ -192,6 +205,18 @@ impl Router {
             if target.no_local && Some(key) == from {
                 continue;
             }
+            // What is not in the log is delivered out of its order rather than not at all.
+            let mut mark = None;
+            if is_logged
+                && target.number > 0
+                && let Some(follower) = self.follower(key)
+            {
+                let this = Mark { number: target.number, seq };
+                if follower.leaves_to_log(this, message) {
+                    continue;
+                }
+                mark = follower.tracks(target.number, message.qos).then_some(this);
+            }
             let delivery = Delivery {
                 message: Arc::clone(message),
                 qos: message.qos.min(target.qos),
@@ -203,10 +228,17 @@ impl Router {
                 identifiers: target.identifiers.clone(),
                 expiry_s: None,
             };
-            let seq = self.last.next();
-            if let Some(copy) = self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share }) {
-                route.to.extend(copy);
-                touched.push(key);
+            match self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share, line: mark.and_then(Mark::line) }) {
+                Queued::NotWanted => {}
+                Queued::Yes(copy) => {
+                    route.to.extend(copy);
+                    touched.push(key);
+                }
+                Queued::Full => {
+                    if mark.is_some() {
+                        self.fall_behind(key, seq);
+                    }
+                }
             }
         }
         touched
@@ -221,20 +253,24 @@ impl Router {
         outcome
     }
 
-    /// Puts a copy into a session's queue. `None` if it is not there: the session takes nothing now, or its queue is full.
-    /// `Some(Some)` if it must outlive the process.
-    pub(super) fn queue(&mut self, key: SessionKey, mut parcel: Parcel) -> Option<Option<(SessionId, Copy)>> {
-        let session = self.sessions.get(key)?;
+    /// Puts a copy into a session's queue. What does not fit is counted as dropped, unless the session finds it in the log.
+    pub(super) fn queue(&mut self, key: SessionKey, mut parcel: Parcel) -> Queued {
+        let Some(session) = self.sessions.get(key) else { return Queued::NotWanted };
         let qos = parcel.delivery.qos;
         let keeps = session.keeps_queue() && qos > Qos::AtMostOnce;
         if !(session.reactive && (session.link.is_some() || keeps)) {
-            return None;
+            return Queued::NotWanted;
         }
-        if !session.identity.may_receive(&parcel.delivery.message.topic) {
-            return None;
+        if !session.may_see(&parcel.delivery.message) {
+            return Queued::NotWanted;
         }
-        self.counters.copies += 1;
-        if keeps && qos == Qos::ExactlyOnce {
+        let mark = parcel.mark();
+        if let Some(mark) = mark
+            && qos > Qos::AtMostOnce
+        {
+            parcel.delivery.id = Some(mark.delivery_id());
+        }
+        if (keeps || mark.is_some()) && qos == Qos::ExactlyOnce {
             // Its id must mean this message after a crash as well.
             parcel.after = parcel.seq;
         }
@@ -245,15 +281,24 @@ impl Router {
         // Room for all is for those whose queue would grow; who takes what it is given always gets a little.
         let crowded = self.queued_bytes + weight > self.options.queues_bytes && session.out.queue_len() > 16;
         let outcome = if crowded { None } else { self.offer(key, Item::Delivery(parcel)).ok() };
+        let is_stored = mark.is_some_and(|mark| self.is_stored_for(key, mark));
         let Some(delivery) = outcome else {
-            *self.counters.dropped.entry(if crowded { "queues_full" } else { "queue_full" }).or_default() += 1;
-            return None;
+            if !is_stored {
+                self.counters.copies += 1;
+                *self.counters.dropped.entry(if crowded { "queues_full" } else { "queue_full" }).or_default() += 1;
+            }
+            return if is_stored { Queued::Full } else { Queued::NotWanted };
         };
+        self.counters.copies += 1;
         self.counters.queued += 1;
-        if after > Seq(0) && sent {
-            self.gate.hold(after, Held::Pump(key));
+        if let (Some(mark), Some(follower)) = (mark, self.follower(key)) {
+            follower.offered(mark);
         }
-        Some(id.zip(delivery).map(|(id, delivery)| {
+        if after > self.log.durable && sent {
+            // Of a stored message, the gate may hold younger ones already.
+            self.gate.hold(after.max(self.last), Held::Pump(key));
+        }
+        Queued::Yes(id.zip(delivery).map(|(id, delivery)| {
             let share = share.and_then(|group| self.groups.name(group));
             (id, Copy { delivery: delivery.0, qos, retain, sent, identifiers, share })
         }))
@@ -270,11 +315,12 @@ impl Router {
             return;
         }
         let before = session.out.queue_bytes();
-        let (mut sent, mut over) = (0, Vec::new());
+        let (mut sent, mut over, mut marks) = (0, Vec::new(), Vec::new());
         while let Some(next) = session.out.next(now, durable) {
             let out = match next {
                 Next::Expired(parcel) => {
-                    over.extend(parcel.delivery.id);
+                    over.extend(parcel.delivery.id.filter(|_| parcel.line.is_none()));
+                    marks.extend(parcel.mark());
                     self.counters.queued -= 1;
                     self.counters.expired += 1;
                     continue;
@@ -301,6 +347,8 @@ impl Router {
         if let (Some(id), false) = (kept, over.is_empty()) {
             self.note(Change::Done { id, deliveries: over.into_iter().map(|id| id.0).collect() });
         }
+        self.settled(key, marks);
+        self.read_on(key, effects);
         if more && sent > 0 {
             self.pump(key, effects);
         }
@@ -311,6 +359,7 @@ impl Router {
         let done = session.out.written(count);
         self.counters.in_flight -= done.delivered + done.unsendable;
         self.counters.delivered += done.delivered;
+        self.settled(key, done.marks);
         if done.unsendable > 0 {
             *self.counters.dropped.entry("unsendable").or_default() += done.unsendable;
         }
@@ -321,10 +370,12 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let rembus = session.dialect == Dialect::Rembus;
         let kept = session.kept.filter(|_| session.keeps_queue());
+        let mark = session.out.mark_of(id);
         match session.out.acknowledged(id, stage) {
-            // A second answer, or one to a delivery of an earlier connection. PUBREC still wants its PUBREL [MQTT-4.3.3-1].
+            // A second answer, or one to a delivery of an earlier connection. PUBREC still wants its PUBREL [MQTT-4.3.3-1]. Rembus
+            // does without an ACK2, and the message may still come again under this id, which the peer then must know.
             None => {
-                if stage == Stage::Received {
+                if stage == Stage::Received && !rembus {
                     effects.push(Effect::Send { link, out: Outbound::Release { id } });
                 }
                 return;
@@ -337,7 +388,11 @@ impl Router {
                         let change = Change::Received { id: kept, deliveries: vec![id.0] };
                         self.note_then(change, Held::Say { link, out: Box::new(out) });
                     }
-                    None => effects.push(Effect::Send { link, out }),
+                    None => {
+                        self.settled(key, mark);
+                        self.note_progress_of(key);
+                        self.after_changes(Held::Say { link, out: Box::new(out) }, effects);
+                    }
                 }
                 if !rembus {
                     // PUBCOMP ends it.
@@ -355,6 +410,7 @@ impl Router {
         if let Some(kept) = kept {
             self.note(Change::Done { id: kept, deliveries: vec![id.0] });
         }
+        self.settled(key, mark);
         self.counters.in_flight -= 1;
         self.pump(key, effects);
     }
@@ -385,6 +441,19 @@ impl Router {
 pub(super) fn deadline(message: &Message, now: Mono) -> Option<Mono> {
     let seconds = message.properties.as_ref()?.expiry_s?;
     Some(now.plus(Duration::from_secs(seconds.into())))
+}
+
+/// The same of a message that was received some time ago, in another life perhaps.
+pub(super) fn stored_deadline(message: &Message, now: Now) -> Option<Mono> {
+    let seconds = message.properties.as_ref()?.expiry_s?;
+    let rest = Duration::from_secs(seconds.into()).saturating_sub(elapsed(message.received, now.wall));
+    Some(now.mono.plus(rest))
+}
+
+/// Time between two moments that a restart separates. A board without a battery clock may have no idea of one of them; then
+/// nothing has passed, and what should have ended stays a little longer.
+pub(super) fn elapsed(since: Wall, now: Wall) -> Duration {
+    if since.is_set() && now.is_set() { Duration::from_nanos(now.0.saturating_sub(since.0)) } else { Duration::ZERO }
 }
 
 impl Refusal {

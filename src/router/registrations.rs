@@ -1,17 +1,25 @@
 //! What a session asked to be told and offers to do: filters in the tree, methods in the service table. Both are bounded.
 
 use super::core::{Held, Router};
-use super::event::{Effect, Filter, LinkId, Refusal, RetainHandling, Subscription};
+use super::event::{Effect, Filter, LinkId, Past, Refusal, RetainHandling, Subscription};
 use super::groups::{GroupKey, Member};
+use super::replay::Line;
 use super::session::{Backfill, SessionKey};
 use super::state::Change;
+use super::trail::Trail;
 use super::tree::{Dest, Target};
 use crate::access::Action;
-use crate::message::Qos;
+use crate::message::{Qos, Seq};
 use std::sync::Arc;
 
 impl Router {
-    pub(super) fn subscribe(&mut self, link: LinkId, key: SessionKey, wanted: Subscription) -> Result<Qos, Refusal> {
+    pub(super) fn subscribe(
+        &mut self,
+        link: LinkId,
+        key: SessionKey,
+        mut wanted: Subscription,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Qos, Refusal> {
         if !self.links.get(&link).is_some_and(|known| known.info.identity.may_subscribe(&wanted.filter)) {
             return Err(Refusal::NotAuthorized);
         }
@@ -22,7 +30,14 @@ impl Router {
         if session.filters.len() >= max && is_new {
             return Err(Refusal::LimitReached);
         }
-        if session.keeps_queue() && !can_keep {
+        if let Some(follower) = session.follower.as_deref_mut() {
+            let known = session.filters.get(&wanted.filter).map(|known| known.number).filter(|number| *number > 0);
+            wanted.number = known.unwrap_or_else(|| follower.number());
+            if session.filters.get(&wanted.filter) == Some(&wanted) {
+                return Ok(wanted.qos);
+            }
+        }
+        if session.kept.is_some() && !can_keep {
             return Err(Refusal::DiskFull);
         }
         let kept = session.kept;
@@ -38,11 +53,43 @@ impl Router {
         if let Some(id) = kept {
             self.note(Change::Subscribe { id, subscription: wanted.clone(), backfill });
         }
+        if wanted.number > 0 {
+            self.follow(key, &wanted, is_new, effects);
+        }
         if let (true, Some(session)) = (backfill, self.sessions.get_mut(key)) {
             session.backfill.retain(|fill| fill.subscription.filter != wanted.filter);
             session.backfill.push_back(Backfill { subscription: wanted, after: None });
         }
         Ok(qos)
+    }
+
+    /// A named component has another subscription, or another wish for one.
+    fn follow(&mut self, key: SessionKey, wanted: &Subscription, is_new: bool, effects: &mut Vec<Effect>) {
+        let last = self.last;
+        let line = self.follower(key).and_then(|follower| follower.lines.get_mut(&wanted.number));
+        let Some(line) = line.filter(|_| is_new) else { return };
+        if wanted.past == Past::Nothing {
+            line.trail.skip_to(last);
+            self.note_progress_of(key);
+            self.renew_interest(key);
+        } else {
+            self.resume_one(key, wanted.number, effects);
+        }
+    }
+
+    /// After a reconnect: what is stored of the subscription stays.
+    pub(super) fn subscribe_again(
+        &mut self,
+        link: LinkId,
+        key: SessionKey,
+        topic: String,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let mut wanted = Subscription::rembus(topic);
+        if let Some(known) = self.sessions.get(key).and_then(|session| session.filters.get(&wanted.filter)) {
+            wanted.past = known.past;
+        }
+        self.subscribe(link, key, wanted, effects).map(drop)
     }
 
     /// Puts a subscription where publications find it.
@@ -60,7 +107,13 @@ impl Router {
                 }
             }
             plain @ (Filter::Mqtt(_) | Filter::Rembus(_)) => {
-                self.tree.insert(plain, Target::of(key, wanted, pattern));
+                let target = Target::of(key, wanted, pattern);
+                self.tree.insert(plain, target.clone());
+                if let Some(follower) = self.follower(key).filter(|_| wanted.number > 0) {
+                    follower.last_number = follower.last_number.max(wanted.number);
+                    let line = Line { filter: plain.clone(), target, trail: Trail::new(wanted.past, Seq(0)) };
+                    follower.lines.entry(wanted.number).or_insert(line).trail.past = wanted.past;
+                }
             }
         }
         if let Some(session) = self.sessions.get_mut(key) {
@@ -85,8 +138,11 @@ impl Router {
 
     /// Takes a subscription out. Returns the group that the session was in for it.
     pub(super) fn unregister(&mut self, key: SessionKey, filter: &Filter) -> Option<GroupKey> {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.filters.remove(filter);
+        if let Some(session) = self.sessions.get_mut(key)
+            && let Some(ended) = session.filters.remove(filter)
+            && let Some(follower) = session.follower.as_deref_mut()
+        {
+            follower.lines.remove(&ended.number);
         }
         let Filter::Shared { group: name, filter } = filter else {
             self.tree.remove(filter, Dest::Session(key));
@@ -99,22 +155,28 @@ impl Router {
         Some(group)
     }
 
-    pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> bool {
+    pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> Result<(), Refusal> {
         if !self.may(link, Action::Expose, &method) {
-            return false;
+            return Err(Refusal::NotAuthorized);
         }
-        let max = self.options.registrations_max;
-        let Some(session) = self.sessions.get_mut(key) else { return false };
-        if session.exposed.len() >= max && !session.exposed.contains(&method) {
-            return false;
+        let (max, can_keep) = (self.options.registrations_max, self.can_keep());
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
+        if session.exposed.contains(&method) {
+            return Ok(());
+        }
+        if session.exposed.len() >= max {
+            return Err(Refusal::LimitReached);
+        }
+        if session.kept.is_some() && !can_keep {
+            return Err(Refusal::DiskFull);
         }
         let kept = session.kept;
-        let is_new = session.exposed.insert(method.clone());
+        session.exposed.insert(method.clone());
         self.services.expose(&method, key);
-        if let (Some(id), true) = (kept, is_new) {
+        if let Some(id) = kept {
             self.note(Change::Expose { id, method });
         }
-        true
+        Ok(())
     }
 
     pub(super) fn unexpose(&mut self, key: SessionKey, method: String) {
@@ -152,6 +214,8 @@ impl Subscription {
             retain_as_published: true,
             retain_handling: RetainHandling::DoNotSend,
             identifier: None,
+            past: Past::Nothing,
+            number: 0,
         }
     }
 }

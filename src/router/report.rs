@@ -29,6 +29,7 @@ pub struct Report {
     /// Sent and not yet written or acknowledged.
     pub in_flight: u64,
     pub expired: u64,
+    /// By reason; what is `left_in_log` the component gets when it is back.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Messages with the retain flag that found no room among the retained.
     pub not_retained: u64,
@@ -78,7 +79,10 @@ impl Counters {
         self.queued -= left.queued;
         self.in_flight -= left.in_flight + left.back;
         self.queued += left.back;
-        let lost = left.queued + left.in_flight;
+        if left.stored > 0 {
+            *self.dropped.entry("left_in_log").or_default() += left.stored;
+        }
+        let lost = left.queued + left.in_flight - left.stored;
         if lost > 0 {
             *self.dropped.entry("disconnected").or_default() += lost;
         }

@@ -70,6 +70,11 @@ impl Services {
         self.table.len()
     }
 
+    /// Everybody who offers a method, in the order in which they began.
+    pub(super) fn providers(&self) -> impl Iterator<Item = (&str, SessionKey)> {
+        self.table.iter().flat_map(|(method, service)| service.providers.iter().map(|session| (&**method, *session)))
+    }
+
     /// Chooses among the providers that are online; `load` tells how many calls one is serving, or `None` if it is offline.
     pub(super) fn resolve(
         &mut self,

@@ -2,14 +2,18 @@
 
 use super::event::{CallId, Expiry, Filter, LinkId, Subscription, Token, Will};
 use super::outgoing::Outgoing;
+use super::replay::Follower;
 use crate::access::Identity;
 use crate::clock::{Mono, Wall};
-use crate::message::Dialect;
+use crate::message::{Dialect, Message};
 use ahash::{AHashMap, AHashSet};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// An unreleased QoS 2 id is forgotten after this; a Rembus client stops after 22 s.
+pub(super) const UNRELEASED_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Where a session is kept. The generation makes a key that outlived its session miss instead of hitting the slot's next user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +56,8 @@ pub(super) struct Session {
     /// Calls this session is serving.
     pub(super) serving: AHashSet<CallId>,
     pub(super) resend_after: Option<Duration>,
+    /// How far the subscriptions of a named component have come.
+    pub(super) follower: Option<Box<Follower>>,
 }
 
 /// Retained messages on their way to a new subscription, some at a time.
@@ -68,8 +74,28 @@ impl Session {
         self.kept.is_some() && self.dialect == Dialect::Mqtt
     }
 
+    /// Whether it may get this message, live or from the log. The one place where that is decided.
+    pub(super) fn may_see(&self, message: &Message) -> bool {
+        self.identity.may_receive(&message.topic)
+    }
+
+    /// Whether it published this message.
+    pub(super) fn wrote(&self, message: &Message) -> bool {
+        self.dialect == message.dialect && *self.name == *message.publisher
+    }
+
     pub(super) fn has_registrations(&self) -> bool {
         !(self.filters.is_empty() && self.exposed.is_empty() && self.unreleased.is_empty())
+    }
+
+    /// How much longer a component that is not there is remembered, if not for ever: without subscriptions and methods only as
+    /// long as its QoS 2 ids.
+    pub(super) fn memory_left(&self, alone: Duration) -> Option<Duration> {
+        if !(self.filters.is_empty() && self.exposed.is_empty()) {
+            return None;
+        }
+        let rest = if self.unreleased.is_empty() { Duration::ZERO } else { UNRELEASED_AGE_MAX };
+        Some(rest.saturating_sub(alone))
     }
 }
 

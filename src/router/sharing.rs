@@ -4,6 +4,7 @@ use super::core::Router;
 use super::event::{Delivery, Effect, Entry, Filter};
 use super::groups::{Fitness, GroupKey};
 use super::outgoing::Parcel;
+use super::publish::Queued;
 use super::session::SessionKey;
 use super::state::{Change, Route};
 use super::tree::{Dest, Target};
@@ -85,7 +86,7 @@ impl Router {
             let can_keep = self.can_keep();
             let seq = self.last.next();
             let adopted = self.queue(key, Parcel { delivery, seq, after: Seq(0), ..parcel });
-            if let Some(Some(copy)) = adopted
+            if let Queued::Yes(Some(copy)) = adopted
                 && can_keep
             {
                 let waits = copy.1.qos == Qos::ExactlyOnce;

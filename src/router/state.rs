@@ -23,7 +23,7 @@ pub use save::Snapshot;
 
 use super::event::{Expiry, Filter, Subscription};
 use super::session::SessionId;
-use crate::message::{Dialect, Qos};
+use crate::message::{Dialect, Qos, Seq};
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened to a session that is kept.
@@ -102,6 +102,20 @@ pub(super) enum Change {
     Done {
         id: SessionId,
         deliveries: Vec<u32>,
+    },
+    /// Rembus: what this subscription wants up to record `upto` has reached the component, and these behind it.
+    Seen {
+        id: SessionId,
+        number: u32,
+        upto: Seq,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ahead: Vec<Seq>,
+    },
+    /// Rembus: the component takes no more for now, and was served up to record `upto`. What of that has not reached it is said
+    /// behind this.
+    Passed {
+        id: SessionId,
+        upto: Seq,
     },
 }
 

@@ -1,7 +1,9 @@
 //! Stories about the router: a table-top world in which the test is the doors, the log and the clock.
 
 mod calls;
+mod defects;
 mod publish;
+mod replay;
 mod sessions;
 mod sharing;
 mod state;
@@ -13,6 +15,7 @@ use crate::clock::{Mono, Wall};
 use crate::message::{self, Dialect, Message, Payload, Qos, Seq};
 use crate::wal::{Health, LogState};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 struct World {
@@ -28,6 +31,8 @@ struct World {
     invoked: Vec<(CallId, String, Seq)>,
     cancelled: Vec<CallId>,
     log: LogState,
+    /// What components that catch up asked of the log.
+    reads: Vec<(ReadId, Seq, Seq, Arc<Interest>)>,
 }
 
 impl World {
@@ -48,6 +53,7 @@ impl World {
             invoked: Vec::new(),
             cancelled: Vec::new(),
             log,
+            reads: Vec::new(),
         }
     }
 
@@ -64,6 +70,8 @@ impl World {
                 }
                 Effect::Invoke { call, method, upto, .. } => self.invoked.push((call, method.to_string(), upto)),
                 Effect::Cancel { call } => self.cancelled.push(call),
+                Effect::Read { read, after, upto, interest } => self.reads.push((read, after, upto, interest)),
+                Effect::EndRead { read } => self.reads.retain(|(known, ..)| *known != read),
                 Effect::Drop { .. } | Effect::CommandDone { .. } => {}
             }
         }
@@ -129,7 +137,7 @@ impl World {
             will: None,
         };
         self.say(link, Inbound::Attach(attach));
-        self.say(link, Inbound::Reactive { token: Token(0), on: true });
+        self.say(link, Inbound::Reactive { token: Token(0), on: true, reach: Past::Unseen });
         assert!(matches!(self.take(link)[..], [Outbound::Attached { .. }, Outbound::Response { status: Status::OK, .. }]));
         link
     }
@@ -139,6 +147,7 @@ impl World {
         let no_local = matches!(filter, Filter::Rembus(_));
         let wanted = Subscription { no_local, ..subscription(filter, qos) };
         self.say(link, Inbound::Subscribe { token, filters: vec![wanted] });
+        self.sync_if_silent(link);
         assert!(matches!(&self.take(link)[..], [Outbound::Subscribed { outcomes, .. }] if outcomes == &[Ok(qos)]));
     }
 
@@ -152,6 +161,13 @@ impl World {
         let payload = Payload::Mqtt(Bytes::from_static(b"1"));
         let message = Message::new(topic.into(), payload, qos, self.now().wall, Dialect::Mqtt, "test".into());
         self.say(link, Inbound::Publish { message, token });
+    }
+
+    /// The answer to a component that is remembered waits for the disk.
+    fn sync_if_silent(&mut self, link: LinkId) {
+        if self.sent.iter().all(|(to, _)| *to != link) {
+            self.sync();
+        }
     }
 
     /// The log has everything on the disk.
@@ -257,5 +273,7 @@ fn subscription(filter: Filter, qos: Qos) -> Subscription {
         retain_as_published: false,
         retain_handling: RetainHandling::Send,
         identifier: None,
+        past: Past::Nothing,
+        number: 0,
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Target {
     pub(super) identifiers: Vec<u32>,
     /// The Rembus pattern, for its delivery form.
     pub(super) pattern: Option<Arc<str>>,
+    /// The session's number for the subscription.
+    pub(super) number: u32,
 }
 
 impl Target {
@@ -48,6 +50,7 @@ impl Target {
             retain_as_published: wanted.retain_as_published,
             identifiers: wanted.identifier.into_iter().collect(),
             pattern,
+            number: wanted.number,
         }
     }
 
@@ -60,6 +63,7 @@ impl Target {
             retain_as_published: false,
             identifiers: Vec::new(),
             pattern: None,
+            number: 0,
         }
     }
 }
@@ -194,7 +198,7 @@ impl Tree {
         self.remembered = 0;
     }
 
-    fn search(&self, topic: &str) -> Vec<Target> {
+    pub(super) fn search(&self, topic: &str) -> Vec<Target> {
         let mut found = Vec::new();
         let mut now = Vec::new();
         self.root.activate(&mut now);

@@ -4,7 +4,7 @@ use super::{Dialogue, Ending, OwnAnswer, Verdicts};
 use crate::clock::Wall;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::mqtt::codec::{AckKind, Fault, Filters, Packet, Publish, ReasonCode, protocol_error, topic};
-use crate::router::{Closed, DeliveryId, Inbound, Stage, Subscription, Token};
+use crate::router::{Closed, DeliveryId, Inbound, Past, Stage, Subscription, Token};
 use bytes::Bytes;
 
 impl Dialogue {
@@ -101,6 +101,8 @@ impl Dialogue {
                         retain_as_published: options.retain_as_published,
                         retain_handling: options.retain_handling,
                         identifier,
+                        past: Past::Nothing,
+                        number: 0,
                     });
                     None
                 }

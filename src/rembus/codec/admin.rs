@@ -25,8 +25,10 @@ pub enum AdminCommand {
     Unsubscribe,
     Expose,
     Unexpose,
+    /// `msg_from` bounds how far back stored messages are wanted, as in `subscribe`; infinite if it is missing.
     Reactive {
         on: bool,
+        msg_from: f64,
     },
     Setup {
         exposers: Vec<String>,
@@ -62,18 +64,15 @@ impl AdminCommand {
     pub fn parse(data: &[u8]) -> Result<Self, AdminError> {
         let fields = Fields::read(data)?;
         let Some(cmd) = fields.cmd else { return Err(AdminError(None)) };
+        let msg_from =
+            |missing| fields.msg_from.unwrap_or(Ok(missing)).map_err(|()| AdminError(Some("msg_from is not a number")));
         Ok(match cmd.as_str() {
-            "subscribe" => Self::Subscribe {
-                msg_from: match fields.msg_from {
-                    None => 0.0,
-                    Some(Ok(number)) => number,
-                    Some(Err(())) => return Err(AdminError(Some("msg_from is not a number"))),
-                },
-            },
+            "subscribe" => Self::Subscribe { msg_from: msg_from(0.0)? },
             "unsubscribe" => Self::Unsubscribe,
             "expose" => Self::Expose,
             "unexpose" => Self::Unexpose,
             "reactive" => Self::Reactive {
+                msg_from: msg_from(f64::INFINITY)?,
                 on: match fields.status {
                     Some(Ok(on)) => on,
                     Some(Err(())) => return Err(AdminError(Some("status is not a boolean"))),

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Python and Julia differ in two spellings: the discriminator is `type` or `__type__`, and ids are numbers or decimal texts.
-//! Both are read; answers use what the peer used last. Standard JSON-RPC is read where it fits (named arguments, plain results,
+//! Both are read; answers use what the peer used last. A batch is read message by message. Standard JSON-RPC is read where it fits (named arguments, plain results,
 //! error objects).
 //!
 //! Publications are written with their payload twice, in `params` and in a member `data`: the decoder of the Python client
@@ -39,7 +39,20 @@ const NOTHING: &[u8] = &[0x80];
 
 /// Reads one message and notes how the peer spells.
 pub fn decode(text: &str, spelling: &mut Spelling) -> Result<Frame, FrameError> {
-    let Ok(Value::Object(mut message)) = serde_json::from_str(text) else { return Err(FrameError::Json("not a JSON object")) };
+    message(serde_json::from_str(text).unwrap_or_default(), spelling)
+}
+
+/// Reads a text that is a message, or a batch of them (JSON-RPC section 6); each is answered by itself.
+pub fn decode_all(text: &str, spelling: &mut Spelling) -> Result<Vec<Frame>, FrameError> {
+    match serde_json::from_str(text).unwrap_or_default() {
+        Value::Array(batch) if batch.is_empty() => Err(FrameError::Json("an empty batch")),
+        Value::Array(batch) => batch.into_iter().map(|value| message(value, spelling)).collect(),
+        value => Ok(vec![message(value, spelling)?]),
+    }
+}
+
+fn message(value: Value, spelling: &mut Spelling) -> Result<Frame, FrameError> {
+    let Value::Object(mut message) = value else { return Err(FrameError::Json("not a JSON object")) };
     let id = match message.get("id") {
         None | Some(Value::Null) => None,
         Some(Value::Number(number)) => {

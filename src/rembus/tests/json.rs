@@ -78,7 +78,7 @@ async fn answers_are_spelled_as_the_peer_spells() {
     let mut world = World::new(Settings::default());
     let mut client = world.connect().await;
     say(&mut client, r#"{"id":"9","method":"t","params":{"__type__":3,"data":{"cmd":"reactive","status":true}}}"#).await;
-    let Inbound::Reactive { token, on: true } = world.hear().await else { panic!("not reactive") };
+    let Inbound::Reactive { token, on: true, .. } = world.hear().await else { panic!("not reactive") };
     world.say(client.link, ok(token)).await;
     assert_eq!(next(&mut client).await, r#"{"jsonrpc":"2.0","id":"9","result":{"__type__":4,"sts":0,"data":null}}"#);
 }
@@ -142,4 +142,89 @@ async fn json_exposers_serve_and_json_subscribers_see_the_payload_where_python_l
         world.say(client.link, Outbound::Deliver(delivery)).await;
         assert_eq!(next(&mut client).await, text);
     }
+}
+
+#[tokio::test]
+async fn a_batch_is_read_message_by_message() {
+    let mut world = World::new(Settings::default());
+    let mut client = world.connect().await;
+    say(
+        &mut client,
+        r#"[{"jsonrpc":"2.0","method":"news","params":[1]},{"jsonrpc":"2.0","id":5,"method":"rid"},{"jsonrpc":"2.0","id":6,"method":"rid","params":{"a":1}}]"#,
+    )
+    .await;
+    assert!(matches!(world.hear().await, Inbound::Publish { .. }));
+    for id in [5, 6] {
+        let Inbound::Call { token, method, .. } = world.hear().await else { panic!("not a call") };
+        assert_eq!((token, method.as_str()), (Token(id), "rid"));
+        world.say(client.link, ok(token)).await;
+        assert_eq!(
+            next(&mut client).await,
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"type":4,"sts":0,"data":null}}}}"#)
+        );
+    }
+    say(&mut client, "[]").await;
+    assert_eq!(client.closed().await.0, 1002);
+}
+
+#[tokio::test]
+async fn a_method_with_a_slash_is_tried_as_a_direct_call_when_there_is_no_such_method() {
+    let mut world = World::new(Settings::default());
+    let mut client = world.connect().await;
+    let not_found = |token, method: &str| {
+        let data = Bytes::from(crate::rembus::cbor::text(method));
+        Outbound::Response { token, status: Status::METHOD_NOT_FOUND, data }
+    };
+    // Methods have slashes too: their names come first.
+    for (id, is_there) in [(1_u64 << 40, true), (1 << 41, false)] {
+        say(&mut client, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"plant/calc/add","params":[7]}}"#)).await;
+        let Inbound::Call { token, method, target: None, .. } = world.hear().await else { panic!("not a call") };
+        assert_eq!(method, "plant/calc/add");
+        world.say(client.link, not_found(token, "plant/calc/add")).await;
+        let Inbound::Call { token, method, target: Some(target), data } = world.hear().await else { panic!("not direct") };
+        assert_eq!((target.as_str(), method.as_str(), data.as_ref()), ("plant/calc", "add", &[0x81, 7][..]));
+        if is_there {
+            world.say(client.link, ok(token)).await;
+            assert_eq!(
+                next(&mut client).await,
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"type":4,"sts":0,"data":null}}}}"#)
+            );
+        } else {
+            let data = Bytes::from(crate::rembus::cbor::text("plant/calc"));
+            world.say(client.link, Outbound::Response { token, status: Status::TARGET_NOT_FOUND, data }).await;
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"type":4,"sts":42,"data":"plant/calc/add"}}}}"#);
+            assert_eq!(next(&mut client).await, answer);
+        }
+    }
+    assert!(world.router.is_silent());
+}
+
+#[tokio::test]
+async fn every_way_to_say_from_when_is_understood() {
+    use crate::router::Past;
+    let mut world = World::new(Settings::default());
+    let mut client = world.connect().await;
+    for (said, meant) in [
+        ("0", Past::Nothing),
+        ("0.0", Past::Nothing),
+        ("-1", Past::Nothing),
+        ("900000000", Past::Window(900_000_000)),
+        ("9e8", Past::Window(900_000_000)),
+        ("null", Past::Unseen),
+        (r#""inf""#, Past::Unseen),
+        (r#""Infinity""#, Past::Unseen),
+        (r#""LastReceived""#, Past::Unseen),
+        ("1e300", Past::Unseen),
+    ] {
+        let data = format!(r#"{{"cmd":"subscribe","msg_from":{said}}}"#);
+        say(&mut client, &format!(r#"{{"jsonrpc":"2.0","id":7,"method":"t","params":{{"type":3,"data":{data}}}}}"#)).await;
+        let Inbound::Subscribe { filters, .. } = world.hear().await else { panic!("not subscribed: {said}") };
+        assert_eq!(filters[0].past, meant, "{said}");
+    }
+    say(
+        &mut client,
+        r#"{"jsonrpc":"2.0","id":7,"method":"c","params":{"type":3,"data":{"cmd":"reactive","status":true,"msg_from":5}}}"#,
+    )
+    .await;
+    assert!(matches!(world.hear().await, Inbound::Reactive { on: true, reach: Past::Window(5), .. }));
 }

@@ -1,6 +1,7 @@
 //! What is said, message by message; the bytes are those of the recorded sessions.
 
 use super::*;
+use crate::clock::Wall;
 use crate::message::{Dialect, Message as Publication, Payload};
 use crate::router::{Attach, CallId, CloseReason, Delivery, DeliveryId, Filter, OnConflict, Refusal, Stage, Subscription};
 use std::time::Duration;
@@ -229,8 +230,8 @@ async fn a_direct_call_names_its_target() {
 }
 
 fn delivery(qos: Qos, id: Option<u32>, slot: Option<u32>, pattern: Option<&str>, payload: Payload) -> Outbound {
-    let clock = SystemClock::shared();
-    let mut message = Publication::new("dev1/telemetry".into(), payload, qos, clock.wall(), Dialect::Rembus, "x".into());
+    let received = Wall(0xaaaa_bbbb_cccc_dddd);
+    let mut message = Publication::new("dev1/telemetry".into(), payload, qos, received, Dialect::Rembus, "x".into());
     message.slot = slot;
     Outbound::Deliver(Delivery {
         message: Arc::new(message),
@@ -262,11 +263,12 @@ async fn deliveries_keep_level_and_slot_and_are_reported_when_written() {
     world.router.say(client.link, batch).await;
     assert_eq!(client.next().await, codec::publish(Flags(0), ID, topic, &[0x81, 1]));
     assert_eq!(client.next().await, codec::publish(Flags(0x40), MessageId(1234), topic, &[0x81, 1]));
-    assert_eq!(client.next().await, codec::publish(Flags(0x10), MessageId(5 << 32), topic, &[0x81, 1]));
+    // Without a slot the low half says when the message was received.
+    assert_eq!(client.next().await, codec::publish(Flags(0x10), MessageId(5 << 32 | 0xcccc_dddd), topic, &[0x81, 1]));
     assert_eq!(client.next().await, codec::publish(Flags(0x70), MessageId(6 << 32 | 1234), topic, &[0x81, 1]));
     assert!(matches!(world.hear().await, Inbound::Written { count: 4 }));
 
-    client.send(codec::ack(MessageId(5 << 32))).await;
+    client.send(codec::ack(MessageId(5 << 32 | 0xcccc_dddd))).await;
     assert!(matches!(world.hear().await, Inbound::Delivered { id: DeliveryId(5), stage: Stage::Done }));
     client.send(codec::ack(MessageId(6 << 32 | 1234))).await;
     assert!(matches!(world.hear().await, Inbound::Delivered { id: DeliveryId(6), stage: Stage::Received }));

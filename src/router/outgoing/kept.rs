@@ -21,7 +21,7 @@ impl Outgoing {
     /// The link is gone and the session stays: what was sent and not acknowledged waits again, in its old order and before
     /// everything younger \[MQTT-4.4.0-1\], \[MQTT-4.6.0-1\]. QoS 0 ends here.
     pub(in crate::router) fn suspend(&mut self) -> Leftover {
-        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(_))).count();
+        let unwritten = self.unwritten.iter().filter(|kind| matches!(kind, Unwritten::AtMostOnce(..))).count();
         let mut left = Leftover { in_flight: unwritten as u64, ..Leftover::default() };
         self.unwritten = VecDeque::new();
         self.unwritten_bytes = 0;

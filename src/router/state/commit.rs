@@ -17,6 +17,8 @@ pub(in crate::router) struct Pending {
     held: Vec<Held>,
     /// Messages must not come before them in the log.
     ordered: bool,
+    /// Not to be kept waiting for company.
+    hurries: bool,
     /// Changes were let go; only a snapshot has them.
     pub(in crate::router) overflowed: bool,
 }
@@ -46,7 +48,10 @@ impl Router {
                 known.extend_from_slice(deliveries);
             }
             _ => {
-                let alone = matches!(change, Change::Done { .. } | Change::Received { .. } | Change::Release { .. });
+                let alone = matches!(
+                    change,
+                    Change::Done { .. } | Change::Received { .. } | Change::Release { .. } | Change::Seen { .. }
+                );
                 self.pending.ordered |= !alone;
                 self.pending.changes.push(change);
             }
@@ -57,6 +62,11 @@ impl Router {
     pub(in crate::router) fn note_then(&mut self, change: Change, held: Held) {
         self.note(change);
         self.pending.held.push(held);
+    }
+
+    /// What is noted is worth a write of its own.
+    pub(in crate::router) fn hurry(&mut self) {
+        self.pending.hurries = true;
     }
 
     /// Happens once every change noted so far is durable; at once if there is none, or no room for it.
@@ -87,8 +97,9 @@ impl Router {
         let changes = std::mem::take(&mut self.pending.changes);
         let held = std::mem::take(&mut self.pending.held);
         self.pending.ordered = false;
+        let ack_waits = std::mem::take(&mut self.pending.hurries) || !held.is_empty();
         self.last = self.last.next();
-        effects.push(Effect::Append { seq: self.last, entry: Entry::State(encode(&changes)), ack_waits: !held.is_empty() });
+        effects.push(Effect::Append { seq: self.last, entry: Entry::State(encode(&changes)), ack_waits });
         for held in held {
             self.gate.hold(self.last, held);
         }

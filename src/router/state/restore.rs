@@ -6,6 +6,7 @@ use crate::message::{self, Dialect, Message, RecordError, Seq, kind};
 use crate::router::core::Router;
 use crate::router::event::{Delivery, DeliveryId, Expiry, Now, Token};
 use crate::router::outgoing::Parcel;
+use crate::router::publish::{elapsed, stored_deadline};
 use crate::router::session::{Backfill, SessionId, SessionKey};
 use crate::router::timers::Timer;
 use ahash::AHashMap;
@@ -46,7 +47,7 @@ impl<'a> Restorer<'a> {
                 let (message, route) = message::decode_routed(body)?;
                 let message = Arc::new(message);
                 if kind == kind::MESSAGE && message.retain {
-                    let deadline = self.deadline(&message);
+                    let deadline = stored_deadline(&message, self.now);
                     // What did not fit then does not fit now; it was counted then.
                     self.router.retained.set(&message, deadline).ok();
                 }
@@ -72,10 +73,14 @@ impl<'a> Restorer<'a> {
             session.left = Some(left.get(&id).copied().unwrap_or(now.wall));
             let rest = match session.expiry {
                 Expiry::WithLink => Some(Duration::ZERO),
-                Expiry::Never if session.dialect == Dialect::Mqtt || session.has_registrations() => None,
-                Expiry::Never => Some(Duration::ZERO),
+                Expiry::Never if session.dialect == Dialect::Mqtt => None,
+                Expiry::Never => session.memory_left(alone),
                 Expiry::After(seconds) => Some(Duration::from_secs(seconds.into()).saturating_sub(alone)),
             };
+            if let (None, Some(follower)) = (left.get(&id), session.follower.as_deref_mut()) {
+                let last = router.last;
+                follower.lines.values_mut().for_each(|line| line.trail.restore_cut_off(last));
+            }
             if let Some(rest) = rest {
                 session.leavings += 1;
                 router.timers.set(now.mono.plus(rest), Timer::Session(key, session.leavings));
@@ -96,6 +101,7 @@ impl<'a> Restorer<'a> {
                 session.expiry = expiry;
                 session.identity = self.router.options.identity_of(user.as_deref(), &session.name);
                 session.out = self.router.new_queue(dialect, true, u16::MAX);
+                session.follower = (dialect == Dialect::Rembus).then(Box::default);
                 session.out.set_last_id(last_id);
                 // One that should have ended: the record of its end was lost with the power.
                 if let Some(twin) = self.router.sessions.by_name(dialect, &session.name) {
@@ -140,6 +146,16 @@ impl<'a> Restorer<'a> {
                     self.router.unregister(key, &filter);
                 }
             }
+            Change::Seen { id, number, upto, ahead } => self.with(id, |_, session| {
+                let line = session.follower.as_deref_mut().and_then(|follower| follower.lines.get_mut(&number));
+                if let Some(line) = line {
+                    line.trail.restore(upto, ahead);
+                }
+            }),
+            Change::Passed { id, upto } => self.with(id, |_, session| {
+                let lines = session.follower.as_deref_mut().map(|follower| follower.lines.values_mut());
+                lines.into_iter().flatten().for_each(|line| line.trail.restore_left(upto));
+            }),
             Change::Expose { id, method } => {
                 if let Some(key) = self.sessions.get(&id).copied() {
                     self.router.services.expose(&method, key);
@@ -200,7 +216,7 @@ impl<'a> Restorer<'a> {
         if let Some((id, token)) = route.from {
             self.with(id, |_, session| session.unreleased.insert(Token(token), now));
         }
-        let deadline = self.deadline(message);
+        let deadline = stored_deadline(message, self.now);
         for (id, copy) in route.to {
             self.queue(id, seq, message, copy, deadline);
         }
@@ -218,20 +234,7 @@ impl<'a> Restorer<'a> {
             identifiers: copy.identifiers,
             expiry_s: None,
         };
-        let parcel = Parcel { delivery, deadline, seq, after: Seq(0), share };
+        let parcel = Parcel { delivery, deadline, seq, after: Seq(0), share, line: None };
         self.with(id, |_, session| session.out.restore(parcel));
     }
-
-    /// When a message that was received in an earlier life is worthless.
-    fn deadline(&self, message: &Message) -> Option<Mono> {
-        let seconds = message.properties.as_ref()?.expiry_s?;
-        let rest = Duration::from_secs(seconds.into()).saturating_sub(elapsed(message.received, self.now.wall));
-        Some(self.now.mono.plus(rest))
-    }
-}
-
-/// Time between two moments that a restart separates. A board without a battery clock may have no idea of one of them; then
-/// nothing has passed, and what should have ended stays a little longer.
-fn elapsed(since: Wall, now: Wall) -> Duration {
-    if since.is_set() && now.is_set() { Duration::from_nanos(now.0.saturating_sub(since.0)) } else { Duration::ZERO }
 }

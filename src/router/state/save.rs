@@ -39,6 +39,7 @@ impl Router {
                 snapshot.session(id, session, self);
             }
         }
+        snapshot.exposed(self);
         let own = |message: &Message| message.dialect != crate::message::Dialect::Internal;
         snapshot.retained.extend(self.retained.iter().map(|kept| &kept.message).filter(|kept| own(kept)).cloned());
         snapshot
@@ -59,7 +60,6 @@ impl Snapshot {
             let backfill = session.backfill.iter().any(|fill| fill.subscription.filter == *filter);
             self.changes.push(Change::Subscribe { id, subscription: subscription.clone(), backfill });
         }
-        self.changes.extend(session.exposed.iter().map(|method| Change::Expose { id, method: method.clone() }));
         self.changes.extend(session.unreleased.keys().map(|token| Change::Accept { id, token: token.0 }));
         let mut released = Vec::new();
         if session.keeps_queue() {
@@ -75,6 +75,22 @@ impl Snapshot {
         }
         if let (None, Some(wall)) = (session.link, session.left) {
             self.changes.push(Change::Leave { id, expiry: session.expiry, wall: wall.0 });
+        }
+        if let Some(follower) = session.follower.as_deref() {
+            if let (false, Some(upto)) = (session.reactive, follower.left()) {
+                self.changes.push(Change::Passed { id, upto });
+            }
+            let progress = follower.progress(session.reactive, router.last);
+            self.changes.extend(progress.map(|(number, upto, ahead)| Change::Seen { id, number, upto, ahead }));
+        }
+    }
+
+    /// Exposers in their order: the first one is called first.
+    fn exposed(&mut self, router: &Router) {
+        for (method, session) in router.services.providers() {
+            if let Some(id) = router.sessions.get(session).and_then(|session| session.kept) {
+                self.changes.push(Change::Expose { id, method: method.to_owned() });
+            }
         }
     }
 

@@ -5,6 +5,7 @@ const DATA: Bytes = Bytes::from_static(&[0x81, 0x07]);
 impl World {
     fn expose(&mut self, link: LinkId, method: &str) {
         self.say(link, Inbound::Expose { token: Token(0), method: method.into() });
+        self.sync_if_silent(link);
         assert!(matches!(self.take(link)[..], [Outbound::Response { status: Status::OK, .. }]));
     }
 

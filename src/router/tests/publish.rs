@@ -222,7 +222,7 @@ fn a_component_that_is_not_reactive_gets_nothing() {
     let mut w = World::new();
     let (sensor, component) = (w.client("sensor"), w.component("c"));
     w.subscribe(component, rembus("*"), Qos::ExactlyOnce);
-    w.say(component, Inbound::Reactive { token: Token(0), on: false });
+    w.say(component, Inbound::Reactive { token: Token(0), on: false, reach: Past::Unseen });
     w.publish(sensor, "a", Qos::AtLeastOnce);
     assert!(w.deliveries(component).is_empty());
 }

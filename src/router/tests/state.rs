@@ -103,8 +103,8 @@ fn shown(delivery: &Delivery) -> String {
     format!("{}{flags}", std::str::from_utf8(payload).unwrap())
 }
 
-const ONCE: Qos = Qos::AtLeastOnce;
-const EXACTLY: Qos = Qos::ExactlyOnce;
+pub(super) const ONCE: Qos = Qos::AtLeastOnce;
+pub(super) const EXACTLY: Qos = Qos::ExactlyOnce;
 
 #[test]
 fn what_came_while_a_client_was_away_is_delivered_in_order_when_it_is_back() {

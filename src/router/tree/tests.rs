@@ -17,6 +17,7 @@ fn target(slot: u32, filter: &Filter) -> Target {
         retain_as_published: false,
         identifiers: vec![slot],
         pattern,
+        number: 0,
     }
 }
 
