@@ -1,7 +1,7 @@
 """Components and sensors that live through restarts of the broker.
 
-Prints `{"step": ...}` when the broker should be restarted (same doors, same data) and goes on by itself when it is back. Only the
-clients' own reconnecting is used.
+Prints `{"step": ...}` when the broker should be killed, or stopped in order (`stop`), and started again (same doors, same data), and
+goes on by itself when it is back. Only the clients' own reconnecting is used.
 """
 
 import asyncio
@@ -20,6 +20,22 @@ async def restarted(step):
     say(step=step)
     line = await asyncio.to_thread(sys.stdin.readline)
     assert line.strip() == "done", line
+
+
+async def back(node):
+    """Waits until the component has noticed the restart and is served again; `isopen` may be true before and after."""
+
+    async def served():
+        try:
+            return await asyncio.wait_for(node.rpc("rid"), 1) == "broker"
+        except Exception:
+            return False
+
+    for _ in range(200):
+        if await served():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the component does not come back")
 
 
 @scenario
@@ -50,6 +66,25 @@ async def a_component_is_served_again_after_a_restart(doors):
         await until(lambda: len(got) >= 3, "messages after the restart")
         equal(got[-1], ("**/telemetry", ("x/telemetry", 3)))
     await until(lambda: (topic, (2,)) in got, "the second message")
+    await node.close()
+    await pub.close()
+
+
+@scenario
+async def who_is_connected_when_the_broker_stops_comes_back_by_itself(doors):
+    topic, method = fresh("topic"), fresh("method")
+    # What is published before it has said that it is there again counts as missed.
+    node, got = await listener(doors.component(fresh("node")), topic, msgfrom=rb.LastReceived)
+    await node.expose(lambda x: x * 2, topic=method)
+    pub = await rb.component(doors.component(fresh("pub")))
+    for life in range(2):
+        await pub.publish(topic, life, qos=rb.QOS1)
+        await until(lambda: len(got) == life + 1, "a message in each life")
+        # An orderly stop: it listens no more before it closes the links, or a client that is cut during its login gives up.
+        await restarted("stop")
+        await back(pub)
+        await back(node)
+    equal(await pub.rpc(method, 21), 42)
     await node.close()
     await pub.close()
 

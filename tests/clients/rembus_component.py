@@ -231,6 +231,22 @@ async def a_method_is_exposed_called_and_taken_back(doors):
 
 
 @scenario
+async def frames_and_big_values_travel_as_arguments(doors):
+    topic = fresh("shape")
+    server = await rb.component(doors.component(fresh("server")))
+    client = await rb.component(doors.rembus)
+
+    def shape(df, blob):
+        return [list(df.shape), df["n"].sum(), len(blob)]
+
+    await server.expose(shape, topic=topic)
+    df = pl.DataFrame({"n": list(range(1000)), "name": ["x"] * 1000})
+    equal(await client.rpc(topic, df, b"b" * 20_000_000), [[1000, 2], 499_500, 20_000_000])
+    await server.close()
+    await client.close()
+
+
+@scenario
 async def a_direct_call_reaches_its_target(doors):
     name, topic = fresh("target"), fresh("whoami")
     servers = []

@@ -94,8 +94,12 @@ impl Program {
     fn verdict(mut self, gateway: &mut Gateway) -> Result<usize, String> {
         let (mut passed, mut failed) = (0, Vec::new());
         while let Some(line) = self.line() {
-            if line.get("step").is_some() {
-                gateway.kill();
+            if let Some(step) = line.get("step") {
+                if step == "stop" {
+                    assert!(gateway.stop().success());
+                } else {
+                    gateway.kill();
+                }
                 gateway.start_again_on_the_same_doors();
                 self.go_on();
             } else if line["ok"] == true {

@@ -17,3 +17,8 @@ fn synchronous_nodes_work() {
 fn clients_reconnect_by_themselves_after_a_kill() {
     programs::run("reconnecting.py", &mut Gateway::start());
 }
+
+#[test]
+fn components_get_what_they_missed() {
+    programs::run("rembus_replay.py", &mut Gateway::start());
+}

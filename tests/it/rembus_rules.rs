@@ -326,6 +326,13 @@ async fn a_big_message_passes_and_a_huge_one_is_refused() {
     reader.send(encode(vec![5.into(), id_bytes(got.id())])).await;
     let id = publisher.id();
     drop(publisher.socket.send(publication(Some(id), 1, "big", vec![Value::Bytes(vec![7; 3_000_000])])).await);
-    assert_eq!(publisher.receive().await, None);
+    let end = loop {
+        match publisher.socket.next().await {
+            Some(Ok(Message::Close(Some(frame)))) => break u16::from(frame.code),
+            Some(Ok(_)) => {}
+            other => panic!("a close frame was due, not {other:?}"),
+        }
+    };
+    assert_eq!(end, 1009);
     assert_eq!(reader.rpc("rid", vec![]).await.map_err(|_| ()), Ok(text("broker")));
 }
