@@ -19,6 +19,7 @@ mod measure;
 mod mqtt;
 mod pki;
 mod rembus;
+mod replay;
 mod table;
 
 use broker::{Broker, Kind};
@@ -53,7 +54,7 @@ fn wish() -> Wish {
             "--bench" => {}
             name if !name.starts_with('-') => wish.only.push(name.to_owned()),
             other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc]…"
+                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|replay|replay-q0]…"
             ),
         }
     }
@@ -129,6 +130,12 @@ async fn main() {
     }
     if chosen("rpc") {
         tables.push(compare(&wish, "RPC to `version`, 32 in flight", &[Kind::GatewayPlain, Kind::Python], Measure::Rpc).await);
+    }
+    for (name, qos) in [("replay", QoS::AtLeastOnce), ("replay-q0", QoS::AtMostOnce)] {
+        if chosen(name) {
+            let title = format!("100,000 messages that a component missed, QoS {}, beside 1,000 msg/s to another", qos as u8);
+            tables.push(compare(&wish, &title, &[Kind::GatewayPlain], Measure::Replay(qos)).await);
+        }
     }
     for table in tables.iter().filter(|table| !table.is_empty()) {
         println!("\n{table}");

@@ -4,6 +4,7 @@ use crate::broker::{Broker, Kind};
 use crate::flow::Flow;
 use crate::mqtt::Client;
 use crate::rembus::{Component, encode, text};
+use crate::replay;
 use bytes::Bytes;
 use ciborium::Value;
 use futures_util::SinkExt;
@@ -21,6 +22,7 @@ pub(crate) enum Measure {
     Latency,
     Rows,
     Rpc,
+    Replay(QoS),
 }
 
 impl Measure {
@@ -32,6 +34,7 @@ impl Measure {
             Self::Latency => &["p50 ms", "p99 ms", "worst ms"],
             Self::Rows => &["rows/s", "CPU µs/row"],
             Self::Rpc => &["calls/s", "CPU µs/call"],
+            Self::Replay(_) => replay::COLUMNS,
         }
     }
 
@@ -45,6 +48,7 @@ impl Measure {
             Self::Latency => latency(broker, seconds).await,
             Self::Rows => rows(broker).await,
             Self::Rpc => rpc(broker, time).await,
+            Self::Replay(qos) => replay::replay(broker, qos).await,
         }
     }
 }

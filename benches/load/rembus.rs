@@ -24,6 +24,13 @@ impl Component {
         Self { socket, next: 1 << 40 }
     }
 
+    /// Gives it a name.
+    pub(crate) async fn login(&mut self, name: &str) {
+        let message = self.message(0, [text(name), Value::Map(Vec::new())]);
+        self.socket.send(message).await.unwrap();
+        self.receive().await;
+    }
+
     /// A message with a fresh id after its type.
     pub(crate) fn message(&mut self, kind: u64, rest: impl IntoIterator<Item = Value>) -> Message {
         self.next += 1;
