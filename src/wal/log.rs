@@ -2,6 +2,7 @@
 
 use super::damage::Recovery;
 use super::handle::LogHandle;
+use super::pace::Cut;
 use super::recovery::recover;
 use super::shared::Shared;
 use super::writer::{Trouble, Writer};
@@ -167,12 +168,15 @@ impl Log {
             (self.room_check, self.stuck) = (None, false);
         }
         if !self.stuck || last {
-            let everything = last || !self.syncs.is_empty() || self.writer.pace().is_due(now);
+            let everything = last || !self.syncs.is_empty();
+            let due = everything || self.writer.pace().is_due(now);
             let written = self.writer.shared().state.borrow().written;
-            if everything || self.flushes.iter().any(|(upto, _)| *upto > written) {
-                self.stuck = !self.found_room(|writer| writer.write(everything), now)?;
+            let asked = self.flushes.iter().any(|(upto, _)| *upto > written);
+            if due || asked {
+                let cut = if everything || asked { Cut::Everything } else { self.writer.cut(now) };
+                self.stuck = !self.found_room(|writer| writer.write(cut, due), now)?;
             }
-            if everything {
+            if due {
                 // What could be written is made durable even if not everything could.
                 self.writer.sync()?;
             }

@@ -25,13 +25,13 @@
 //! A length of zero ends a segment. Records are numbered without gaps, and never straddle segments; a record larger than a
 //! segment gets a larger segment.
 //!
-//! Kinds 1 to 254 are the callers'; a reader must skip those it does not know. Two kinds belong to the log itself and have the
-//! seq of the record after them:
+//! Kinds 1 to 254 are the callers'; a reader must skip those it does not know. Two kinds belong to the log itself:
 //!
-//! * 0, a *mark*: the body is the u64 of the newest record that was durable when the mark was written. Marks tell damage to
-//!   acknowledged records from what a power cut left half written.
-//! * 255, a *void*: recovery put it over a hole between whole records that no mark covers, to remember that the numbers missing
-//!   there were caught by a power cut; the body is zeros.
+//! * 0, a *mark*, with the seq of the record after it: the body is the u64 of the newest record that was durable when the mark was
+//!   written. Marks tell damage to acknowledged records from what a power cut left half written.
+//! * 255, a *void*: its body is zeros. With the seq of the record after it recovery put it over a hole between whole records that
+//!   no mark covers, to remember that the numbers missing there were caught by a power cut. With seq 1 it only fills a page: a
+//!   page that is synced before it is full is written twice, so a commit that would end in the second half of one fills it.
 //!
 //! # When the power goes
 //!

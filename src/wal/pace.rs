@@ -1,35 +1,51 @@
 //! When to commit: a page's worth of records or the oldest waiting acknowledgement decides, whichever is first.
 //!
-//! A write budget that is short stretches both: see [`Pace::stretch`]. Cards die of writes, and a sync writes at least one 4 KiB page. So small records gather for a page or for `ack_delay_max`;
-//! records that nobody waits for gather much longer, and nothing at all is written while nothing happens.
+//! Cards die of writes, and a sync writes at least one 4 KiB page. So small records gather for a page or for `ack_delay_max`;
+//! records that nobody waits for gather much longer, and nothing at all is written while nothing happens. A page that is synced
+//! before it is full is written twice, so a commit ends at the end of a page where nobody waits too long for that: see
+//! [`Pace::cut`]. A write budget that is short stretches both: see [`Pace::stretch`].
 
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A commit that fills a page costs the card no more than a smaller one.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// Of commits with more pages the last one matters little: then everything goes at once.
+const PAGES_CUT: u64 = 4;
 /// What a power cut may take of messages that nobody waits for.
-const IDLE_BYTES: usize = 64 << 10;
+const IDLE_BYTES: u64 = 64 << 10;
 /// The longest wait that a short write budget may cause.
 const STRETCHED_MAX: Duration = Duration::from_secs(1);
 
-/// What gathered since the last sync.
+/// What gathered since the last sync. Places count the bytes of all records since the log was opened.
 #[derive(Debug)]
 pub(super) struct Pace {
     ack_delay_max: Duration,
     idle_delay_max: Duration,
-    bytes: usize,
-    /// When the oldest unsynced record came.
-    since: Option<Instant>,
-    /// When the oldest unsynced record that somebody waits for came.
-    ack_since: Option<Instant>,
+    added: u64,
+    synced: u64,
+    /// Where records that came together end, and when they came; those that are not synced.
+    came: VecDeque<(u64, Instant)>,
+    /// The same of records that somebody waits for.
+    acks: VecDeque<(u64, Instant)>,
     /// In thousandths.
     stretch: u64,
 }
 
+/// How much of what waits a commit takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// All of it.
+    Everything,
+    /// Whole pages, so many bytes from here; the rest is young and goes with the next page.
+    Pages(u64),
+}
+
 impl Pace {
     pub(super) fn new(ack_delay_max: Duration, idle_delay_max: Duration) -> Self {
-        Self { ack_delay_max, idle_delay_max, bytes: 0, since: None, ack_since: None, stretch: 1000 }
+        let (came, acks) = (VecDeque::new(), VecDeque::new());
+        Self { ack_delay_max, idle_delay_max, added: 0, synced: 0, came, acks, stretch: 1000 }
     }
 
     /// Makes commits rarer: so many thousandths of the bytes and the time. Nobody waits longer than a second for that reason.
@@ -43,29 +59,51 @@ impl Pace {
     }
 
     pub(super) fn add(&mut self, bytes: usize, ack_waits: bool, now: Instant) {
-        self.bytes += bytes;
-        self.since.get_or_insert(now);
-        if ack_waits {
-            self.ack_since.get_or_insert(now);
+        self.added += bytes as u64;
+        for gathered in std::iter::once(&mut self.came).chain(ack_waits.then_some(&mut self.acks)) {
+            match gathered.back_mut().filter(|(_, at)| *at == now) {
+                Some((end, _)) => *end = self.added,
+                None => gathered.push_back((self.added, now)),
+            }
         }
     }
 
-    /// Everything that was added is on the disk.
-    pub(super) fn synced(&mut self) {
-        (self.bytes, self.since, self.ack_since) = (0, None, None);
+    /// All but the newest `left` bytes are on the disk.
+    pub(super) fn synced(&mut self, left: usize) {
+        self.synced = self.added.saturating_sub(left as u64);
+        for gathered in [&mut self.came, &mut self.acks] {
+            while gathered.pop_front_if(|(end, _)| *end <= self.synced).is_some() {}
+        }
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        let page = PAGE_BYTES.saturating_mul(usize::try_from(self.stretch).unwrap_or(usize::MAX)) / 1000;
-        let enough = if self.ack_since.is_some() { page } else { IDLE_BYTES.max(page) };
-        self.bytes >= enough || self.deadline().is_some_and(|deadline| deadline <= now)
+        let page = PAGE_BYTES.saturating_mul(self.stretch) / 1000;
+        let enough = if self.acks.is_empty() { IDLE_BYTES.max(page) } else { page };
+        self.added - self.synced >= enough || self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// When a commit becomes due if nothing more comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let idle = self.since.map(|since| since + self.stretched(self.idle_delay_max));
-        let ack = self.ack_since.map(|since| since + self.stretched(self.ack_delay_max));
+        let idle = self.came.front().map(|(_, since)| *since + self.stretched(self.idle_delay_max));
+        let ack = self.acks.front().map(|(_, since)| *since + self.stretched(self.ack_delay_max));
         [idle, ack].into_iter().flatten().min()
+    }
+
+    /// How much of the `waiting` bytes that are not written a commit takes that begins at byte `at` of a page and is due.
+    pub(super) fn cut(&self, at: u64, waiting: u64, now: Instant) -> Cut {
+        let end = at % PAGE_BYTES + waiting;
+        let (pages, rest) = (end / PAGE_BYTES, end % PAGE_BYTES);
+        let late = |(end, since): &&(u64, Instant), delay| (*since + self.stretched(delay) <= now).then_some(*end);
+        let late_acks = self.acks.iter().map_while(|gathered| late(&gathered, self.ack_delay_max)).last();
+        let late_all = self.came.iter().map_while(|gathered| late(&gathered, self.idle_delay_max)).last();
+        let must = late_acks.max(late_all).unwrap_or(0);
+        // What does not fit into the pages as a whole is left too.
+        let left = rest + PAGE_BYTES / 8;
+        let bytes = (pages * PAGE_BYTES).saturating_sub(at % PAGE_BYTES);
+        if pages > PAGES_CUT || bytes < PAGE_BYTES / 8 || must + left > self.added {
+            return Cut::Everything;
+        }
+        Cut::Pages(bytes)
     }
 }
 
@@ -123,7 +161,23 @@ mod tests {
         assert!(pace.is_due(now + Duration::from_secs(1)));
         pace.add(4 << 10, false, now);
         assert!(pace.is_due(now));
-        pace.synced();
+        pace.synced(0);
         assert_eq!(pace.deadline(), None);
+    }
+
+    #[test]
+    fn a_commit_ends_with_a_page_unless_somebody_waits_too_long_for_the_next() {
+        let (mut pace, now) = pace();
+        let later = |ms| now + Duration::from_millis(ms);
+        pace.add(3000, true, now);
+        pace.add(1200, true, later(40));
+        assert_eq!(pace.cut(0, 4200, later(50)), Cut::Pages(4096), "the rest is ten milliseconds old");
+        assert_eq!(pace.cut(500, 4200, later(50)), Cut::Pages(3596));
+        assert_eq!(pace.cut(0, 4200, later(90)), Cut::Everything, "the rest waits for fifty");
+        pace.synced(1200);
+        assert_eq!(pace.deadline(), Some(later(90)), "what is left has a wait of its own");
+        assert_eq!(pace.cut(0, 1200, later(90)), Cut::Everything, "less than a page goes when its time has come");
+        pace.add(100_000, true, later(41));
+        assert_eq!(pace.cut(0, 101_200, later(41)), Cut::Everything, "one page of many is not worth a wait");
     }
 }

@@ -3,7 +3,7 @@
 use super::error::is_no_space;
 use super::format::{self, HEADER_BYTES, Header};
 use super::handle::permits;
-use super::pace::Pace;
+use super::pace::{Cut, PAGE_BYTES, Pace};
 use super::recovery::Recovered;
 use super::segment::{Segment, file_name};
 use super::shared::Shared;
@@ -142,9 +142,30 @@ impl Writer {
         self.queue.iter().map(Batch::len).sum::<usize>() - self.front_done
     }
 
-    /// Writes everything that is queued. What was written before trouble came stays written. The router is woken only once a
-    /// commit, so nobody is told yet if a sync follows at once.
-    pub(super) fn write(&mut self, sync_follows: bool) -> Result<(), Trouble> {
+    /// What a commit that is due takes.
+    pub(super) fn cut(&self, now: Instant) -> Cut {
+        let Some(current) = &self.current else { return Cut::Everything };
+        let waiting = (self.unwritten_bytes() + self.mark().map_or(0, |_| format::MARK_BYTES)) as u64;
+        match self.pace.cut(current.at, waiting, now) {
+            // The last pages of a segment are as they come.
+            Cut::Pages(bytes) if current.at + bytes + PAGE_BYTES > current.size => Cut::Everything,
+            cut => cut,
+        }
+    }
+
+    /// Writes what is queued, or whole pages of it. What was written before trouble came stays written. The router is woken only
+    /// once a commit, so nobody is told yet if a sync follows at once.
+    pub(super) fn write(&mut self, cut: Cut, sync_follows: bool) -> Result<(), Trouble> {
+        if let Cut::Pages(bytes) = cut {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            // The second time with room for the void, if records nearly filled the page.
+            for room in [bytes, bytes - format::HEAD_BYTES] {
+                let gathered = self.gather(room, false);
+                if gathered.last >= self.next && self.fill_page() {
+                    return self.write_gathered(gathered, sync_follows);
+                }
+            }
+        }
         while let Some(front) = self.queue.front() {
             let need = record_bytes(&front.bytes()[self.front_done..]) + format::MARK_BYTES;
             let room =
@@ -153,25 +174,50 @@ impl Writer {
                 self.roll(need)?;
                 continue;
             }
-            let gathered = self.gather(room);
+            let gathered = self.gather(room, true);
+            if sync_follows && gathered.batches == self.queue.len() {
+                self.fill_page();
+            }
             self.write_gathered(gathered, sync_follows)?;
         }
         Ok(())
     }
 
-    /// Copies whole records, as many as fit, side by side into the buffer.
-    fn gather(&mut self, room: usize) -> Gathered {
+    /// What the next mark says, if it says something new.
+    fn mark(&self) -> Option<Seq> {
+        Some(self.shared.state.borrow().durable).filter(|durable| *durable > self.marked)
+    }
+
+    /// Fills the page that the buffer ends in with a void, if half of it is full: to write it again with the next records would
+    /// cost the card more than the rest of it. True if the buffer ends with its page then.
+    fn fill_page(&mut self) -> bool {
+        let Some(current) = &self.current else { return false };
+        let end = current.at + self.buffer.len() as u64;
+        let rest = end.next_multiple_of(PAGE_BYTES) - end;
+        if rest > PAGE_BYTES / 2 || end + rest > current.size {
+            return false;
+        }
+        // Number one is behind every reader: whatever else is lost, this void does not speak for it.
+        if let Some(void) = format::encode_void(rest, Seq(1)) {
+            self.buffer.extend_from_slice(&void);
+        }
+        (current.at + self.buffer.len() as u64).is_multiple_of(PAGE_BYTES)
+    }
+
+    /// Copies whole records, as many as fit, side by side into the buffer; `at_least_one` even if none fits.
+    fn gather(&mut self, room: usize, at_least_one: bool) -> Gathered {
         self.buffer.clear();
-        let state = *self.shared.state.borrow();
-        let durable = (state.durable > self.marked).then_some(state.durable);
+        let durable = self.mark();
         if durable.is_some() {
+            let state = *self.shared.state.borrow();
             format::encode_mark(&mut self.buffer, self.next, &state);
         }
         let mut gathered = Gathered { last: Seq(self.next.0 - 1), batches: 0, rest: self.front_done, durable };
         for batch in &self.queue {
             let bytes = &batch.bytes()[gathered.rest..];
             let room = room - self.buffer.len();
-            if bytes.len() <= room && (self.buffer.len() + bytes.len() <= WRITE_BYTES_MAX || gathered.is_nothing(self.next)) {
+            let first = at_least_one && gathered.is_nothing(self.next);
+            if bytes.len() <= room && (self.buffer.len() + bytes.len() <= WRITE_BYTES_MAX || first) {
                 self.buffer.extend_from_slice(bytes);
                 gathered.last = batch.last().expect("an empty batch is never appended");
                 gathered.batches += 1;
@@ -179,7 +225,7 @@ impl Writer {
                 continue;
             }
             let room = room.min(WRITE_BYTES_MAX.saturating_sub(self.buffer.len()));
-            let whole = whole_records(bytes, room, gathered.is_nothing(self.next));
+            let whole = whole_records(bytes, room, first);
             let records = count_records(&bytes[..whole]);
             self.buffer.extend_from_slice(&bytes[..whole]);
             gathered.last.0 += records;
@@ -219,9 +265,7 @@ impl Writer {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let state = *self.shared.state.borrow();
         if state.written == state.durable {
-            if self.queue.is_empty() {
-                self.pace.synced();
-            }
+            self.pace.synced(self.unwritten_bytes());
             return Ok(());
         }
         let current = self.current.as_ref().expect("something was written into it");
@@ -229,9 +273,7 @@ impl Writer {
         self.shared.counters.syncs.fetch_add(1, Relaxed);
         self.shared.counters.commits.fetch_add(1, Relaxed);
         self.shared.state.send_modify(|state| state.durable = state.written);
-        if self.queue.is_empty() {
-            self.pace.synced();
-        }
+        self.pace.synced(self.unwritten_bytes());
         Ok(())
     }
 
