@@ -7,6 +7,7 @@
 //! ```
 
 mod commands;
+mod lake;
 mod listen;
 mod reload;
 mod services;
@@ -27,6 +28,7 @@ use crate::wal::{self, Health, LogHandle, WalError};
 use crate::wear::{self, Wear};
 use crate::{control, http, metrics, mqtt, rembus};
 use commands::Commands;
+pub(crate) use lake::Compacted;
 use listen::listen;
 use reload::Reloads;
 use services::GatewayServices;
@@ -127,6 +129,7 @@ impl Gateway {
         let history = schema.map(|schema| {
             let mut settings = history::Settings::new(&config.gateway.data, &config.history);
             settings.reserve = config.wal.reserve;
+            settings.gateway.clone_from(&config.gateway.name);
             Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
         });
         let services = Arc::new(GatewayServices::new(history.clone()));
@@ -280,6 +283,7 @@ impl Gateway {
                     Commands { hub: parts.hub.clone(), history: parts.history.clone(), clock: Arc::clone(&parts.clock) };
                 let routes = control::status_routes(parts)
                     .merge(access::admin::routes(Arc::clone(&self.access)))
+                    .merge(lake::routes(commands.history.clone()))
                     .merge(commands::routes(commands));
                 self.watchers.spawn(control::serve(socket, routes, stopped(&self.stop_watchers)));
             }

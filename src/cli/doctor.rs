@@ -160,6 +160,13 @@ fn history(status: &Status, found: &mut Findings) {
         }
         None => found.ok("history", format_args!("{} records behind the log", history.lag)),
     }
+    if history.damaged_files > 0 {
+        let (files, again, lost) = (history.damaged_files, history.rows_reloaded, history.rows_lost);
+        let text = format!(
+            "{files} damaged files are in `lake/quarantine`; {again} rows were loaded again from the log, {lost} are lost"
+        );
+        found.warn("lake", text, "lake/damage.json tells which; rembus-gateway lake verify looks for more");
+    }
     for (name, table) in &history.tables {
         let taken = table.in_lake + table.in_tail;
         if table.rejected * 1000 > taken.saturating_mul(REJECTED_OF_1000) {
@@ -227,7 +234,8 @@ mod tests {
         sick.router = None;
         sick.log.health = "full".into();
         let tables = [("telemetry".into(), Table { in_lake: 10, in_tail: 0, rejected: 5 })].into();
-        sick.history = Some(History { trouble: Some("no engine".into()), tables, ..History::default() });
+        let damage = History { damaged_files: 1, rows_reloaded: 10, rows_lost: 2, ..History::default() };
+        sick.history = Some(History { trouble: Some("no engine".into()), tables, ..damage });
         sick.doors[0].address = "0.0.0.0:1883".into();
         let mut found = examined(&sick);
         clock(0, &mut found);

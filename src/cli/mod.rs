@@ -8,6 +8,7 @@ mod bus;
 mod check;
 mod component;
 mod doctor;
+mod lake;
 mod query;
 mod reach;
 mod remote;
@@ -112,6 +113,9 @@ struct Run {
 #[derive(Debug, clap::Subcommand)]
 enum Lake {
     Export(query::Export),
+    Backup(lake::Backup),
+    Verify(lake::Verify),
+    Compact(lake::Compact),
 }
 
 #[derive(Debug, clap::Args)]
@@ -214,6 +218,9 @@ fn execute(
         Command::Sub(args) => args.reach.find(env).and_then(|asked| bus::subscribe(&asked, &args, &mut streams)),
         Command::Rpc(args) => args.reach.find(env).and_then(|asked| bus::call(&asked, &args, &mut streams)),
         Command::Lake(Lake::Export(args)) => args.reach.find(env).and_then(|asked| query::export(&asked, &args, &mut streams)),
+        Command::Lake(Lake::Backup(args)) => lake::backup(&args, env, &mut streams),
+        Command::Lake(Lake::Verify(args)) => lake::verify(&args, env, &mut streams),
+        Command::Lake(Lake::Compact(args)) => lake::compact(&args, env, &mut streams),
         Command::Status(args) => args.gateway.find(env).and_then(|gateway| status::run(&gateway, &args, &mut streams)),
     };
     match done {

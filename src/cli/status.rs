@@ -181,7 +181,7 @@ mod tests {
                 calls: 77,
             }),
             log: Log { health: "fine".into(), written: 1020, durable: 1015, bytes_on_disk: 16 << 20, ..Log::default() },
-            history: Some(History { trouble: None, lag: 1, tables: [("telemetry".into(), table)].into() }),
+            history: Some(History { lag: 1, tables: [("telemetry".into(), table)].into(), ..History::default() }),
             access: Access { users: 3, rules: 5, logins: 40, refused: 2, denied: 1, ..Access::default() },
         }
     }

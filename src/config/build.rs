@@ -8,6 +8,7 @@ use super::{Access, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus
 use super::{anonymous, tls};
 use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
+use crate::history::{Backend, Catalog};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,41 @@ pub(crate) fn check(settings: &Settings, errors: &mut ConfigErrors) {
     }
     same_address(settings, errors);
     bus(settings, errors);
+    lake(settings, errors);
+}
+
+/// What a lake elsewhere needs, and who cannot keep one.
+fn lake(settings: &Settings, errors: &mut ConfigErrors) {
+    let from = Values(settings);
+    let mut wrong = |name: &'static str, text: &str, hint: &str| {
+        let key = get("history", name);
+        let place = settings.given(key).map_or(Place::Nowhere, |setting| setting.origin.place());
+        errors.add(place, format!("{key}: {text}"), hint.to_owned());
+    };
+    let (catalog, data) = (from.text("history", "catalog"), from.text_or_off("history", "lake_data"));
+    let lite = Backend::of(&from.text("history", "backend")) == Backend::Lite;
+    if lite && catalog != "duckdb" {
+        wrong("catalog", "only DuckDB can keep its catalog elsewhere", "leave it out, or write `backend = \"duckdb\"`");
+    }
+    if lite && data.is_some() {
+        wrong("lake_data", "only DuckDB can keep its files elsewhere", "leave it out, or write `backend = \"duckdb\"`");
+    }
+    if Catalog::of(&catalog).is_shared() && data.is_none() {
+        let hint = "say where all gateways find the files: lake_data = \"s3://BUCKET/PREFIX\"";
+        wrong("catalog", "a shared catalog needs shared files", hint);
+    }
+    match data.as_deref() {
+        Some(place) if place.contains("://") && !place.starts_with("s3://") => {
+            wrong("lake_data", "only `s3://` is known", "or a folder, with its whole path");
+        }
+        Some(place) if !place.contains("://") && !place.starts_with('/') => {
+            wrong("lake_data", "a folder needs its whole path", "for example \"/srv/lake\", or \"s3://BUCKET/PREFIX\"");
+        }
+        _ => {}
+    }
+    if from.text_or_off("history", "s3_key").is_some() != from.text_or_off("history", "s3_secret").is_some() {
+        wrong("s3_key", "a key and its secret belong together", "set both, or none");
+    }
 }
 
 fn same_address(settings: &Settings, errors: &mut ConfigErrors) {
@@ -131,6 +167,12 @@ pub(crate) fn config(settings: &Settings) -> Config {
         history: History {
             schema: from.path("history", "schema"),
             backend: from.text("history", "backend"),
+            catalog: from.text("history", "catalog"),
+            lake_data: from.text_or_off("history", "lake_data"),
+            s3_endpoint: from.text_or_off("history", "s3_endpoint"),
+            s3_region: from.text_or_off("history", "s3_region").unwrap_or_default(),
+            s3_key: from.text_or_off("history", "s3_key"),
+            s3_secret: from.text_or_off("history", "s3_secret"),
             batch_interval: from.duration("history", "batch_interval"),
             batch_rows: from.count("history", "batch_rows"),
             memory_limit: from.bytes("history", "memory_limit"),
@@ -158,8 +200,14 @@ impl Values<'_> {
     }
 
     fn text(&self, section: &str, name: &str) -> String {
-        let Value::Text(text) = self.value(section, name) else { panic!("{KIND}") };
-        text
+        self.text_or_off(section, name).unwrap_or_else(|| panic!("{KIND}"))
+    }
+
+    fn text_or_off(&self, section: &str, name: &str) -> Option<String> {
+        match self.value(section, name) {
+            Value::Text(text) | Value::Secret(text) => Some(text),
+            _ => None,
+        }
     }
 
     fn listen(&self, section: &str, name: &str) -> Listen {

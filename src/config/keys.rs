@@ -33,6 +33,12 @@ pub enum Kind {
     Count(u64, u64),
     /// Exactly one of these.
     Choice(&'static [&'static str]),
+    /// Any text, or `off`.
+    Text,
+    /// The same; never shown.
+    Secret,
+    /// `duckdb`, `sqlite` or `postgres:` and how to connect.
+    Catalog,
     /// Only the default so far; the text says what will come.
     Later(Later),
 }
@@ -213,10 +219,21 @@ pub static KEYS: &[Key] = &[
     key(
         "history",
         "catalog",
-        later(Shape::Text, "another catalog than DuckDB's"),
+        Kind::Catalog,
         "duckdb",
-        "where DuckLake keeps its catalog",
+        "where DuckLake keeps its catalog: `duckdb` and `sqlite` are files, `postgres:host=… dbname=…` a database for many gateways",
     ),
+    key(
+        "history",
+        "lake_data",
+        Kind::Text,
+        "off",
+        "where the tables' files are, if not below the data folder: `s3://BUCKET/PREFIX`, or a folder that all gateways see",
+    ),
+    key("history", "s3_endpoint", Kind::Text, "off", "where the store of `lake_data` is, such as `https://host:9000`"),
+    key("history", "s3_region", Kind::Text, "us-east-1", "its region"),
+    key("history", "s3_key", Kind::Text, "off", "who the gateway is there"),
+    key("history", "s3_secret", Kind::Secret, "off", "and what proves it"),
     key("history", "batch_interval", Kind::Duration(TENTH, DAY), "60s", "rows are written to the lake this often"),
     key("history", "batch_rows", Kind::Count(1, 10_000_000), "20000", "or as soon as there are so many"),
     key("history", "memory_limit", Kind::Size(32 * MIB, 1024 * GIB), "128MiB", "memory of the history engine"),

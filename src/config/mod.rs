@@ -144,6 +144,14 @@ pub struct History {
     pub schema: Option<PathBuf>,
     /// `auto`, `duckdb` or `lite`.
     pub backend: String,
+    /// `duckdb`, `sqlite` or `postgres:…`.
+    pub catalog: String,
+    /// `None`: below the data folder.
+    pub lake_data: Option<String>,
+    pub s3_endpoint: Option<String>,
+    pub s3_region: String,
+    pub s3_key: Option<String>,
+    pub s3_secret: Option<String>,
     pub batch_interval: Duration,
     pub batch_rows: usize,
     pub memory_limit: u64,

@@ -224,9 +224,6 @@ anonymous = false
 a = "secret"
 [bus]
 path = "/run/bus.sock"
-[wal]
-[history]
-catalog = "sqlite"
 "#,
     );
     insta::assert_snapshot!(folder.mistakes());

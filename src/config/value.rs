@@ -10,6 +10,8 @@ use toml::de::DeValue;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Text(String),
+    /// Not for anybody's eyes.
+    Secret(String),
     Path(PathBuf),
     Off,
     Switch(bool),
@@ -24,6 +26,7 @@ impl std::fmt::Display for Value {
         match self {
             Self::Text(text) if text == "[]" || text == "{}" => f.write_str(text),
             Self::Text(text) => write!(f, "\"{text}\""),
+            Self::Secret(_) => f.write_str("\"…\""),
             Self::Path(path) => write!(f, "\"{}\"", path.display()),
             Self::Off => f.write_str("\"off\""),
             Self::Switch(on) => write!(f, "{on}"),
@@ -130,12 +133,29 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
         Kind::Duration(min, max) | Kind::DurationOrOff(min, max) => duration(key, text, *min, *max),
         Kind::Size(min, max) | Kind::SizeOrOff(min, max) => size(key, text, *min, *max),
         Kind::Choice(choices) => choice(text, choices),
+        Kind::Text | Kind::Secret if text.is_empty() => Err(empty(key)),
+        Kind::Text | Kind::Secret if text == "off" => Ok(Value::Off),
+        Kind::Text => Ok(Value::Text(text.into())),
+        Kind::Secret => Ok(Value::Secret(text.into())),
+        Kind::Catalog => catalog(text),
         Kind::Later(_) if text == key.default => Ok(Value::Text(text.into())),
         Kind::Later(later) => Err(wrong(
             format!("`{text}` needs {}, which this release does not have yet", later.what),
             format!("leave it out, or write {}", key.default),
         )),
         Kind::Switch | Kind::Count(..) => unreachable!("read by the callers, who know whether there were quotes"),
+    }
+}
+
+/// How to connect to a database may hold a password.
+fn catalog(text: &str) -> Result<Value, Wrong> {
+    match text.split_once(':') {
+        _ if text == "duckdb" || text == "sqlite" => Ok(Value::Text(text.into())),
+        Some(("postgres", connection)) if !connection.trim().is_empty() => Ok(Value::Secret(text.into())),
+        _ => Err(wrong(
+            format!("`{text}` is no catalog"),
+            "\"duckdb\", \"sqlite\", or for example \"postgres:host=db.example dbname=lake user=gateway\"",
+        )),
     }
 }
 

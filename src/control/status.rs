@@ -102,6 +102,10 @@ pub struct History {
     /// Records of the log it has not looked at yet.
     pub lag: u64,
     pub tables: BTreeMap<String, Table>,
+    /// Files of the lake that were found damaged, and what became of their rows.
+    pub damaged_files: u64,
+    pub rows_reloaded: u64,
+    pub rows_lost: u64,
 }
 
 /// Rows of a table.

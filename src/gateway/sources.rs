@@ -3,7 +3,7 @@
 use crate::access::{self, Access};
 use crate::clock::{Mono, SharedClock};
 use crate::control::{self, Status};
-use crate::history::History;
+use crate::history::{History, HistoryStatus, TableStatus};
 use crate::http::Sources;
 use crate::metrics;
 use crate::router::{HubHandle, Report};
@@ -101,7 +101,7 @@ impl control::StatusSource for Parts {
                 written_last_day: log.wear.day_bytes,
                 write_budget: log.wear.budget,
             },
-            history: Sources::history(self).map(history),
+            history: self.history.as_ref().map(|kept| history(&kept.status())),
             access: self.access_status(),
         }
     }
@@ -156,15 +156,18 @@ fn router(report: Report) -> control::Router {
     }
 }
 
-fn history(history: metrics::History) -> control::History {
-    let table = |table: metrics::Table| control::Table {
+fn history(history: &HistoryStatus) -> control::History {
+    let table = |table: &TableStatus| control::Table {
         in_lake: table.rows_in_lake,
         in_tail: table.rows_in_tail,
         rejected: table.rejected.values().sum(),
     };
     control::History {
-        trouble: history.trouble,
+        trouble: history.trouble(),
         lag: history.lag,
-        tables: history.tables.into_iter().map(|(name, rows)| (name, table(rows))).collect(),
+        tables: history.tables.iter().map(|(name, rows)| (name.clone(), table(rows))).collect(),
+        damaged_files: history.losses.len() as u64,
+        rows_reloaded: history.losses.iter().map(|loss| loss.reloaded).sum(),
+        rows_lost: history.losses.iter().map(|loss| loss.rows.saturating_sub(loss.reloaded)).sum(),
     }
 }

@@ -1,11 +1,12 @@
 //! How the rest of the gateway uses history.
 
 use super::command::Command;
+use super::manifest::Manifest;
 use super::model::{CallError, Caller, Schema};
 use super::schema;
 use super::settings::Settings;
 use super::sql::Query;
-use super::status::{HistoryStatus, SharedStatus};
+use super::status::{HistoryStatus, SharedStatus, Tidied};
 use super::tables;
 use crate::clock::SharedClock;
 use crate::mapping;
@@ -14,9 +15,9 @@ use crate::router::{HubHandle, Refusal, Status};
 use crate::wal::LogHandle;
 use bytes::Bytes;
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::engine::Engine;
+use super::engine::{Engine, HeldLake};
 
 /// CBOR null: the answer of `delete_T` and `upsert_T`.
 const NULL: &[u8] = &[0xf6];
@@ -30,6 +31,21 @@ pub trait CommandLog: Sync {
 impl CommandLog for HubHandle {
     async fn append_command(&self, body: Vec<u8>) -> Result<Seq, Refusal> {
         Self::append_command(self, body).await
+    }
+}
+
+/// The lake held still. One command at a time may hold it.
+#[derive(Debug)]
+pub struct Held {
+    lake: HeldLake,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Its catalog and files.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        self.lake.manifest()
     }
 }
 
@@ -95,7 +111,7 @@ impl History {
         }
         if let Some(table) = method.strip_prefix("latest_").and_then(|name| schema.table(name)) {
             let answer = match Query::newest(table, &data) {
-                Ok(query) => self.engine.query(caller, &table.name, query, upto).await,
+                Ok(query) => self.engine.newest(caller, table, query, upto).await,
                 Err(error) => Err(error),
             };
             self.count_query(answer.is_ok());
@@ -125,6 +141,19 @@ impl History {
         };
         self.count_query(answer.is_ok());
         answer
+    }
+
+    /// The lake held still with everything that the log has, for a backup or a check: no file of it goes while that lives.
+    pub async fn hold(&self) -> Result<Held, CallError> {
+        let upto = self.log.state().borrow().written;
+        let (lake, place) = self.engine.hold(upto).await?;
+        Ok(Held { lake, _place: place })
+    }
+
+    /// Merges and removes now what upkeep would in its time; returns when that is done.
+    pub async fn compact(&self) -> Result<Tidied, CallError> {
+        let upto = self.log.state().borrow().written;
+        self.engine.compact(upto).await
     }
 
     /// What tables there are, and what is in them, as a list of maps.

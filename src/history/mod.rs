@@ -32,6 +32,8 @@
 //! | `evolution.rs` | which changes of the schema a lake with rows can follow |
 //! | `sql.rs` | `where`, `cols`, `when`: parsed, allowed or refused, rendered with bound parameters |
 //! | `tables.rs` | the answer of `tables` |
+//! | `manifest.rs` | the lake at one moment: what backups and checks work with |
+//! | `offline.rs` | what can be done to a lake while no gateway runs |
 //! | `command.rs` | `delete_T` and `upsert_T` as log records |
 //! | `engine/` | the lake: batches, tail, start-up check, queries; stores behind one trait |
 
@@ -41,7 +43,9 @@ mod engine;
 pub mod evolution;
 mod handle;
 pub mod kind;
+pub mod manifest;
 pub mod model;
+mod offline;
 pub mod row;
 pub mod schema;
 mod settings;
@@ -49,6 +53,7 @@ pub mod sql;
 mod status;
 mod tables;
 
-pub use handle::{CommandLog, History};
-pub use settings::{Backend, Settings};
-pub use status::{HistoryStatus, Phase, TableStatus};
+pub use handle::{CommandLog, Held, History};
+pub use offline::{compact_at_rest, manifest_at_rest};
+pub use settings::{Backend, Catalog, Data, S3, Settings};
+pub use status::{HistoryStatus, Loss, Phase, TableStatus, Tidied};

@@ -27,10 +27,86 @@ impl Backend {
     }
 }
 
+/// Where DuckLake keeps its catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Catalog {
+    /// A file of DuckDB: the smallest, and nobody else can read it meanwhile.
+    Duckdb,
+    /// A file of SQLite, which others can read while the gateway writes.
+    Sqlite,
+    /// A database that many gateways may share, as libpq connects to it.
+    Postgres(String),
+}
+
+impl Catalog {
+    /// The one that the configuration names.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match name.split_once(':') {
+            Some(("postgres", connection)) => Self::Postgres(connection.to_owned()),
+            _ if name == "sqlite" => Self::Sqlite,
+            _ => Self::Duckdb,
+        }
+    }
+
+    /// Whether other gateways may have their rows in the same tables.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}
+
+/// Where the tables' files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Below the data folder.
+    Own,
+    Folder(PathBuf),
+    S3(S3),
+}
+
+/// A place in a store of objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// `s3://bucket/prefix`, without a slash at its end.
+    pub url: String,
+    /// `None`: Amazon's.
+    pub endpoint: Option<String>,
+    pub region: String,
+    pub key: Option<String>,
+    pub secret: Option<String>,
+}
+
+impl Data {
+    fn of(history: &config::History) -> Self {
+        match &history.lake_data {
+            None => Self::Own,
+            Some(place) if place.starts_with("s3://") => Self::S3(S3 {
+                url: place.trim_end_matches('/').to_owned(),
+                endpoint: history.s3_endpoint.clone(),
+                region: history.s3_region.clone(),
+                key: history.s3_key.clone(),
+                secret: history.s3_secret.clone(),
+            }),
+            Some(folder) => Self::Folder(folder.into()),
+        }
+    }
+
+    /// Whether there is no disk under it.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::S3(_))
+    }
+}
+
 /// How the lake is kept and asked.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub backend: Backend,
+    pub catalog: Catalog,
+    pub data: Data,
+    /// How the gateway calls itself: its rows carry the name in a lake that it shares.
+    pub gateway: String,
     /// Everything of the lake is below this folder, so that it can be moved: the catalog, the files, the quarantine.
     pub lake: PathBuf,
     /// Where DuckDB spills what does not fit into `memory_limit`.
@@ -67,6 +143,9 @@ impl Settings {
         let data = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
         Self {
             backend: Backend::of(&history.backend),
+            catalog: Catalog::of(&history.catalog),
+            data: Data::of(history),
+            gateway: String::new(),
             lake: data.join("lake"),
             temp: data.join("lake").join("tmp"),
             batch_interval: history.batch_interval,
@@ -92,7 +171,11 @@ impl Settings {
 
     /// An error's text for callers, who need not know where the lake is.
     pub(super) fn without_paths(&self, error: &impl std::fmt::Display) -> String {
-        error.to_string().replace(self.lake.to_string_lossy().as_ref(), "…")
+        let mut text = error.to_string().replace(self.lake.to_string_lossy().as_ref(), "…");
+        if let Catalog::Postgres(connection) = &self.catalog {
+            text = text.replace(connection, "…");
+        }
+        text
     }
 }
 

@@ -42,7 +42,7 @@ use parts::{Item, Order, Tail};
 use time::Time;
 use write::{Writer, quoted};
 
-pub use newest::time_column;
+pub use newest::{newest_keys, time_column, time_place};
 
 /// A checked `query_T` call.
 #[derive(Debug, Clone, PartialEq)]

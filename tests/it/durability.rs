@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// Kills with each store.
 const ROUNDS: i64 = 24;
 const WINDOW: usize = 32;
 
@@ -80,8 +81,21 @@ async fn publish_by_rembus(addr: SocketAddr, first: i64, progress: Arc<AtomicUsi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_in_two_dozen_kills() {
-    // Rows go to the lake all the time, so that kills hit that path as well.
-    let plan = Plan::default().set("history.batch_interval", "300ms").set("history.batch_rows", "500");
+    kills("duckdb").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_in_two_dozen_kills_of_the_lite_store() {
+    kills("lite").await;
+}
+
+async fn kills(backend: &str) {
+    // Rows go to the lake all the time, and files are merged, so that kills hit those paths as well.
+    let plan = Plan::default()
+        .set("history.backend", backend)
+        .set("history.batch_interval", "300ms")
+        .set("history.batch_rows", "500")
+        .set("history.maintenance", "1s");
     let mut gateway = plan.start();
     let mut acknowledged: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
     let mut sent: BTreeMap<&str, i64> = BTreeMap::new();

@@ -125,6 +125,11 @@ fn check(schema: &SchemaRef) -> Result<(), CallError> {
 /// `d8 50` (tag 80) and the head of a byte string with room for its length.
 const HEAD: usize = 7;
 
+/// The Arrow stream in the data of a frame.
+pub(super) fn stream_in(frame: &[u8]) -> Option<&[u8]> {
+    frame.get(HEAD..)
+}
+
 /// Where the stream goes.
 enum Target {
     /// Begins with room for the head.

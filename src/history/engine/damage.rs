@@ -101,7 +101,16 @@ pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), Engi
     let place = unused(&quarantine, "lake");
     disk.create_dir_all(&place).map_err(EngineError::io(doing))?;
     // The files first: beside a fresh catalog they would be orphans.
-    let catalogs = ["catalog.ducklake", "catalog.ducklake.wal", "catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"];
+    let catalogs = [
+        "catalog.ducklake",
+        "catalog.ducklake.wal",
+        "catalog.sqlite",
+        "catalog.sqlite-wal",
+        "catalog.sqlite-shm",
+        "catalog.ducklake.sqlite",
+        "catalog.ducklake.sqlite-wal",
+        "catalog.ducklake.sqlite-shm",
+    ];
     for name in std::iter::once("files").chain(catalogs) {
         let from = settings.lake.join(name);
         if from.exists() {

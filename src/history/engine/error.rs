@@ -6,8 +6,11 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
     #[cfg(feature = "duckdb")]
-    #[error("the DuckLake extension is not installed; looked for `ducklake.duckdb_extension` in {}", list(.0))]
-    NoExtension(Vec<PathBuf>),
+    #[error("DuckDB's extension `{name}` is not installed; looked for `{name}.duckdb_extension` in {}", list(looked))]
+    NoExtension { name: &'static str, looked: Vec<PathBuf> },
+    #[cfg(feature = "duckdb")]
+    #[error("{0} is kept elsewhere, and so are copies and checks of it: with the tools of the database or the store")]
+    Elsewhere(&'static str),
     #[cfg(feature = "duckdb")]
     #[error("{doing}: {}", tell(.source))]
     Sql { doing: &'static str, source: duckdb::Error },
@@ -19,8 +22,10 @@ pub(crate) enum EngineError {
     Catalog(String),
     #[error("the catalog is of DuckLake {0}; this gateway knows 1.0")]
     CatalogVersion(String),
-    #[error("this folder has a lake of `[history] backend = \"{store}\"` (`{}`); choose that, or another folder", found.display())]
-    OtherStore { found: PathBuf, store: &'static str },
+    #[error("this folder has a lake of `[history] {setting}` (`{}`); choose that, or another folder", found.display())]
+    OtherStore { found: PathBuf, setting: &'static str },
+    #[error("there is no lake in `{}`", .0.display())]
+    NoLake(PathBuf),
     #[error("{doing}: {source}")]
     Io { doing: &'static str, source: std::io::Error },
     #[error("no room for a batch: {free} bytes are free, {reserve} are kept back")]
@@ -85,10 +90,24 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
 }
 
+/// The text without what opens databases and stores.
+#[cfg(feature = "duckdb")]
+fn mask(text: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("password=") {
+        let end = after.find([' ', '"', '\'', '&']).unwrap_or(after.len());
+        masked.push_str(before);
+        masked.push_str("password=…");
+        rest = after.get(end..).unwrap_or_default();
+    }
+    masked + rest
+}
+
 /// DuckDB's text without its stack and without its drawing of the statement.
 #[cfg(feature = "duckdb")]
 fn tell(source: &duckdb::Error) -> String {
     let text = source.to_string();
     let first = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-    first.chars().take(300).collect()
+    mask(&first.chars().take(300).collect::<String>())
 }

@@ -1,7 +1,9 @@
 //! What is where below the lake's folder.
 
 use super::columns::DAY;
-use crate::history::settings::Settings;
+#[cfg(feature = "duckdb")]
+use crate::history::settings::Catalog;
+use crate::history::settings::{Data, Settings};
 use std::path::{Path, PathBuf};
 
 pub(super) fn catalog(settings: &Settings) -> PathBuf {
@@ -13,14 +15,35 @@ pub(super) fn sqlite_catalog(settings: &Settings) -> PathBuf {
     settings.lake.join("catalog.sqlite")
 }
 
+/// The catalog where DuckDB keeps it in a SQLite file.
+pub(super) fn duck_sqlite(settings: &Settings) -> PathBuf {
+    settings.lake.join("catalog.ducklake.sqlite")
+}
+
+/// The catalog as the settings want DuckDB to keep it, if that is a file.
+#[cfg(feature = "duckdb")]
+pub(super) fn duck_catalog(settings: &Settings) -> PathBuf {
+    if settings.catalog == Catalog::Sqlite { duck_sqlite(settings) } else { catalog(settings) }
+}
+
+/// Where the tables' files are: below the lake's folder, or elsewhere.
 pub(super) fn files(settings: &Settings) -> PathBuf {
-    settings.lake.join("files")
+    match &settings.data {
+        Data::Own => settings.lake.join("files"),
+        Data::Folder(folder) => folder.clone(),
+        Data::S3(place) => PathBuf::from(&place.url),
+    }
 }
 
 /// Whether this is the folder of a day's files in an appended table.
 pub(super) fn is_day(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.strip_prefix(DAY).is_some_and(|rest| rest.starts_with('='))
+}
+
+/// Where copies of the catalog are while somebody reads them.
+pub(super) fn copies(settings: &Settings) -> PathBuf {
+    settings.lake.join("copies")
 }
 
 pub(super) fn quarantine(settings: &Settings) -> PathBuf {

@@ -11,14 +11,15 @@
 
 use super::damage::FileKind;
 use super::error::EngineError;
+use super::hold::HeldLake;
 use super::loss;
 use super::session::{Session, Turn};
 use super::store::{self, Store, View};
 use crate::clock::SharedClock;
 use crate::disk::SystemDisk;
-use crate::history::model::{CallError, Schema};
+use crate::history::model::{CallError, Cell, Schema};
 use crate::history::settings::Settings;
-use crate::history::status::{Phase, SharedStatus};
+use crate::history::status::{Phase, SharedStatus, Tidied};
 use crate::message::Seq;
 use crate::wal::{Hold, LogHandle};
 use std::collections::VecDeque;
@@ -36,12 +37,28 @@ const OUTCOMES: usize = 1024;
 pub(super) enum Ask {
     /// A view that has every record up to `upto`.
     Pin { table: String, at_us: Option<i64>, upto: Seq, reply: oneshot::Sender<Result<Box<dyn View>, CallError>> },
+    /// The newest row of each key of a table, with every record up to `upto`.
+    Latest { table: String, upto: Seq, reply: oneshot::Sender<Result<Latest, CallError>> },
+    /// What a query found that was to make them known.
+    Filled { table: String, filling: u64, rows: Option<Vec<Vec<Cell>>> },
     /// How the change in record `seq` went.
     Applied { seq: Seq, reply: oneshot::Sender<Result<(), CallError>> },
+    /// The lake held still, with every record up to `upto` in its files.
+    Hold { upto: Seq, reply: oneshot::Sender<Result<HeldLake, CallError>> },
+    /// A whole pass of upkeep now, with every record up to `upto` in files before it begins.
+    Compact { upto: Seq, reply: oneshot::Sender<Tidied> },
     /// Goes on with another schema; the answer comes when the lake is open with it.
     Schema { schema: Arc<Schema>, reply: oneshot::Sender<()> },
     /// A last batch, then the end.
     Close { reply: oneshot::Sender<()> },
+}
+
+/// What `latest_T` is answered from.
+#[derive(Debug)]
+pub(super) struct Latest {
+    pub(super) view: Box<dyn View>,
+    /// A view of everything for a query that makes the rows known, and its number.
+    pub(super) filling: Option<(Box<dyn View>, u64)>,
 }
 
 /// Why the work with an open lake came to its end.
@@ -231,6 +248,11 @@ impl Follower {
             let told = match ask {
                 Ask::Pin { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
                 Ask::Applied { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
+                Ask::Hold { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
+                Ask::Latest { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
+                Ask::Filled { .. } => false,
+                // Whoever asked hears that there is no answer.
+                Ask::Compact { .. } => false,
                 Ask::Schema { schema, reply } => {
                     self.schema = schema;
                     reply.send(()).is_ok()

@@ -1,15 +1,18 @@
 //! The engine's side of the thread boundary: admission, deadlines, and the conversation with the follower.
 
 use super::answer::{Answer, timed_out};
-use super::follow::{Ask, Follower};
+use super::folders;
+use super::follow::{Ask, Follower, Latest};
+use super::hold::HeldLake;
+use super::newest;
 use super::store::{Stop, View};
 use super::turns::{RUNNING, Turn, Turns, WAITING};
 use crate::clock::SharedClock;
 use crate::history::evolution::Remembered;
-use crate::history::model::{CallError, Caller, Schema};
+use crate::history::model::{CallError, Caller, Schema, Table};
 use crate::history::settings::Settings;
 use crate::history::sql::Query;
-use crate::history::status::{Phase, SharedStatus};
+use crate::history::status::{Phase, SharedStatus, Tidied};
 use crate::message::Seq;
 use crate::wal::LogHandle;
 use bytes::Bytes;
@@ -26,6 +29,14 @@ const COMMANDS: usize = 64;
 /// How often a query that should end is reminded.
 const REMIND: Duration = Duration::from_millis(20);
 
+/// What a view is wanted of.
+#[derive(Debug, Clone, Copy)]
+enum Kind<'a> {
+    Any,
+    /// The newest row of each key.
+    Latest(&'a Table),
+}
+
 #[derive(Debug)]
 pub(crate) struct Engine {
     settings: Arc<Settings>,
@@ -35,6 +46,8 @@ pub(crate) struct Engine {
     turns: Turns,
     budget: Arc<Semaphore>,
     commands: Arc<Semaphore>,
+    /// For what is done to the lake as a whole.
+    whole: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -46,7 +59,7 @@ impl Engine {
         status: SharedStatus,
     ) -> Self {
         let settings = Arc::new(settings);
-        let (asks, inbox) = mpsc::channel(RUNNING + WAITING + COMMANDS + 1);
+        let (asks, inbox) = mpsc::channel(RUNNING + WAITING + COMMANDS + 3);
         let follower = Follower::new(settings.clone(), schema, log.clone(), clock, status.clone(), inbox);
         let started = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
             std::thread::Builder::new().name("history".to_owned()).spawn(move || runtime.block_on(follower.run()))
@@ -57,13 +70,31 @@ impl Engine {
         }
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let budget = semaphore(BUDGET_KIB as usize);
-        Self { settings, log, status, asks, turns: Turns::default(), budget, commands: semaphore(COMMANDS) }
+        Self {
+            settings,
+            log,
+            status,
+            asks,
+            turns: Turns::default(),
+            budget,
+            commands: semaphore(COMMANDS),
+            whole: semaphore(1),
+        }
     }
 
     /// Answers a query from a view that has every record up to `upto`.
     pub(crate) async fn query(&self, caller: Caller, table: &str, query: Query, upto: Seq) -> Result<Bytes, CallError> {
+        self.frame(caller, table, query, upto, Kind::Any).await
+    }
+
+    /// Answers `latest_T`, from memory if it is there.
+    pub(crate) async fn newest(&self, caller: Caller, table: &Table, query: Query, upto: Seq) -> Result<Bytes, CallError> {
+        self.frame(caller, &table.name, query, upto, Kind::Latest(table)).await
+    }
+
+    async fn frame(&self, caller: Caller, table: &str, query: Query, upto: Seq, kind: Kind<'_>) -> Result<Bytes, CallError> {
         let answer = Answer::frame(&self.settings);
-        let (bytes, turn) = self.answer(caller, table, query, upto, answer, self.settings.query_timeout).await?;
+        let (bytes, turn) = self.answer(caller, table, query, upto, answer, self.settings.query_timeout, kind).await?;
         // Counts until the last byte is sent. Others wait meanwhile, because the turn is kept.
         let kibibytes = u32::try_from(bytes.len().div_ceil(1 << 10)).unwrap_or(u32::MAX).min(BUDGET_KIB);
         let room = self.budget.clone().acquire_many_owned(kibibytes);
@@ -84,7 +115,7 @@ impl Engine {
         upto: Seq,
         to: mpsc::Sender<Bytes>,
     ) -> Result<(), CallError> {
-        self.answer(caller, table, query, upto, Answer::stream(to), STREAM_TIMEOUT).await.map(|_| ())
+        self.answer(caller, table, query, upto, Answer::stream(to), STREAM_TIMEOUT, Kind::Any).await.map(|_| ())
     }
 
     async fn answer(
@@ -95,6 +126,7 @@ impl Engine {
         upto: Seq,
         mut answer: Answer,
         timeout: Duration,
+        kind: Kind<'_>,
     ) -> Result<(Bytes, Turn), CallError> {
         let mut place = self.turns.enter(caller).inspect_err(|_| self.status.update(|status| status.queries_busy += 1))?;
         let timeout = tokio::time::sleep(timeout);
@@ -103,7 +135,11 @@ impl Engine {
         tokio::pin!(timeout, pinning);
         let prepared = async {
             let turn = place.turn().await.ok_or_else(stopped)?;
-            Ok((self.pin(table, &query, upto).await?, turn))
+            let view = match kind {
+                Kind::Any => self.pin(table, &query, upto).await?,
+                Kind::Latest(table) => self.latest(table, upto).await?,
+            };
+            Ok((view, turn))
         };
         let (view, turn) = tokio::select! {
             prepared = prepared => prepared?,
@@ -130,6 +166,51 @@ impl Engine {
         work.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// A view of the newest rows; a query that makes them known is started if need be.
+    async fn latest(&self, table: &Table, upto: Seq) -> Result<Box<dyn View>, CallError> {
+        self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Latest { table: table.name.clone(), upto, reply }).await.map_err(|_| stopped())?;
+        let Latest { view, filling } = answer.await.unwrap_or_else(|_| Err(stopped()))?;
+        if let Some((view, filling)) = filling {
+            self.fill(table, view, filling);
+        }
+        Ok(view)
+    }
+
+    /// Reads the newest row of every key beside whatever else is done; as a query of the gateway's own, with a deadline.
+    fn fill(&self, table: &Table, view: Box<dyn View>, filling: u64) {
+        let (settings, asks, turns) = (self.settings.clone(), self.asks.clone(), self.turns.clone());
+        let (known, table) = (table.clone(), table.name.clone());
+        tokio::spawn(async move {
+            let mut turn = None;
+            if let Ok(mut place) = turns.enter(Caller::GATEWAY) {
+                turn = place.turn().await;
+            }
+            let stop = view.stop();
+            let rows = if turn.is_some() {
+                let limits = settings.clone();
+                let mut work = tokio::task::spawn_blocking(move || {
+                    let mut answer = Answer::frame(&limits);
+                    view.run(&Query::newest_of_all(&known), &limits, &mut answer).ok()?;
+                    newest::cells(&known, &answer.finish().ok()?)
+                });
+                match tokio::time::timeout(settings.query_timeout, &mut work).await {
+                    Ok(rows) => rows.ok().flatten(),
+                    Err(_) => {
+                        stop.now();
+                        work.await.ok().flatten()
+                    }
+                }
+            } else {
+                None
+            };
+            drop(turn);
+            // Without an engine there is nobody who wants to know.
+            asks.send(Ask::Filled { table, filling, rows }).await.ok();
+        });
+    }
+
     async fn pin(&self, table: &str, query: &Query, upto: Seq) -> Result<Box<dyn View>, CallError> {
         self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
         let at_us = query.when().map(|when| i64::try_from(when.0 / 1000).unwrap_or(i64::MAX));
@@ -141,7 +222,10 @@ impl Engine {
 
     /// What the files of a table take; `None` if that cannot be found out.
     pub(crate) fn bytes_on_disk(&self, table: &str) -> Option<u64> {
-        let mut folders = vec![self.settings.lake.join("files").join("main").join(table)];
+        if self.settings.data.is_remote() {
+            return None;
+        }
+        let mut folders = vec![folders::files(&self.settings).join("main").join(table)];
         let mut bytes = 0;
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).ok()? {
@@ -166,6 +250,33 @@ impl Engine {
             }
             (None, _) => timed_out(&self.settings),
         }
+    }
+
+    /// The lake held still, with every record up to `upto`. One at a time.
+    pub(crate) async fn hold(&self, upto: Seq) -> Result<(HeldLake, OwnedSemaphorePermit), CallError> {
+        let place = self.place_for_whole()?;
+        let held = self.ask_whole(upto, |upto, reply| Ask::Hold { upto, reply });
+        let held = tokio::time::timeout(self.settings.query_timeout, held).await.map_err(|_| self.not_in_time(upto))??;
+        Ok((held?, place))
+    }
+
+    /// A whole pass of upkeep, now.
+    pub(crate) async fn compact(&self, upto: Seq) -> Result<Tidied, CallError> {
+        let _place = self.place_for_whole()?;
+        let done = self.ask_whole(upto, |upto, reply| Ask::Compact { upto, reply });
+        tokio::time::timeout(STREAM_TIMEOUT, done).await.map_err(|_| timed_out(&self.settings))?
+    }
+
+    async fn ask_whole<T>(&self, upto: Seq, ask: impl FnOnce(Seq, oneshot::Sender<T>) -> Ask) -> Result<T, CallError> {
+        self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(upto, reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| CallError::exception(self.status.copy().trouble().unwrap_or_else(|| "try again".to_owned())))
+    }
+
+    fn place_for_whole(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        let busy = |_| CallError::exception("another command works on the whole lake; try again when it is done");
+        self.whole.clone().try_acquire_owned().map_err(busy)
     }
 
     /// Room for one more change to wait, unless it would wait for nothing.

@@ -9,7 +9,9 @@
 //! | `tail.rs`, `arrow.rs` | rows above the lake |
 //! | `damage.rs` | files that are not what the catalog says; quarantine |
 //! | `effect.rs` | what a record of the log does |
+//! | `hold.rs` | the lake held still for backups and checks |
 //! | `loss.rs` | what damage took, loaded again from the log |
+//! | `newest.rs` | the newest row of each key in memory |
 //! | `answer.rs` | packs the answer to a query |
 //! | `turns.rs` | whose query runs next |
 //! | `follow.rs`, `session.rs` | the engine's thread: follows the log |
@@ -27,14 +29,17 @@ mod error;
 mod folders;
 mod follow;
 mod front;
+mod hold;
 mod lite;
 mod loss;
+mod newest;
 mod session;
 mod store;
 mod tail;
 mod turns;
 
 pub(super) use front::Engine;
+pub(super) use hold::{HeldLake, at_rest, compact_at_rest};
 
 #[cfg(test)]
 mod tests;

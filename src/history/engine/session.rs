@@ -2,11 +2,14 @@
 
 use super::effect::{self, Effect};
 use super::error::EngineError;
-use super::follow::{Ask, Follower};
+use super::follow::{Ask, Follower, Latest};
+use super::hold::{self, HeldLake};
+use super::newest::{Found, Newest};
 use super::store::{BatchError, DeleteError, Freed, Store, Upkeep};
 use crate::clock::{Mono, Wall};
 use crate::history::model::{CallError, Schema};
 use crate::history::row::Reject;
+use crate::history::status::Tidied;
 use crate::message::{Seq, kind};
 use crate::wal::{Health, LogState, Reader, Record};
 use std::collections::{BTreeMap, VecDeque};
@@ -75,6 +78,11 @@ pub(super) struct Session {
     room: Mono,
     /// A table and its rows that were evicted and not yet told of.
     evicted: Option<(String, u64)>,
+    newest: Newest,
+    /// Whether a pass of upkeep has begun and not ended.
+    tidying: bool,
+    /// Who waits for so many passes to end.
+    compacting: Vec<(u32, oneshot::Sender<Tidied>)>,
 }
 
 impl Session {
@@ -103,6 +111,9 @@ impl Session {
             upkeep: follower.clock.mono().plus(UPKEEP_FIRST.min(follower.settings.maintenance)),
             room: Mono::default(),
             evicted: None,
+            newest: Newest::default(),
+            tidying: false,
+            compacting: Vec::new(),
             store,
         })
     }
@@ -119,6 +130,7 @@ impl Session {
             self.upkeep(follower)?;
         }
         self.tell(follower);
+        self.settle_for_asks(follower).await?;
         self.answer(follower)?;
         let idle = self.records.is_empty() && !self.has_news();
         let next = if idle || !self.may_take(follower) {
@@ -223,6 +235,7 @@ impl Session {
                     self.count_reject(follower, &table.name, reject);
                 }
                 if taken > 0 {
+                    self.newest.append(&table, &rows.rows, received_us);
                     self.store.append(&table.name, rows.rows, seq, received_us)?;
                     self.grown(follower);
                     follower.status.update(|status| status.tables.entry(table.name.clone()).or_default().rows_taken += taken);
@@ -233,6 +246,7 @@ impl Session {
                 if self.store.tail_rows() > 0 && !self.batch(follower).await? {
                     return Ok(false);
                 }
+                self.newest.forget(&table.name);
                 match self.store.delete(&table.name, &predicate, seq, None) {
                     Ok(()) => Ok(()),
                     Err(DeleteError::Refused(error)) => {
@@ -249,6 +263,7 @@ impl Session {
                 let delta_us = correction.delta_ns / 1000;
                 log::info!(from:% = correction.from, seconds = delta_us / 1_000_000;
                     "the time is known: rows that were received before are stamped again");
+                self.newest.forget_all();
                 self.store.restamp(correction.from, delta_us, seq)?;
                 Ok(())
             }
@@ -314,6 +329,7 @@ impl Session {
                 self.room = now;
                 self.retry = None;
                 if let Freed::Rows { table, rows } = freed {
+                    self.newest.forget(&table);
                     follower.status.update(|status| status.tables.entry(table.clone()).or_default().rows_evicted += rows);
                     let sum = self.evicted.take().filter(|(of, _)| *of == table).map_or(0, |(_, rows)| rows);
                     self.evicted = Some((table, sum + rows));
@@ -325,6 +341,9 @@ impl Session {
 
     /// Upkeep waits while there is something to read or to answer, or while batches fail.
     fn upkeep_is_due(&self, follower: &Follower) -> bool {
+        if !self.compacting.is_empty() {
+            return follower.clock.mono() >= self.upkeep;
+        }
         let quiet = self.records.is_empty() && !self.has_news() && follower.waiting.is_empty() && self.retry.is_none();
         let at = follower.clock.mono();
         let overdue = at >= self.upkeep.plus(follower.settings.maintenance / 4);
@@ -336,12 +355,40 @@ impl Session {
         let began = follower.clock.mono();
         // A time that cannot be trusted makes nothing old.
         let now = if follower.clock.is_trusted() { follower.clock.wall() } else { Wall(0) };
+        let expired = self.store.tidied().rows_expired;
         let done = self.store.upkeep(now)?;
+        if self.store.tidied().rows_expired > expired {
+            self.newest.forget_all();
+        }
         let ended = follower.clock.mono();
+        self.tidying = done == Upkeep::More;
+        if done == Upkeep::Done {
+            for (passes, _) in &mut self.compacting {
+                *passes -= 1;
+            }
+            for (_, reply) in self.compacting.extract_if(.., |(passes, _)| *passes == 0) {
+                // Whoever asked may have given up.
+                let _gone = reply.send(self.store.tidied());
+            }
+        }
         self.upkeep = ended.plus(match done {
+            // Somebody waits for it.
+            _ if !self.compacting.is_empty() => PAUSE_MIN,
             Upkeep::More => (ended.since(began) * PAUSE_TIMES).clamp(PAUSE_MIN, PAUSE_MAX),
             Upkeep::Done => follower.settings.maintenance,
         });
+        Ok(())
+    }
+
+    /// Whoever holds or compacts the lake means everything that there is.
+    async fn settle_for_asks(&mut self, follower: &mut Follower) -> Result<(), EngineError> {
+        let asked = follower
+            .waiting
+            .iter()
+            .any(|ask| matches!(ask, Ask::Hold { upto, .. } | Ask::Compact { upto, .. } if *upto <= self.ingested));
+        if asked && self.store.tail_rows() > 0 {
+            self.batch(follower).await?;
+        }
         Ok(())
     }
 
@@ -392,13 +439,59 @@ impl Session {
                     let unknown = || Err(CallError::exception("the change was applied, its outcome is not known any more"));
                     let _gone = reply.send(follower.outcomes.find(seq).unwrap_or_else(unknown));
                 }
+                Ask::Latest { table, upto, reply } if upto <= self.ingested => {
+                    // Whoever asked may have given up.
+                    let _gone = reply.send(self.latest(follower, &table)?);
+                }
+                Ask::Filled { table, filling, rows } => self.newest.filled(&table, filling, rows),
+                Ask::Hold { upto, reply } if upto <= self.ingested => {
+                    // Whoever asked may have given up; what is held goes with the answer then.
+                    let _gone = reply.send(self.hold(follower));
+                }
+                Ask::Compact { upto, reply } if upto <= self.ingested => {
+                    // A pass that has begun may be past what there is to do.
+                    self.compacting.push((if self.tidying { 2 } else { 1 }, reply));
+                    self.upkeep = follower.clock.mono();
+                }
                 // Whoever asked has given up.
                 Ask::Pin { reply, .. } if reply.is_closed() => {}
+                Ask::Latest { reply, .. } if reply.is_closed() => {}
                 Ask::Applied { reply, .. } if reply.is_closed() => {}
                 later => follower.waiting.push(later),
             }
         }
         Ok(())
+    }
+
+    fn latest(&mut self, follower: &Follower, table: &str) -> Result<Result<Latest, CallError>, EngineError> {
+        let Some(known) = follower.schema.table(table) else {
+            return Ok(Err(CallError::exception(format!("there is no table {table}"))));
+        };
+        let filling = match self.newest.find(known) {
+            Found::Rows(view) => return Ok(Ok(Latest { view, filling: None })),
+            Found::Nothing(filling) => filling,
+        };
+        let view = match self.store.pin(table, None)? {
+            Ok(view) => view,
+            Err(error) => {
+                self.newest.forget(table);
+                return Ok(Err(error));
+            }
+        };
+        let filling = match filling {
+            Some(number) => self.store.pin(table, None)?.ok().map(|view| (view, number)),
+            None => None,
+        };
+        Ok(Ok(Latest { view, filling }))
+    }
+
+    fn hold(&self, follower: &Follower) -> Result<HeldLake, CallError> {
+        if self.store.tail_rows() > 0 {
+            let error = follower.status.copy().last_error.unwrap_or_default();
+            return Err(CallError::exception(format!("the newest rows cannot be written to the lake at present: {error}")));
+        }
+        hold::hold(self.store.as_ref(), &follower.settings)
+            .map_err(|error| CallError::exception(follower.settings.without_paths(&error)))
     }
 
     /// How long nothing needs to be done if nothing happens.

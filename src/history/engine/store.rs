@@ -14,6 +14,7 @@
 use super::answer::Answer;
 use super::damage::Damage;
 use super::error::EngineError;
+use super::hold::Named;
 use crate::clock::Wall;
 use crate::disk::SharedDisk;
 use crate::history::model::{CallError, Row, Schema};
@@ -21,6 +22,8 @@ use crate::history::settings::{Backend, Settings};
 use crate::history::sql::{Predicate, Query};
 use crate::history::status::Tidied;
 use crate::message::Seq;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A lake and the rows above it.
 pub(super) trait Store: std::fmt::Debug {
@@ -66,20 +69,20 @@ pub(super) trait Store: std::fmt::Debug {
 
     /// Takes one short step of what keeps the lake small and tidy; asked for again until it says that all is done. An error means
     /// that only opening anew tells what the lake has.
-    fn upkeep(&mut self, _now: Wall) -> Result<Upkeep, EngineError> {
-        Ok(Upkeep::Done)
-    }
+    fn upkeep(&mut self, now: Wall) -> Result<Upkeep, EngineError>;
 
     /// Makes some room when the disk is nearly full: removes files that nobody needs, then the oldest rows of tables that are
     /// to be evicted. `None`: there is room, or nothing that may go.
-    fn make_room(&mut self) -> Result<Option<Freed>, EngineError> {
-        Ok(None)
-    }
+    fn make_room(&mut self) -> Result<Option<Freed>, EngineError>;
 
     /// What upkeep did since the lake was opened.
-    fn tidied(&self) -> Tidied {
-        Tidied::default()
-    }
+    fn tidied(&self) -> Tidied;
+
+    /// Writes a copy of the catalog as it is now into an empty folder, and says which files it names.
+    fn copy_catalog(&self, to: &Path) -> Result<Vec<Named>, EngineError>;
+
+    /// As long as this lives no file is removed that a catalog of today names.
+    fn hold(&self) -> Arc<()>;
 
     /// Tidies up before the end.
     fn checkpoint(&self) -> Result<(), EngineError>;
@@ -107,9 +110,12 @@ pub(super) struct TableFigures<'a> {
     pub(super) rows_in_tail: u64,
 }
 
+/// Room beyond the reserve at which eviction begins, before the log refuses publishers: a segment of 8 MiB that the log makes ahead,
+/// and some batches.
+pub(super) const EVICTION_MARGIN: u64 = 24 << 20;
+
 /// What was given up for room on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "duckdb"), expect(dead_code, reason = "the lite store gives nothing up"))]
 pub(super) enum Freed {
     /// Nothing yet: a query still reads what could go.
     Later,
@@ -161,6 +167,7 @@ pub(super) fn open(
     disk: SharedDisk,
     log_id: u64,
 ) -> Result<(Box<dyn Store>, Opened), EngineError> {
+    super::hold::forget_copies(settings);
     match settings.backend {
         #[cfg(feature = "duckdb")]
         Backend::Duckdb => {

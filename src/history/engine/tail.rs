@@ -71,7 +71,7 @@ impl Tail {
             self.rows.push(row);
             return;
         }
-        let key = key(&self.table, &row.cells);
+        let key = key(&self.table.keys, &row.cells);
         match self.places.get(&key).and_then(|&place| self.rows.get_mut(place)) {
             Some(older) => {
                 self.bytes -= weight(&older.cells);
@@ -127,9 +127,9 @@ fn merge(older: &mut TailRow, newer: TailRow) {
 }
 
 /// The key's cells in bytes that are equal exactly when SQL finds the keys equal.
-pub(super) fn key(table: &Table, cells: &[Cell]) -> Vec<u8> {
+pub(super) fn key(places: &[usize], cells: &[Cell]) -> Vec<u8> {
     let mut out = Vec::new();
-    for cell in table.keys.iter().filter_map(|&i| cells.get(i)) {
+    for cell in places.iter().filter_map(|&i| cells.get(i)) {
         match cell {
             Cell::Null => out.push(0),
             Cell::Boolean(value) => out.extend([1, u8::from(*value)]),
@@ -152,7 +152,7 @@ pub(super) fn key(table: &Table, cells: &[Cell]) -> Vec<u8> {
     out
 }
 
-fn weight(cells: &[Cell]) -> usize {
+pub(super) fn weight(cells: &[Cell]) -> usize {
     let long = |cell: &Cell| match cell {
         Cell::Text(value) => value.len(),
         Cell::Blob(value) => value.len(),

@@ -10,7 +10,7 @@ use super::literal;
 use super::parts::{Item, Tail, every_column};
 use super::time::Time;
 use super::{Distinct, Query};
-use crate::history::model::{CallError, Cell, Column, Table, TopicSegment};
+use crate::history::model::{CallError, Cell, Column, ColumnKind, Table, TopicSegment};
 use crate::history::row::{self, Children};
 
 impl Query {
@@ -44,6 +44,18 @@ impl Query {
         Ok(Self { items, rows: Distinct::Keep, tail, when: None })
     }
 
+    /// The newest row of every key, and when each was received: what `latest_T` is answered from in memory.
+    #[must_use]
+    pub fn newest_of_all(table: &Table) -> Self {
+        // An empty list of arguments.
+        let mut query = Self::newest(table, &[0x80]).expect("without a filter nothing is wrong");
+        let received = Expr::Column { name: super::time::RECEIVED.to_owned(), kind: ColumnKind::Timestamp };
+        let expr =
+            if table.keys.is_empty() { aggregate("arg_max_null", vec![received, Time::of(table).column()]) } else { received };
+        query.items.push(Item { expr, name: super::time::RECEIVED.to_owned() });
+        query
+    }
+
     /// How many rows there are, and the earliest and latest time among them.
     #[must_use]
     pub fn figures(table: &Table) -> Self {
@@ -62,6 +74,21 @@ impl Query {
 #[must_use]
 pub fn time_column(table: &Table) -> Option<String> {
     Time::of(table).name().map(str::to_owned)
+}
+
+/// Where the column that tells a row's time is; none if that is the hidden receive time.
+#[must_use]
+pub fn time_place(table: &Table) -> Option<usize> {
+    let name = time_column(table)?;
+    table.columns.iter().position(|column| column.name == name)
+}
+
+/// Where the columns are of which each combination has a newest row.
+#[must_use]
+pub fn newest_keys(table: &Table) -> Vec<usize> {
+    let keys = keys(table);
+    let place = |key: &&Column| table.columns.iter().position(|column| column.name == key.name);
+    keys.iter().filter_map(place).collect()
 }
 
 /// The columns of which each combination has a newest row.

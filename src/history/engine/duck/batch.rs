@@ -11,7 +11,7 @@
 
 use super::catalog;
 use super::lake::path_text;
-use super::names::{LAKE, TAIL, ident, same_key, text};
+use super::names::{LAKE, Own, TAIL, ident, same_key, text};
 use super::relation;
 use super::store::LakeTable;
 use crate::disk::Disk;
@@ -37,12 +37,13 @@ pub(super) fn write_files(
     disk: &dyn Disk,
     files: &Path,
     tables: &[LakeTable],
-    covered: Covered,
+    (own, covered): (&Own, Covered),
     attempt: u64,
 ) -> Result<Vec<NewFile>, EngineError> {
     let mut written = Vec::new();
     for (place, table) in tables.iter().enumerate().filter(|(_, table)| table.tail.len() > 0) {
-        let folder = files.join(&table.stored.folder);
+        let mut folder = files.join(&table.stored.folder);
+        folder.extend(own.folder());
         let name = format!("batch-{:08x}-{}-{attempt}.parquet", covered.log_id >> 32, covered.log_seq);
         let made = days(conn, table).and_then(|days| {
             days.into_iter().try_for_each(|day| {
@@ -53,7 +54,7 @@ pub(super) fn write_files(
                 make_folder(disk, &folder)?;
                 let path = folder.join(&name);
                 written.push(NewFile { table: place, path: path.clone() });
-                copy(conn, table, day.as_deref(), &path)
+                copy(conn, table, own, day.as_deref(), &path)
             })
         });
         if let Err(error) = made {
@@ -83,7 +84,7 @@ pub(super) fn register(
     files: &Path,
     tables: &[LakeTable],
     written: &[NewFile],
-    covered: Covered,
+    (own, covered): (&Own, Covered),
 ) -> Result<(), EngineError> {
     transaction(conn, || {
         for file in written {
@@ -91,8 +92,9 @@ pub(super) fn register(
             let name = ident(&table.table.name);
             if !table.table.keys.is_empty() {
                 let replaced = format!(
-                    "DELETE FROM {LAKE}.{name} AS l WHERE EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {})",
-                    same_key(&table.table, "n.", "l.")
+                    "DELETE FROM {LAKE}.{name} AS l WHERE EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {}){}",
+                    same_key(&table.table, "n.", "l."),
+                    own.and("l.")
                 );
                 let folder = files.join(&table.stored.folder);
                 synced(disk, &folder, || conn.execute_batch(&replaced).map_err(EngineError::sql("replacing rows")))?;
@@ -101,11 +103,11 @@ pub(super) fn register(
                 "CALL ducklake_add_data_files('lake', {}, {}, allow_missing => true, hive_partitioning => {})",
                 text(&table.table.name),
                 path_text(&file.path),
-                table.table.keys.is_empty()
+                table.table.keys.is_empty() || own.is_shared()
             ))
             .map_err(EngineError::sql("registering a batch"))?;
         }
-        conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
+        conn.execute_batch(&catalog::set_covered(own, covered)).map_err(EngineError::sql("storing what is covered"))
     })
 }
 
@@ -181,7 +183,7 @@ fn days(conn: &Connection, table: &LakeTable) -> Result<Vec<Option<String>>, Eng
     statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(EngineError::sql(doing))
 }
 
-fn copy(conn: &Connection, table: &LakeTable, day: Option<&str>, path: &Path) -> Result<(), EngineError> {
+fn copy(conn: &Connection, table: &LakeTable, own: &Own, day: Option<&str>, path: &Path) -> Result<(), EngineError> {
     let name = ident(&table.table.name);
     let columns = || table.table.columns.iter().map(|c| c.name.as_str()).chain(HIDDEN.iter().map(|(hidden, ..)| *hidden));
     let source = if table.table.keys.is_empty() {
@@ -190,7 +192,7 @@ fn copy(conn: &Connection, table: &LakeTable, day: Option<&str>, path: &Path) ->
         let only = day.map(|day| format!(" WHERE CAST(_recv AS DATE) = DATE {}", text(day))).unwrap_or_default();
         format!("SELECT {columns} FROM {TAIL}.{name}{only}")
     } else {
-        relation::merged(&table.table)
+        relation::merged(&table.table, own)
     };
     let ids: Vec<String> = columns()
         .filter_map(|column| Some(format!("{}: {}", ident(column), table.stored.field_ids.get(&column.to_lowercase())?)))

@@ -1,6 +1,6 @@
 //! Questions to DuckLake's own tables, and the few changes to tables that the schema asks for.
 
-use super::names::{META, ident, text};
+use super::names::{META, Own, ident, text};
 use crate::history::engine::covered::Covered;
 use crate::history::engine::error::EngineError;
 use duckdb::{Connection, OptionalExt, params};
@@ -34,10 +34,11 @@ pub(super) fn read_everything(conn: &Connection) -> Result<(), EngineError> {
 }
 
 /// What the snapshot `version`, or the newest, says about the log; the default if no batch was ever written.
-pub(super) fn covered(conn: &Connection, version: Option<i64>) -> Result<Covered, EngineError> {
+pub(super) fn covered(conn: &Connection, own: &Own, version: Option<i64>) -> Result<Covered, EngineError> {
     let sql = format!(
         "SELECT commit_extra_info FROM {META}.ducklake_snapshot_changes \
-         WHERE snapshot_id <= ? AND commit_extra_info LIKE '%log_seq%' ORDER BY snapshot_id DESC LIMIT 1"
+         WHERE snapshot_id <= ? AND {} ORDER BY snapshot_id DESC LIMIT 1",
+        own.tells()
     );
     let info: Option<String> = conn
         .query_row(&sql, params![version.unwrap_or(i64::MAX)], |row| row.get(0))
@@ -47,16 +48,17 @@ pub(super) fn covered(conn: &Connection, version: Option<i64>) -> Result<Covered
 }
 
 /// Whether every batch of this lake came from the log `log_id`, so that sequence numbers tell their order.
-pub(super) fn knows_no_other_log(conn: &Connection, log_id: u64) -> Result<bool, EngineError> {
+pub(super) fn knows_no_other_log(conn: &Connection, own: &Own, log_id: u64) -> Result<bool, EngineError> {
     let doing = "reading what the lake covers";
     let sql = format!(
         "SELECT DISTINCT commit_extra_info::JSON->>'log_id' FROM {META}.ducklake_snapshot_changes \
-         WHERE commit_extra_info LIKE '%log_seq%'"
+         WHERE {}",
+        own.tells()
     );
     let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
     let mut ids = statement.query_map([], |row| row.get::<_, Option<String>>(0)).map_err(EngineError::sql(doing))?;
-    let own = log_id.to_string();
-    ids.try_fold(true, |only, id| Ok(only && id?.is_some_and(|id| id == own))).map_err(EngineError::sql(doing))
+    let present = log_id.to_string();
+    ids.try_fold(true, |only, id| Ok(only && id?.is_some_and(|id| id == present))).map_err(EngineError::sql(doing))
 }
 
 /// The newest snapshot.
@@ -73,7 +75,7 @@ pub(super) fn oldest(conn: &Connection) -> Result<i64, EngineError> {
 
 /// The snapshot in force at a time (microseconds since 1970), if there was one.
 pub(super) fn in_force(conn: &Connection, at_us: i64) -> Result<Option<i64>, EngineError> {
-    let sql = format!("SELECT max(snapshot_id) FROM {META}.ducklake_snapshot WHERE epoch_us(snapshot_time) <= ?");
+    let sql = format!("SELECT max(snapshot_id) FROM {META}.ducklake_snapshot WHERE epoch_us(snapshot_time::TIMESTAMPTZ) <= ?");
     conn.query_row(&sql, params![at_us], |row| row.get(0)).map_err(EngineError::sql("looking for a snapshot"))
 }
 
@@ -94,12 +96,13 @@ pub(super) fn columns_at(conn: &Connection, table: &str, version: i64) -> Result
 }
 
 /// Rows of a table that queries see in the lake.
-pub(super) fn live_rows(conn: &Connection, table_id: i64) -> Result<u64, EngineError> {
+pub(super) fn live_rows(conn: &Connection, own: &Own, table_id: i64) -> Result<u64, EngineError> {
     let sql = format!(
-        "SELECT (SELECT coalesce(sum(record_count), 0) FROM {META}.ducklake_data_file \
-           WHERE table_id = ?1 AND end_snapshot IS NULL) - \
+        "SELECT (SELECT coalesce(sum(record_count), 0) FROM {META}.ducklake_data_file f \
+           WHERE table_id = ?1 AND end_snapshot IS NULL{mine}) - \
          (SELECT coalesce(sum(delete_count), 0) FROM {META}.ducklake_delete_file WHERE table_id = ?1 AND end_snapshot IS NULL \
-           AND data_file_id IN (SELECT data_file_id FROM {META}.ducklake_data_file WHERE end_snapshot IS NULL))"
+           AND data_file_id IN (SELECT data_file_id FROM {META}.ducklake_data_file f WHERE end_snapshot IS NULL{mine}))",
+        mine = own.and_file("f.")
     );
     let rows: i64 = conn
         .query_row(&format!("SELECT ({sql})::BIGINT"), params![table_id], |row| row.get(0))
@@ -108,17 +111,20 @@ pub(super) fn live_rows(conn: &Connection, table_id: i64) -> Result<u64, EngineE
 }
 
 /// The statement that stores, with the transaction it is part of, how far the log is covered.
-pub(super) fn set_covered(covered: Covered) -> String {
-    let info = covered.to_json();
+pub(super) fn set_covered(own: &Own, covered: Covered) -> String {
+    let info = own.covered(covered);
     format!("CALL lake.set_commit_message('gateway', 'batch', extra_info => {})", text(&info))
 }
 
 /// Says anew what the newest batch said, or the newest snapshot if there was no batch. There is nothing to commit through
 /// DuckLake then, so its table is changed directly.
-pub(super) fn restate_covered(conn: &Connection, covered: Covered) -> Result<(), EngineError> {
+pub(super) fn restate_covered(conn: &Connection, own: &Own, covered: Covered) -> Result<(), EngineError> {
+    // In a lake of many the newest snapshot is somebody else's: without a batch of its own the gateway reads its log again.
+    let otherwise = if own.is_shared() { "NULL" } else { "max(snapshot_id)" };
     let sql = format!(
         "UPDATE {META}.ducklake_snapshot_changes SET commit_extra_info = ? WHERE snapshot_id = (SELECT coalesce(\
-         max(snapshot_id) FILTER (commit_extra_info LIKE '%log_seq%'), max(snapshot_id)) FROM {META}.ducklake_snapshot_changes)"
+         max(snapshot_id) FILTER ({}), {otherwise}) FROM {META}.ducklake_snapshot_changes)",
+        own.tells()
     );
-    conn.execute(&sql, params![covered.to_json()]).map(|_| ()).map_err(EngineError::sql("storing what is covered"))
+    conn.execute(&sql, params![own.covered(covered)]).map(|_| ()).map_err(EngineError::sql("storing what is covered"))
 }

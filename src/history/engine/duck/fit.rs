@@ -1,7 +1,7 @@
 //! Makes the lake's tables fit the schema's, as far as that is possible without rewriting anything.
 
 use super::catalog::{Stored, columns_at, newest};
-use super::names::{LAKE, META, ident, literal, stored_type};
+use super::names::{GATEWAY, LAKE, META, Own, ident, literal, stored_type};
 use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::error::EngineError;
 use crate::history::evolution::{self, Change, Remembered};
@@ -19,9 +19,17 @@ pub(super) struct Fitted {
 
 /// Makes the lake's table fit the schema's: creates it, adds the columns it lacks, widens the types that may be. The inner error
 /// is the reason why it cannot, for the operator.
-pub(super) fn fit(conn: &Connection, table: &Table, remembered: &Remembered) -> Result<Result<Fitted, String>, EngineError> {
+pub(super) fn fit(
+    conn: &Connection,
+    table: &Table,
+    own: &Own,
+    remembered: &Remembered,
+) -> Result<Result<Fitted, String>, EngineError> {
     let name = format!("{LAKE}.{}", ident(&table.name));
-    let hidden = |name: &str| name.eq_ignore_ascii_case(DAY) || HIDDEN.iter().any(|(own, ..)| name.eq_ignore_ascii_case(own));
+    let hidden = |name: &str| {
+        [DAY, GATEWAY].iter().any(|own| name.eq_ignore_ascii_case(own))
+            || HIDDEN.iter().any(|(own, ..)| name.eq_ignore_ascii_case(own))
+    };
     if let Some(column) = table.columns.iter().find(|column| hidden(&column.name)) {
         return Ok(Err(format!("column `{}` has a name that the gateway keeps for itself", column.name)));
     }
@@ -33,9 +41,11 @@ pub(super) fn fit(conn: &Connection, table: &Table, remembered: &Remembered) -> 
     if have.is_empty() {
         let columns = table.columns.iter().map(|column| (column.name.as_str(), stored_type(column.kind)));
         let hidden = HIDDEN.iter().map(|(column, sql, _)| (*column, *sql));
-        let day = table.keys.is_empty().then_some((DAY, "DATE"));
-        let columns: Vec<String> =
-            columns.chain(hidden).chain(day).map(|(column, sql)| format!("{} {sql}", ident(column))).collect();
+        let columns: Vec<String> = columns
+            .chain(hidden)
+            .chain(partitions(table, own).map(|(column, sql)| (column, sql)))
+            .map(|(column, sql)| format!("{} {sql}", ident(column)))
+            .collect();
         changes.push(format!("CREATE TABLE {name} ({})", columns.join(", ")));
     } else {
         for column in &table.columns {
@@ -55,8 +65,7 @@ pub(super) fn fit(conn: &Connection, table: &Table, remembered: &Remembered) -> 
                 Err(reason) => return Ok(Err(reason)),
             }
         }
-        let day = table.keys.is_empty().then_some((DAY, "DATE"));
-        for (column, sql) in HIDDEN.iter().map(|(column, sql, _)| (*column, *sql)).chain(day) {
+        for (column, sql) in HIDDEN.iter().map(|(column, sql, _)| (*column, *sql)).chain(partitions(table, own)) {
             if !have.contains_key(column) {
                 changes.push(format!("ALTER TABLE {name} ADD COLUMN {} {sql}", ident(column)));
             }
@@ -65,12 +74,18 @@ pub(super) fn fit(conn: &Connection, table: &Table, remembered: &Remembered) -> 
     for change in changes {
         conn.execute_batch(&change).map_err(EngineError::sql("making a table fit the schema"))?;
     }
-    partition(conn, table)?;
+    partition(conn, table, own)?;
     Ok(Ok(Fitted { stored: describe(conn, table)?, widened }))
 }
 
-/// Appended tables keep each day apart, so that old days go without anything being rewritten.
-fn partition(conn: &Connection, table: &Table) -> Result<(), EngineError> {
+/// The columns that the folders of files tell: whose rows they are, and of which day.
+fn partitions(table: &Table, own: &Own) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+    let day = table.keys.is_empty().then_some((DAY, "DATE"));
+    own.is_shared().then_some((GATEWAY, "VARCHAR")).into_iter().chain(day)
+}
+
+/// Appended tables keep each day apart, so that old days go without anything being rewritten; and gateways keep their rows apart.
+fn partition(conn: &Connection, table: &Table, own: &Own) -> Result<(), EngineError> {
     let doing = "partitioning a table";
     let sql = format!(
         "SELECT 1 FROM {META}.ducklake_partition_info p JOIN {META}.ducklake_table t USING (table_id) \
@@ -79,8 +94,9 @@ fn partition(conn: &Connection, table: &Table) -> Result<(), EngineError> {
     let has: Option<i32> =
         conn.query_row(&sql, params![table.name], |row| row.get(0)).optional().map_err(EngineError::sql(doing))?;
     let name = ident(&table.name);
-    match (table.keys.is_empty(), has) {
-        (true, None) => conn.execute_batch(&format!("ALTER TABLE {LAKE}.{name} SET PARTITIONED BY ({DAY})")),
+    let by = partitions(table, own).map(|(column, _)| column).collect::<Vec<_>>().join(", ");
+    match (!by.is_empty(), has) {
+        (true, None) => conn.execute_batch(&format!("ALTER TABLE {LAKE}.{name} SET PARTITIONED BY ({by})")),
         (false, Some(_)) => conn.execute_batch(&format!("ALTER TABLE {LAKE}.{name} RESET PARTITIONED BY")),
         _ => Ok(()),
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lake.rs` | opens DuckDB with the lake, and locks it |
 //! | `catalog.rs` | questions to DuckLake's own tables; what the lake covers |
+//! | `objects.rs` | a store of objects in the place of a disk |
 //! | `fit.rs` | makes tables fit the schema |
 //! | `verify.rs` | the check of every file at the start |
 //! | `tail.rs` | rows above the lake, as a table of DuckDB |
@@ -18,6 +19,7 @@ mod catalog;
 mod fit;
 mod lake;
 mod names;
+mod objects;
 mod query;
 mod relation;
 mod store;
@@ -26,6 +28,7 @@ mod upkeep;
 mod verify;
 
 pub(super) use store::Lake;
+pub(super) use verify::named_in;
 
 #[cfg(test)]
 pub(super) use tests::fill;

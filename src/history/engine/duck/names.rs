@@ -1,14 +1,90 @@
 //! How names, texts and types of the schema look in SQL.
 
 use crate::history::engine::columns::stored_as_text;
+use crate::history::engine::covered::Covered;
 use crate::history::kind;
 use crate::history::model::{Cell, Column, ColumnKind, Table};
+use crate::history::settings::Settings;
 
 /// Catalog of the lake, and of the tables that hold what is not in it yet.
 pub(super) const LAKE: &str = "lake.main";
 pub(super) const TAIL: &str = "memory.tail";
-/// DuckLake's own tables.
-pub(super) const META: &str = "__ducklake_metadata_lake.main";
+/// DuckLake's own tables; each kind of catalog has them in its own default schema.
+pub(super) const META: &str = "__ducklake_metadata_lake";
+/// The hidden column that says whose row it is, in a lake of many gateways.
+pub(super) const GATEWAY: &str = "_gateway";
+
+/// The gateway's own part of a lake: all of it, or what carries its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Own(Option<String>);
+
+impl Own {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self(settings.catalog.is_shared().then(|| settings.gateway.clone()))
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The table of the lake as a relation without an alias; `at` is nothing, or `AT (…)`.
+    pub(super) fn table(&self, table: &Table, at: &str) -> String {
+        let name = ident(&table.name);
+        match &self.0 {
+            None => format!("{LAKE}.{name} {at}"),
+            Some(gateway) => format!("(FROM {LAKE}.{name} {at} WHERE {GATEWAY} = {})", text(gateway)),
+        }
+    }
+
+    /// What a condition of a change must add: ` AND …`, or nothing.
+    pub(super) fn and(&self, alias: &str) -> String {
+        self.0.as_deref().map(|gateway| format!(" AND {alias}{GATEWAY} = {}", text(gateway))).unwrap_or_default()
+    }
+
+    /// The same for rows of the catalog's `ducklake_data_file`.
+    pub(super) fn and_file(&self, alias: &str) -> String {
+        let Some(gateway) = &self.0 else { return String::new() };
+        format!(
+            " AND EXISTS (SELECT 1 FROM {META}.ducklake_file_partition_value own WHERE own.data_file_id = {alias}data_file_id \
+             AND own.partition_key_index = 0 AND own.partition_value = {})",
+            text(gateway)
+        )
+    }
+
+    /// The same for rows of `ducklake_snapshot_changes` that say how far a log is covered.
+    pub(super) fn tells(&self) -> String {
+        match &self.0 {
+            None => "commit_extra_info LIKE '%log_seq%'".to_owned(),
+            Some(gateway) => {
+                let name = serde_json::to_string(gateway).unwrap_or_default();
+                format!("contains(commit_extra_info, {})", text(&format!("\"gateway\":{name}")))
+            }
+        }
+    }
+
+    /// Which of the partition's keys is the day.
+    pub(super) fn day_index(&self) -> u8 {
+        u8::from(self.is_shared())
+    }
+
+    /// The folder of the gateway's files in that of a table.
+    pub(super) fn folder(&self) -> Option<String> {
+        let encoded = |byte: u8| match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'_' | b'-' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        };
+        self.0.as_deref().map(|gateway| format!("{GATEWAY}={}", gateway.bytes().map(encoded).collect::<String>()))
+    }
+
+    /// What a commit says about the log.
+    pub(super) fn covered(&self, covered: Covered) -> String {
+        let mut json = serde_json::json!(covered);
+        if let (Some(gateway), Some(json)) = (&self.0, json.as_object_mut()) {
+            json.insert("gateway".to_owned(), gateway.as_str().into());
+        }
+        json.to_string()
+    }
+}
 
 /// A name as SQL writes it.
 pub(super) fn ident(name: &str) -> String {

@@ -1,6 +1,6 @@
 //! The table that a query sees, as SQL: what the lake has and what the tail has, each row once.
 
-use super::names::{LAKE, TAIL, ident, same_key, visible};
+use super::names::{LAKE, Own, TAIL, ident, same_key, visible};
 use crate::history::engine::arrow::flag;
 use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
@@ -10,26 +10,27 @@ use crate::message::Seq;
 use std::collections::HashSet;
 
 /// What the table holds now. The transaction that runs it pins lake and tail at the same moment.
-pub(super) fn now(table: &Table, tail_is_empty: bool) -> String {
+pub(super) fn now(table: &Table, own: &Own, tail_is_empty: bool) -> String {
     let name = ident(&table.name);
     let columns = visible_columns(table, "");
+    let lake = own.table(table, "");
     if tail_is_empty {
-        return format!("(SELECT {columns} FROM {LAKE}.{name}) AS {name}");
+        return format!("(SELECT {columns} FROM {lake}) AS {name}");
     }
     if table.keys.is_empty() {
-        return format!("(SELECT {columns} FROM {LAKE}.{name} UNION ALL SELECT {columns} FROM {TAIL}.{name}) AS {name}");
+        return format!("(SELECT {columns} FROM {lake} UNION ALL SELECT {columns} FROM {TAIL}.{name}) AS {name}");
     }
     let same = same_key(table, "n.", "l.");
     format!(
-        "(SELECT {} FROM {LAKE}.{name} AS l WHERE NOT EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {same}) \
+        "(SELECT {} FROM {lake} AS l WHERE NOT EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {same}) \
          UNION ALL SELECT {columns} FROM ({}) AS m) AS {name}",
         visible_columns(table, "l."),
-        merged(table)
+        merged(table, own)
     )
 }
 
 /// The rows of a keyed table's tail, each merged with the lake's row of the same key; stored columns and hidden ones.
-pub(super) fn merged(table: &Table) -> String {
+pub(super) fn merged(table: &Table, own: &Own) -> String {
     let name = ident(&table.name);
     let columns: Vec<String> = table
         .columns
@@ -43,16 +44,24 @@ pub(super) fn merged(table: &Table) -> String {
         .collect();
     let hidden: Vec<String> = HIDDEN.iter().map(|(hidden, ..)| format!("n.{hidden} AS {hidden}")).collect();
     format!(
-        "SELECT {}, {} FROM {TAIL}.{name} AS n LEFT JOIN {LAKE}.{name} AS l ON {}",
+        "SELECT {}, {} FROM {TAIL}.{name} AS n LEFT JOIN {} AS l ON {}",
         columns.join(", "),
         hidden.join(", "),
+        own.table(table, ""),
         same_key(table, "n.", "l.")
     )
 }
 
 /// What an append table held at a time: the snapshot then in force, and what had been received by then but reached the lake
 /// only later, or not yet. `had` are the columns of that snapshot; `later` is what the snapshot covers of the present log.
-pub(super) fn then(table: &Table, version: i64, had: &HashSet<String>, later: Option<Covered>, at_us: i64) -> String {
+pub(super) fn then(
+    table: &Table,
+    own: &Own,
+    version: i64,
+    had: &HashSet<String>,
+    later: Option<Covered>,
+    at_us: i64,
+) -> String {
     let name = ident(&table.name);
     let old: Vec<String> = table
         .columns
@@ -66,32 +75,33 @@ pub(super) fn then(table: &Table, version: i64, had: &HashSet<String>, later: Op
         })
         .chain(["_recv".to_owned()])
         .collect();
-    let snapshot = format!("SELECT {} FROM {LAKE}.{name} AT (VERSION => {version})", old.join(", "));
+    let snapshot = format!("SELECT {} FROM {}", old.join(", "), own.table(table, &format!("AT (VERSION => {version})")));
     let Some(covered) = later else {
         return format!("({snapshot}) AS {name}");
     };
     let columns = visible_columns(table, "");
     let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
     format!(
-        "({snapshot} UNION ALL SELECT {columns} FROM {LAKE}.{name} WHERE _seq > {} AND {received} \
+        "({snapshot} UNION ALL SELECT {columns} FROM {} WHERE _seq > {} AND {received} \
          UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) AS {name}",
+        own.table(table, ""),
         covered.log_seq
     )
 }
 
 /// What an append table has now of what had been received by a time: for times before any snapshot.
-pub(super) fn received_by(table: &Table, at_us: i64) -> String {
+pub(super) fn received_by(table: &Table, own: &Own, at_us: i64) -> String {
     let name = ident(&table.name);
     let columns = visible_columns(table, "");
     let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
     format!(
-        "(SELECT {columns} FROM {LAKE}.{name} WHERE {received} UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) \
-         AS {name}"
+        "(SELECT {columns} FROM {} WHERE {received} UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) AS {name}",
+        own.table(table, "")
     )
 }
 
 /// The statement that corrects the receive times of a range of records: the hidden one, the day, and the schema's `recv_ts`.
-pub(super) fn restamp(table: &Table, from: Seq, before: Seq, delta_us: i64) -> String {
+pub(super) fn restamp(table: &Table, own: &Own, from: Seq, before: Seq, delta_us: i64) -> String {
     let later = format!("_recv + to_microseconds({delta_us}::BIGINT)");
     let mut set = vec![format!("_recv = {later}")];
     if table.keys.is_empty() {
@@ -101,13 +111,18 @@ pub(super) fn restamp(table: &Table, from: Seq, before: Seq, delta_us: i64) -> S
         let name = ident(&column.name);
         set.push(format!("{name} = CAST({name}::HUGEINT + {delta_us}::HUGEINT * 1000 AS UBIGINT)"));
     }
-    format!("UPDATE {LAKE}.{} SET {} WHERE _seq >= {from} AND _seq < {before}", ident(&table.name), set.join(", "))
+    format!(
+        "UPDATE {LAKE}.{} SET {} WHERE _seq >= {from} AND _seq < {before}{}",
+        ident(&table.name),
+        set.join(", "),
+        own.and("")
+    )
 }
 
 /// What the lake alone has, with row ids: where deletions look for their rows.
-pub(super) fn stored_with_rowid(table: &Table) -> String {
+pub(super) fn stored_with_rowid(table: &Table, own: &Own) -> String {
     let name = ident(&table.name);
-    format!("(SELECT rowid AS _row, {} FROM {LAKE}.{name}) AS {name}", visible_columns(table, ""))
+    format!("(SELECT rowid AS _row, {} FROM {LAKE}.{name} WHERE true{}) AS {name}", visible_columns(table, ""), own.and(""))
 }
 
 /// Columns that queries may name, and the receive time, which they use where a table shows no time.

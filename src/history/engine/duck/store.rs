@@ -1,7 +1,8 @@
 //! The lake and what is above it: takes rows and deletions in the order of the log, and gives pinned views to queries.
 
 use super::catalog::{self, Stored};
-use super::names::{LAKE, TAIL, ident};
+use super::names::{LAKE, Own, TAIL, ident};
+use super::objects::Objects;
 use super::query::{Pinned, value};
 use super::upkeep::{self, Tidy};
 use super::{batch, fit, lake, relation, tail, verify};
@@ -10,6 +11,7 @@ use crate::disk::{Disk, SharedDisk};
 use crate::history::engine::columns::stored_as_text;
 use crate::history::engine::covered::Covered;
 use crate::history::engine::error::EngineError;
+use crate::history::engine::hold::Named;
 use crate::history::engine::store::{BatchError, DeleteError, Freed, Opened, Store, TableFigures, Upkeep, View};
 use crate::history::engine::tail::Tail;
 use crate::history::engine::{damage, folders};
@@ -46,6 +48,7 @@ pub(in crate::history::engine) struct Lake {
     attempts: u64,
     in_use: Arc<()>,
     settings: Settings,
+    own: Own,
     tidy: Tidy,
 }
 
@@ -58,9 +61,20 @@ impl Lake {
         log_id: u64,
     ) -> Result<(Self, Opened), EngineError> {
         let mut opened = Opened::default();
-        let (catalog, other) = (folders::catalog(settings), folders::sqlite_catalog(settings));
-        if !catalog.exists() && other.exists() {
-            return Err(EngineError::OtherStore { found: other, store: "lite" });
+        // What is written to a store of objects is durable when the writing ends.
+        let disk = if settings.data.is_remote() { Objects::beside(disk) } else { disk };
+        if settings.catalog.is_shared() {
+            // A catalog elsewhere is never moved aside, whatever is wrong with it.
+            return Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened));
+        }
+        let catalog = folders::duck_catalog(settings);
+        let others = [
+            (folders::sqlite_catalog(settings), "backend = \"lite\""),
+            (folders::catalog(settings), "catalog = \"duckdb\""),
+            (folders::duck_sqlite(settings), "catalog = \"sqlite\""),
+        ];
+        if let (false, Some((found, setting))) = (catalog.exists(), others.into_iter().find(|(other, _)| other.exists())) {
+            return Err(EngineError::OtherStore { found, setting });
         }
         if !catalog.exists() && damage::has_files(&folders::files(settings)) {
             damage::set_aside(settings, disk.as_ref())?;
@@ -85,13 +99,17 @@ impl Lake {
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
+        let own = Own::of(settings);
         let mut conn = lake::open(settings)?;
-        catalog::read_everything(&conn)?;
-        opened.damage = verify::check(&conn, settings, disk.as_ref())?;
-        opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
+        if !own.is_shared() {
+            catalog::read_everything(&conn)?;
+            opened.damage = verify::check(&conn, settings, disk.as_ref())?;
+            opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
+        }
         fit::set_options(&conn)?;
         let remembered = Remembered::read(&settings.lake);
-        let fitted = schema.tables.iter().map(|table| fit::fit(&conn, table, &remembered)).collect::<Result<Vec<_>, _>>()?;
+        let fitted =
+            schema.tables.iter().map(|table| fit::fit(&conn, table, &own, &remembered)).collect::<Result<Vec<_>, _>>()?;
         let fits = |name: &str| schema.tables.iter().zip(&fitted).any(|(table, fitted)| table.name == name && fitted.is_ok());
         remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
         if fitted.iter().any(|fitted| fitted.as_ref().is_ok_and(|fitted| fitted.widened)) {
@@ -106,7 +124,7 @@ impl Lake {
             let place = match fitted {
                 Ok(fitted) => {
                     tail::create(&conn, table)?;
-                    let rows_in_lake = catalog::live_rows(&conn, fitted.stored.id)?;
+                    let rows_in_lake = catalog::live_rows(&conn, &own, fitted.stored.id)?;
                     let (stored, tail) = (fitted.stored, Tail::new(table.clone()));
                     usable.push(LakeTable { table: table.clone(), stored, tail, rows_in_lake });
                     Ok(usable.len() - 1)
@@ -115,7 +133,7 @@ impl Lake {
             };
             tables.push((table.name.clone(), place));
         }
-        let covered = catalog::covered(&conn, None)?;
+        let covered = catalog::covered(&conn, &own, None)?;
         let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
         lake::lock_down(&conn, settings)?;
         sync_lake(disk.as_ref(), &settings.lake)?;
@@ -131,6 +149,7 @@ impl Lake {
             attempts: 0,
             in_use: Arc::new(()),
             settings: settings.clone(),
+            own,
             tidy: Tidy::default(),
         })
     }
@@ -153,8 +172,14 @@ impl Lake {
         for table in &mut self.usable {
             tail::settle(&mut table.tail, &self.conn)?;
         }
-        let written =
-            batch::write_files(&self.conn, self.disk.as_ref(), &self.files, &self.usable, self.covering(upto), self.attempts)?;
+        let written = batch::write_files(
+            &self.conn,
+            self.disk.as_ref(),
+            &self.files,
+            &self.usable,
+            (&self.own, self.covering(upto)),
+            self.attempts,
+        )?;
         if let Err(error) = batch::sync_files(self.disk.as_ref(), &written) {
             batch::discard(self.disk.as_ref(), &written);
             return Err(error);
@@ -164,12 +189,13 @@ impl Lake {
 
     /// The second half: the catalog learns of the files, the tail forgets.
     pub(super) fn commit(&mut self, prepared: &[batch::NewFile], upto: Seq) -> Result<(), EngineError> {
-        batch::register(&self.conn, self.disk.as_ref(), &self.files, &self.usable, prepared, self.covering(upto))?;
+        let covering = (&self.own, self.covering(upto));
+        batch::register(&self.conn, self.disk.as_ref(), &self.files, &self.usable, prepared, covering)?;
         sync_lake(self.disk.as_ref(), &self.lake)?;
         self.covered = upto;
         for table in self.usable.iter_mut().filter(|table| table.tail.len() > 0) {
             tail::clear(&mut table.tail, &self.conn)?;
-            table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id)?;
+            table.rows_in_lake = catalog::live_rows(&self.conn, &self.own, table.stored.id)?;
         }
         Ok(())
     }
@@ -183,8 +209,8 @@ impl Lake {
         let table = self.usable.get_mut(place).expect("places point into the usable tables");
         tail::settle(&mut table.tail, &self.conn)?;
         let relation = match at_us {
-            None => relation::now(&table.table, table.tail.len() == 0),
-            Some(at_us) => match then(&self.conn, table, at_us, self.log_id)? {
+            None => relation::now(&table.table, &self.own, table.tail.len() == 0),
+            Some(at_us) => match then(&self.conn, &self.own, table, at_us, self.log_id)? {
                 Some(relation) => relation,
                 None => {
                     let text = format!("No snapshot found at timestamp {}", show_time(at_us));
@@ -217,7 +243,7 @@ impl Store for Lake {
     }
 
     fn restate(&mut self, last: Seq) -> Result<(), EngineError> {
-        catalog::restate_covered(&self.conn, self.covering(last))?;
+        catalog::restate_covered(&self.conn, &self.own, self.covering(last))?;
         self.covered = last;
         Ok(())
     }
@@ -267,10 +293,11 @@ impl Store for Lake {
         let name = ident(&table.table.name);
         let (sql, cells) = predicate.render();
         let only = only.map(|(first, last)| format!(" AND _seq BETWEEN {first} AND {last}")).unwrap_or_default();
+        let only = only + &self.own.and("");
         let statement = if table.table.columns.iter().any(|column| stored_as_text(column.kind)) {
             format!(
                 "DELETE FROM {LAKE}.{name} WHERE rowid IN (SELECT _row FROM {} WHERE {sql}){only}",
-                relation::stored_with_rowid(&table.table)
+                relation::stored_with_rowid(&table.table, &self.own)
             )
         } else {
             format!("DELETE FROM {LAKE}.{name} AS {name} WHERE ({sql}){only}")
@@ -284,13 +311,15 @@ impl Store for Lake {
                     EngineError::Sql { doing: "deleting rows", source }
                 })
             })?;
-            self.conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
+            self.conn
+                .execute_batch(&catalog::set_covered(&self.own, covered))
+                .map_err(EngineError::sql("storing what is covered"))
         });
         match (done, refused) {
             (Ok(()), _) => {
                 sync_lake(self.disk.as_ref(), &self.lake).map_err(DeleteError::Reopen)?;
                 self.covered = self.covered.max(seq);
-                table.rows_in_lake = catalog::live_rows(&self.conn, table.stored.id).map_err(DeleteError::Reopen)?;
+                table.rows_in_lake = catalog::live_rows(&self.conn, &self.own, table.stored.id).map_err(DeleteError::Reopen)?;
                 Ok(())
             }
             // The statement itself failed, a cast for example: the caller's affair. The transaction is undone.
@@ -309,13 +338,15 @@ impl Store for Lake {
         }
         batch::transaction(&self.conn, || {
             for table in &self.usable {
-                let statement = relation::restamp(&table.table, from, seq, delta_us);
+                let statement = relation::restamp(&table.table, &self.own, from, seq, delta_us);
                 let folder = self.files.join(&table.stored.folder);
                 batch::synced(self.disk.as_ref(), &folder, || {
                     self.conn.execute_batch(&statement).map_err(EngineError::sql("correcting the times of rows"))
                 })?;
             }
-            self.conn.execute_batch(&catalog::set_covered(covered)).map_err(EngineError::sql("storing what is covered"))
+            self.conn
+                .execute_batch(&catalog::set_covered(&self.own, covered))
+                .map_err(EngineError::sql("storing what is covered"))
         })?;
         sync_lake(self.disk.as_ref(), &self.lake)?;
         self.covered = self.covered.max(seq);
@@ -324,7 +355,11 @@ impl Store for Lake {
 
     fn sequences(&mut self, table: &str, (first, last): (Seq, Seq)) -> Result<Vec<u64>, EngineError> {
         let doing = "looking for records that the lake has";
-        let sql = format!("SELECT DISTINCT _seq FROM {LAKE}.{} WHERE _seq BETWEEN {first} AND {last}", ident(table));
+        let sql = format!(
+            "SELECT DISTINCT _seq FROM {LAKE}.{} WHERE _seq BETWEEN {first} AND {last}{}",
+            ident(table),
+            self.own.and("")
+        );
         let mut statement = self.conn.prepare(&sql).map_err(EngineError::sql(doing))?;
         let found = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
         found.map_err(EngineError::sql(doing))
@@ -347,6 +382,7 @@ impl Store for Lake {
             settings: &self.settings,
             files: &self.files,
             tables: &mut self.usable,
+            own: &self.own,
             in_use: &self.in_use,
         };
         self.tidy.step(&mut place, now)
@@ -360,6 +396,7 @@ impl Store for Lake {
             settings: &self.settings,
             files: &self.files,
             tables: &mut self.usable,
+            own: &self.own,
             in_use: &self.in_use,
         };
         upkeep::evict::step(&mut place)
@@ -367,6 +404,15 @@ impl Store for Lake {
 
     fn tidied(&self) -> Tidied {
         self.tidy.done()
+    }
+
+    fn copy_catalog(&self, to: &Path) -> Result<Vec<Named>, EngineError> {
+        lake::copy_catalog(&self.conn, &self.settings, to)?;
+        verify::named(&self.conn, &self.files)
+    }
+
+    fn hold(&self) -> Arc<()> {
+        self.in_use.clone()
     }
 
     fn checkpoint(&self) -> Result<(), EngineError> {
@@ -381,13 +427,13 @@ fn sync_lake(disk: &dyn Disk, lake: &Path) -> Result<(), EngineError> {
 }
 
 /// The relation for a look into the past; `None` if there was nothing yet.
-fn then(conn: &Connection, table: &LakeTable, at_us: i64, log_id: u64) -> Result<Option<String>, EngineError> {
+fn then(conn: &Connection, own: &Own, table: &LakeTable, at_us: i64, log_id: u64) -> Result<Option<String>, EngineError> {
     let Some(version) = catalog::in_force(conn, at_us)? else {
         // Before the oldest snapshot that is kept. When an appended row was received is known nevertheless.
         let oldest = catalog::oldest(conn)?;
         let had = catalog::columns_at(conn, &table.table.name, oldest)?;
         let seen = oldest > 0 && !had.is_empty() && table.table.keys.is_empty();
-        return Ok(seen.then(|| relation::received_by(&table.table, at_us)));
+        return Ok(seen.then(|| relation::received_by(&table.table, own, at_us)));
     };
     let had = catalog::columns_at(conn, &table.table.name, version)?;
     if had.is_empty() {
@@ -395,15 +441,15 @@ fn then(conn: &Connection, table: &LakeTable, at_us: i64, log_id: u64) -> Result
     }
     // Later than everything there is: that is now.
     if version == catalog::newest(conn)? && table.tail.newest_us() <= at_us {
-        return Ok(Some(relation::now(&table.table, table.tail.len() == 0)));
+        return Ok(Some(relation::now(&table.table, own, table.tail.len() == 0)));
     }
-    let covered = catalog::covered(conn, Some(version))?;
+    let covered = catalog::covered(conn, own, Some(version))?;
     // A keyed table does not say which of its rows replaced which, so it is seen as of its last batch. Neither do sequence
     // numbers of a log that was lost say anything about those of the present one.
-    let same_log = catalog::knows_no_other_log(conn, log_id)?;
+    let same_log = catalog::knows_no_other_log(conn, own, log_id)?;
     let later = (table.table.keys.is_empty() && same_log).then_some(covered);
     let had = had.into_keys().collect();
-    Ok(Some(relation::then(&table.table, version, &had, later, at_us)))
+    Ok(Some(relation::then(&table.table, own, version, &had, later, at_us)))
 }
 
 /// `2026-11-21 09:30:00`, UTC.

@@ -17,6 +17,7 @@ mod merge;
 mod retain;
 mod sweep;
 
+use super::names::Own;
 use super::store::LakeTable;
 use crate::clock::Wall;
 use crate::disk::SharedDisk;
@@ -58,6 +59,7 @@ pub(super) struct Place<'a> {
     pub(super) settings: &'a Settings,
     pub(super) files: &'a Path,
     pub(super) tables: &'a mut [LakeTable],
+    pub(super) own: &'a Own,
     pub(super) in_use: &'a Arc<()>,
 }
 
@@ -87,6 +89,11 @@ impl Tidy {
                 self.done.rows_expired += gone;
                 (Step::Retain(if gone > 0 { at } else { at + 1 }), true)
             }
+            // The rest of a lake of many is for whoever looks after it.
+            Step::Retain(_) if place.own.is_shared() => {
+                self.done.passes += 1;
+                (Step::Retain(0), false)
+            }
             Step::Retain(_) => (Step::Merge(0), true),
             // The merged files need room beside those they replace.
             Step::Merge(_) if evict::is_tight(place, 2) => (Step::Expire, true),
@@ -104,6 +111,10 @@ impl Tidy {
             }
             // A query may still read them; it has its deadline, so the next pass will find a better moment.
             Step::Remove if Arc::strong_count(place.in_use) > 1 => (Step::Leftovers, true),
+            Step::Remove if place.settings.data.is_remote() => {
+                self.done.files_removed += sweep::remove_remote(place.conn)?;
+                (Step::Checkpoint, true)
+            }
             Step::Remove => {
                 let removed = sweep::remove_some(place.conn, place.disk.as_ref(), place.files)?;
                 self.done.files_removed += removed;

@@ -8,12 +8,37 @@ use super::names::META;
 use crate::disk::Disk;
 use crate::history::engine::damage::{self, Damage, FileKind, Span, is_ours};
 use crate::history::engine::error::EngineError;
+use crate::history::engine::hold::Named;
 use crate::history::engine::{folders, loss};
 use crate::history::settings::Settings;
 use duckdb::{Connection, params};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The files that a catalog names which nobody uses; the catalog is only read.
+pub(in crate::history::engine) fn named_in(catalog: &Path, files: &Path) -> Result<Vec<Named>, EngineError> {
+    let conn = Connection::open_in_memory().map_err(EngineError::sql("opening DuckDB"))?;
+    let attach = format!("ATTACH {} AS __ducklake_metadata_lake (READ_ONLY)", super::lake::path_text(catalog));
+    conn.execute_batch(&attach).map_err(EngineError::sql("opening the catalog"))?;
+    super::catalog::read_everything(&conn)?;
+    named(&conn, files)
+}
+
+/// The files that the catalog names, for today or for looks into the past.
+pub(super) fn named(conn: &Connection, files: &Path) -> Result<Vec<Named>, EngineError> {
+    let mut all = Vec::new();
+    for kind in [FileKind::Rows, FileKind::Deletions] {
+        all.extend(known_files(conn, files, kind)?.into_iter().map(|known| Named {
+            table: known.table,
+            path: known.path,
+            bytes: known.size,
+            rows: u64::try_from(known.rows).unwrap_or(0),
+            kind,
+        }));
+    }
+    Ok(all)
+}
 
 struct Known {
     id: i64,
@@ -29,6 +54,10 @@ struct Known {
 pub(super) fn check(conn: &Connection, settings: &Settings, disk: &dyn Disk) -> Result<Vec<Damage>, EngineError> {
     let files = folders::files(settings);
     let (mut found, mut broken) = (Vec::new(), Vec::new());
+    // A store of objects has whole ones only; and what others wrote is theirs to look after.
+    if settings.data.is_remote() || settings.catalog.is_shared() {
+        return Ok(found);
+    }
     for kind in [FileKind::Rows, FileKind::Deletions] {
         for known in known_files(conn, &files, kind)? {
             let Some(what) = damage::look_at(disk, &known.path, known.size)? else { continue };

@@ -133,6 +133,12 @@ impl Catalog {
         }
     }
 
+    /// Writes the catalog as it is now into a file of its own.
+    pub(super) fn copy(&self, to: &Path) -> Result<(), EngineError> {
+        let done = self.conn.execute("VACUUM INTO ?", [to.to_string_lossy()]);
+        done.map(|_| ()).map_err(EngineError::sqlite("copying the catalog"))
+    }
+
     /// One snapshot, and the transaction that makes it. `extra` is kept beside it.
     pub(super) fn commit<T>(
         &mut self,

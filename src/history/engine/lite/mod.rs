@@ -11,8 +11,6 @@
 //! A batch: write the file, sync it, sync its folder, then one SQLite transaction that names it, stores what the log is covered up
 //! to, and is synced before it returns. A crash before that leaves a file that the next start removes; after it nothing is missing.
 //!
-//! It does not evict when the disk is full: `when_full = "evict-oldest"` is as `"refuse"`, and the log says so at the start.
-//!
 //! | file | what |
 //! |---|---|
 //! | `catalog.rs`, `catalog.sql` | the catalog: snapshots, what is covered |
@@ -41,7 +39,10 @@ mod verify;
 mod view;
 mod write;
 
+pub(super) use rows::{batches, cells};
 pub(super) use store::Lite;
+pub(super) use verify::named_in;
+pub(super) use view::{Ended, answer_from};
 
 #[cfg(test)]
 mod tests;

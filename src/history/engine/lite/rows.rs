@@ -2,7 +2,7 @@
 
 use super::super::columns::stored_as_text;
 use super::schema::{Stored, StoredColumn};
-use crate::history::model::{Cell, ColumnKind};
+use crate::history::model::{Cell, ColumnKind, Table};
 use crate::history::sql::eval::{Fields, Type, Value};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -11,7 +11,7 @@ use arrow_array::types::{
 };
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array,
-    Int64Array, StringArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_schema::{DataType, TimeUnit};
 use std::borrow::Cow;
@@ -46,6 +46,26 @@ enum Column {
     Timestamp(TimestampMicrosecondArray),
     /// Written when the column was of a narrower kind.
     Narrow(Box<Self>, Type, ColumnKind),
+}
+
+/// The batches of an answer that was made for a Rembus frame.
+pub(in crate::history::engine) fn batches(frame: &[u8]) -> Option<Vec<RecordBatch>> {
+    let stream = crate::history::engine::answer::stream_in(frame)?;
+    arrow_ipc::reader::StreamReader::try_new(stream, None).ok()?.collect::<Result<_, _>>().ok()
+}
+
+/// The rows of a batch with a table's columns and the receive time; `None` if a column is of a kind that cells do not have.
+pub(in crate::history::engine) fn cells(table: &Table, batch: &RecordBatch) -> Option<Vec<Vec<Cell>>> {
+    let kinds = table.columns.iter().map(|column| column.kind).chain([ColumnKind::Timestamp]);
+    let mut rows = Rows::new(batch.num_rows(), batch.num_columns());
+    for (place, (kind, array)) in kinds.zip(batch.columns()).enumerate() {
+        let column = StoredColumn { id: 0, name: String::new(), kind, initial: Cell::Null, since: 0 };
+        if !rows.set(place, &column, array) {
+            return None;
+        }
+    }
+    let row = |at: usize| (0..batch.num_columns()).map(|place| rows.at(at).field(place).into_cell()).collect();
+    Some((0..rows.len()).map(row).collect())
 }
 
 /// One row.

@@ -2,7 +2,8 @@
 
 use super::super::covered::Covered;
 use super::super::error::EngineError;
-use super::super::store::{self, BatchError, DeleteError, Opened, Store, TableFigures, Upkeep};
+use super::super::hold::Named;
+use super::super::store::{self, BatchError, DeleteError, Freed, Opened, Store, TableFigures, Upkeep};
 use super::super::tail::{Tail, TailRow};
 use super::super::{arrow, damage, folders};
 use super::catalog::{Catalog, Failed};
@@ -18,7 +19,7 @@ use super::view::{Later, Part, View};
 use crate::clock::{SharedClock, SystemClock, Wall};
 use crate::disk::SharedDisk;
 use crate::history::evolution::Remembered;
-use crate::history::model::{CallError, Row, Schema, Table, WhenFull};
+use crate::history::model::{CallError, Row, Schema, Table};
 use crate::history::row::timestamp_text;
 use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
@@ -27,7 +28,7 @@ use crate::history::status::Tidied;
 use crate::message::Seq;
 use arrow_array::RecordBatch;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Rows that may wait as they came; more are packed into Arrow, which is smaller.
@@ -95,8 +96,9 @@ impl Lite {
     ) -> Result<(Self, Opened), EngineError> {
         let mut opened = Opened::default();
         let catalog = folders::sqlite_catalog(settings);
-        if !catalog.exists() && folders::catalog(settings).exists() {
-            return Err(EngineError::OtherStore { found: folders::catalog(settings), store: "duckdb" });
+        let others = [folders::catalog(settings), folders::duck_sqlite(settings)];
+        if let (false, Some(found)) = (catalog.exists(), others.into_iter().find(|other| other.exists())) {
+            return Err(EngineError::OtherStore { found, setting: "backend = \"duckdb\"" });
         }
         if !catalog.exists() && damage::has_files(&folders::files(settings)) {
             damage::set_aside(settings, disk.as_ref())?;
@@ -130,9 +132,6 @@ impl Lite {
         let remembered = Remembered::read(&settings.lake);
         let (mut tables, mut usable) = (Vec::new(), Vec::new());
         for table in &schema.tables {
-            if settings.limits(table).when_full == Some(WhenFull::EvictOldest) {
-                log::warn!(table = table.name; "this store does not evict: when the disk is full, publishers are refused");
-            }
             let fitted = match remembered.keys_conflict(table).filter(|_| schema::knows(&catalog.conn, table)) {
                 Some(reason) => Err(reason),
                 None => schema::fit(&mut catalog, table, now_us)?,
@@ -451,8 +450,22 @@ impl Store for Lite {
         upkeep::step(self, &settings, now)
     }
 
+    fn make_room(&mut self) -> Result<Option<Freed>, EngineError> {
+        let settings = self.settings.clone();
+        upkeep::evict::step(self, &settings)
+    }
+
     fn tidied(&self) -> Tidied {
         self.tidy.done
+    }
+
+    fn copy_catalog(&self, to: &Path) -> Result<Vec<Named>, EngineError> {
+        self.catalog.copy(&to.join("catalog.sqlite"))?;
+        verify::named(&self.catalog.conn, &self.files)
+    }
+
+    fn hold(&self) -> Arc<()> {
+        self.in_use.clone()
     }
 
     fn checkpoint(&self) -> Result<(), EngineError> {

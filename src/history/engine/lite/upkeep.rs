@@ -10,6 +10,7 @@
 //! them. Safe against a power cut at any point: a file is synced before the commit that names it, and removed after the one that
 //! forgets it, by a later step that finds its name in the catalog.
 
+pub(super) mod evict;
 mod expire;
 mod merge;
 mod retain;

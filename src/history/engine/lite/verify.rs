@@ -2,6 +2,7 @@
 
 use super::super::damage::{self, Damage, FileKind, Span, is_ours};
 use super::super::error::EngineError;
+use super::super::hold::Named;
 use super::super::{folders, loss};
 use super::catalog::Catalog;
 use crate::disk::Disk;
@@ -11,6 +12,31 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The files that a catalog names which nobody uses; the catalog is only read.
+pub(in crate::history::engine) fn named_in(catalog: &Path, files: &Path) -> Result<Vec<Named>, EngineError> {
+    let conn = Connection::open_with_flags(catalog, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .map_err(EngineError::sqlite("opening the catalog"))?;
+    let found: String = conn
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(EngineError::sqlite("reading the catalog"))?;
+    if found == "ok" { named(&conn, files) } else { Err(EngineError::Catalog(found)) }
+}
+
+/// The files that the catalog names, for today or for looks into the past.
+pub(super) fn named(conn: &Connection, files: &Path) -> Result<Vec<Named>, EngineError> {
+    let mut all = Vec::new();
+    for kind in [FileKind::Rows, FileKind::Deletions] {
+        all.extend(known_files(conn, files, kind)?.into_iter().map(|known| Named {
+            table: known.table,
+            path: known.path,
+            bytes: known.bytes,
+            rows: u64::try_from(known.rows).unwrap_or(0),
+            kind,
+        }));
+    }
+    Ok(all)
+}
 
 struct Known {
     id: i64,

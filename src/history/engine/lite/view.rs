@@ -60,7 +60,7 @@ impl store::Stop for Stop {
 }
 
 /// Why a query ended before its end.
-enum Ended {
+pub(in crate::history::engine) enum Ended {
     Engine(EngineError),
     Refused(CallError),
     Stopped,
@@ -90,33 +90,39 @@ impl store::View for View {
     }
 
     fn run(self: Box<Self>, query: &Query, settings: &Settings, answer: &mut Answer) -> Result<(), CallError> {
-        self.answer(query, settings, answer).map_err(|ended| match ended {
-            Ended::Refused(error) => error,
-            Ended::Stopped => timed_out(settings),
-            Ended::Engine(error) => CallError::exception(settings.without_paths(&error)),
+        answer_from(&self.table, &self.stop, query, settings, answer, |plan, take| {
+            let mut wanted = plan.columns();
+            wanted.resize(self.stored.columns.len(), false);
+            self.rows(wanted, &plan.bounds(), take)
         })
     }
 }
 
-impl View {
-    fn answer(&self, query: &Query, settings: &Settings, answer: &mut Answer) -> Result<(), Ended> {
-        let plan = Plan::new(query, &self.table)?;
+/// Answers a query from rows that `feed` gives, until it is told that there are enough.
+pub(in crate::history::engine) fn answer_from(
+    table: &Table,
+    stop: &AtomicBool,
+    query: &Query,
+    settings: &Settings,
+    answer: &mut Answer,
+    feed: impl FnOnce(&Plan, &mut dyn FnMut(&dyn Fields) -> Result<bool, Ended>) -> Result<(), Ended>,
+) -> Result<(), CallError> {
+    let work = || -> Result<(), Ended> {
+        let plan = Plan::new(query, table)?;
         let schema = typed::schema(plan.output())?;
         answer.begin(&schema)?;
         let memory = usize::try_from(settings.memory_limit / 2).unwrap_or(usize::MAX);
         let mut run = Run::new(&plan, Budget::new(memory));
         let mut pack = |rows: Vec<Vec<Cell>>| -> Result<(), Ended> {
             for rows in rows.chunks(PACK) {
-                if self.stop.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     return Err(Ended::Stopped);
                 }
                 answer.add(&typed::batch(&schema, plan.output(), rows)?)?;
             }
             Ok(())
         };
-        let mut wanted = plan.columns();
-        wanted.resize(self.stored.columns.len(), false);
-        self.rows(wanted, &plan.bounds(), |row| {
+        feed(&plan, &mut |row| {
             let flow = run.row(row)?;
             if let Some(rows) = run.take(PACK) {
                 pack(rows)?;
@@ -124,14 +130,21 @@ impl View {
             Ok(flow == Flow::Goes)
         })?;
         pack(run.finish()?)
-    }
+    };
+    work().map_err(|ended| match ended {
+        Ended::Refused(error) => error,
+        Ended::Stopped => timed_out(settings),
+        Ended::Engine(error) => CallError::exception(settings.without_paths(&error)),
+    })
+}
 
+impl View {
     /// Gives every row of the view to `take`, until that has enough.
     fn rows(
         &self,
         mut wanted: Vec<bool>,
         bounds: &Bounds,
-        mut take: impl FnMut(&dyn Fields) -> Result<bool, Ended>,
+        mut take: &mut dyn FnMut(&dyn Fields) -> Result<bool, Ended>,
     ) -> Result<(), Ended> {
         let keyed = self.parts.iter().find_map(|part| if let Part::Keyed(rows) = part { Some(rows) } else { None });
         let mut merged = Merged::new(&self.table, keyed.map_or(&[][..], |rows| rows));
@@ -235,7 +248,7 @@ pub(super) struct Merged<'a> {
 
 impl<'a> Merged<'a> {
     pub(super) fn new(table: &'a Table, tail: &'a [TailRow]) -> Self {
-        let places = tail.iter().enumerate().map(|(place, row)| (tail::key(table, &row.cells), place)).collect();
+        let places = tail.iter().enumerate().map(|(place, row)| (tail::key(&table.keys, &row.cells), place)).collect();
         let rows = tail.iter().map(|row| {
             let hidden = [Cell::Integer(row.seq.0.into()), Cell::Timestamp(row.received_us)];
             row.cells.iter().cloned().chain(hidden).collect()
@@ -254,7 +267,7 @@ impl<'a> Merged<'a> {
                 *cell = row.field(*key).into_cell();
             }
         }
-        let Some(place) = self.places.get(&tail::key(self.table, &cells)) else { return false };
+        let Some(place) = self.places.get(&tail::key(&self.table.keys, &cells)) else { return false };
         if let (Some(newer), Some(cells)) = (self.tail.get(*place), self.rows.get_mut(*place)) {
             for ((index, cell), named) in cells.iter_mut().enumerate().zip(&newer.named) {
                 if !named {

@@ -29,8 +29,11 @@ const SCHEMA: &str = r#"{"tables": [
 
 impl Gateway {
     pub(super) fn start(dir: &Path, backend: Backend, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_on(wal::Options::new(dir.join("wal")), dir, backend, change)
+    }
+
+    pub(super) fn start_on(options: wal::Options, dir: &Path, backend: Backend, change: impl FnOnce(&mut Settings)) -> Self {
         let clock = SystemClock::shared();
-        let options = wal::Options::new(dir.join("wal"));
         let (log, handle, recovery) = wal::open(SystemDisk::shared(), clock.clone(), options).unwrap();
         let running = tokio::spawn(log.run());
         let mut settings = settings(dir);
@@ -140,6 +143,7 @@ stories! {
     what_is_wrong_with_a_call_goes_to_its_caller,
     a_query_that_takes_too_long_is_ended,
     the_newest_row_of_each_key_and_the_figures_of_each_table_are_there_at_once,
+    the_newest_rows_stay_right_through_new_ones_deletions_and_restarts,
     a_query_whose_caller_is_gone_makes_room,
     a_stream_is_as_long_as_the_table_and_waits_for_its_reader,
     no_row_is_missing_or_double_while_batches_and_queries_race,
@@ -324,6 +328,42 @@ async fn the_newest_row_of_each_key_and_the_figures_of_each_table_are_there_at_o
 }
 
 /// Some five hundred powers of every row.
+async fn the_newest_rows_stay_right_through_new_ones_deletions_and_restarts(backend: Backend) {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), backend, |settings| settings.batch_rows = 7);
+    let latest = async |gateway: &Gateway, table: &str, cols: [&str; 2]| -> Vec<String> {
+        let answer = gateway.call(&format!("latest_{table}"), cbor!([]).unwrap()).await.unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&crate::mapping::cbor_to_json(&answer)).unwrap();
+        let mut rows: Vec<String> =
+            rows.as_array().unwrap().iter().map(|row| format!("{} {}", row[cols[0]], row[cols[1]]).replace('"', "")).collect();
+        rows.sort_unstable();
+        rows
+    };
+    // Asked again and again, it is a query first and memory later; nobody can tell when.
+    for n in 1..=30 {
+        gateway.publish("a/readings", &format!(r#"{{"n":{n}}}"#)).await;
+        gateway.publish("x/state", &format!(r#"{{"level":{n}}}"#)).await;
+        assert_eq!(latest(&gateway, "readings", ["dn", "n"]).await, [format!("a {n}")]);
+        assert_eq!(latest(&gateway, "state", ["mode", "level"]).await, [format!("new {n}")]);
+    }
+    gateway.publish("x/state", r#"{"mode":"off"}"#).await;
+    assert_eq!(latest(&gateway, "state", ["mode", "level"]).await, ["off 30"]);
+    gateway.call("delete_readings", cbor!([{ "where" => "n > 12" }]).unwrap()).await.unwrap();
+    assert_eq!(latest(&gateway, "readings", ["dn", "n"]).await, ["a 12"], "an older row is the newest now");
+    gateway.publish("b/readings", r#"{"n":5}"#).await;
+    assert_eq!(latest(&gateway, "readings", ["dn", "n"]).await, ["a 12", "b 5"]);
+    gateway.abandon().await;
+
+    let gateway = Gateway::start(dir.path(), backend, |_| {});
+    assert_eq!(latest(&gateway, "readings", ["dn", "n"]).await, ["a 12", "b 5"]);
+    assert_eq!(latest(&gateway, "state", ["mode", "level"]).await, ["off 30"]);
+    gateway.call("delete_state", cbor!([{ "where" => "1=1" }]).unwrap()).await.unwrap();
+    assert_eq!(latest(&gateway, "state", ["mode", "level"]).await, Vec::<String>::new());
+    gateway.publish("b/readings", r#"{"n":6}"#).await;
+    assert_eq!(latest(&gateway, "readings", ["dn", "n"]).await, ["a 12", "b 6"]);
+    gateway.close().await;
+}
+
 fn hard_work() -> String {
     let powers = |of: usize| (0..20).map(|n| format!("pow(n, 1.{of:02}{n:02})")).collect::<Vec<_>>().join(" + ");
     (0..26).map(|n| format!("sum({}) AS s{n}", powers(n))).collect::<Vec<_>>().join(", ")

@@ -23,6 +23,7 @@ macro_rules! stories {
     };
 }
 
+mod conformance;
 mod crash;
 mod damage;
 mod gateway;
@@ -50,6 +51,12 @@ pub(in crate::history::engine) fn settings(dir: &Path) -> Settings {
     let history = crate::config::History {
         schema: None,
         backend: "auto".to_owned(),
+        catalog: "duckdb".to_owned(),
+        lake_data: None,
+        s3_endpoint: None,
+        s3_region: "us-east-1".to_owned(),
+        s3_key: None,
+        s3_secret: None,
         batch_interval: Duration::from_secs(3600),
         batch_rows: 20_000,
         memory_limit: 128 << 20,

@@ -9,18 +9,16 @@
 
 use super::{Place, expire, retain, sweep};
 use crate::history::engine::error::EngineError;
-use crate::history::engine::store::Freed;
+use crate::history::engine::store::{EVICTION_MARGIN, Freed};
 use crate::history::model::WhenFull;
+use crate::history::settings::Data;
 use std::sync::Arc;
-
-/// Room beyond the reserve at which eviction begins: a segment of 8 MiB that the log makes ahead, and some batches.
-const MARGIN: u64 = 24 << 20;
 
 /// Whether the disk has less room than `times` the reserve and the margin.
 pub(super) fn is_tight(place: &Place<'_>, times: u64) -> bool {
     let reserve = place.settings.reserve;
-    let wanted = reserve.saturating_add(MARGIN).saturating_mul(times);
-    reserve > 0 && place.disk.free_bytes(place.files).is_ok_and(|free| free < wanted)
+    let wanted = reserve.saturating_add(EVICTION_MARGIN).saturating_mul(times);
+    reserve > 0 && place.disk.free_bytes(&place.settings.lake).is_ok_and(|free| free < wanted)
 }
 
 /// Gives something up if there is too little room.
@@ -29,7 +27,8 @@ pub(in crate::history::engine::duck) fn step(place: &mut Place<'_>) -> Result<Op
         |place: &Place<'_>, at: usize| place.tables.get(at).and_then(|table| place.settings.limits(&table.table).when_full);
     let evictable: Vec<usize> =
         (0..place.tables.len()).filter(|at| policy(place, *at) == Some(WhenFull::EvictOldest)).collect();
-    if evictable.is_empty() || !is_tight(place, 1) {
+    // What is elsewhere takes no room here.
+    if place.settings.data != Data::Own || evictable.is_empty() || !is_tight(place, 1) {
         return Ok(None);
     }
     // A query may still read the files; it has its deadline.
@@ -42,12 +41,12 @@ pub(in crate::history::engine::duck) fn step(place: &mut Place<'_>) -> Result<Op
     let mut largest: Option<(u64, usize)> = None;
     for at in evictable {
         let Some(table) = place.tables.get(at) else { continue };
-        largest = largest.max(Some((retain::live_bytes(place.conn, table)?, at)));
+        largest = largest.max(Some((retain::live_bytes(place.conn, place.own, table)?, at)));
     }
     let Some((1.., at)) = largest else { return Ok(None) };
     let Some(table) = place.tables.get(at) else { return Ok(None) };
     let name = table.table.name.clone();
-    let Some(condition) = retain::oldest(place.conn, table)? else { return Ok(None) };
+    let Some(condition) = retain::oldest(place.conn, place.own, table)? else { return Ok(None) };
     let rows = retain::remove(place, at, &condition)?;
     Ok((rows > 0).then_some(Freed::Rows { table: name, rows }))
 }

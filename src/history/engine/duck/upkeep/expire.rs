@@ -33,11 +33,13 @@ pub(super) fn all(conn: &Connection) -> Result<u64, EngineError> {
 /// All younger than `recent` stay, and the last of each hour of those younger than `hourly`.
 fn forget(conn: &Connection, recent: i64, hourly: i64) -> Result<u64, EngineError> {
     let doing = "expiring snapshots";
+    // Materialized: to put a scan of a SQLite catalog in more than one place is more than its extension can do (seen: an internal
+    // error).
     let sql = format!(
-        "WITH s AS (SELECT snapshot_id AS id, epoch_us(snapshot_time) AS taken, \
+        "WITH s AS MATERIALIZED (SELECT snapshot_id AS id, epoch_us(snapshot_time::TIMESTAMPTZ) AS taken, \
              coalesce(c.commit_extra_info LIKE '%log_seq%', false) AS tells \
            FROM {META}.ducklake_snapshot LEFT JOIN {META}.ducklake_snapshot_changes c USING (snapshot_id)), \
-         stay AS (SELECT max(id) AS id FROM s UNION SELECT max(id) FROM s WHERE tells \
+         stay AS MATERIALIZED (SELECT max(id) AS id FROM s UNION SELECT max(id) FROM s WHERE tells \
            UNION SELECT id FROM s WHERE taken > ?1 \
            UNION SELECT max(id) FROM s WHERE tells AND taken > ?2 GROUP BY taken // 3600000000) \
          SELECT id FROM s WHERE id NOT IN (SELECT id FROM stay WHERE id IS NOT NULL) ORDER BY id LIMIT {SOME}"

@@ -98,7 +98,7 @@ fn worth(conn: &Connection, table: &LakeTable, now: Wall) -> Result<Vec<String>,
     let (scattered, batches, largest): (u64, u64, Option<u64>) = conn
         .query_row(
             &format!(
-                "WITH live AS (SELECT f.path, f.file_size_bytes AS size, coalesce(p.partition_value, '') AS day \
+                "WITH live AS MATERIALIZED (SELECT f.path, f.file_size_bytes AS size, coalesce(p.partition_value, '') AS day \
                    FROM {META}.ducklake_data_file f LEFT JOIN {META}.ducklake_file_partition_value p USING (data_file_id) \
                    WHERE f.table_id = ?1 AND f.end_snapshot IS NULL) \
                  SELECT (SELECT count(*) FROM (SELECT day FROM live WHERE day < ?2 AND size < {LARGE} \

@@ -9,7 +9,7 @@ use super::merge::today;
 use crate::clock::{CLOCK_IS_SET, Wall};
 use crate::history::engine::duck::batch;
 use crate::history::engine::duck::catalog;
-use crate::history::engine::duck::names::{LAKE, META, ident};
+use crate::history::engine::duck::names::{LAKE, META, Own, ident};
 use crate::history::engine::duck::store::LakeTable;
 use crate::history::engine::error::EngineError;
 use duckdb::{Connection, OptionalExt, params};
@@ -22,12 +22,12 @@ pub(super) fn step(place: &mut Place<'_>, at: usize, now: Wall) -> Result<u64, E
     let limits = place.settings.limits(&table.table);
     let mut condition = None;
     if let Some(age) = limits.age.filter(|_| now >= CLOCK_IS_SET) {
-        condition = too_old(conn, table, now, age)?;
+        condition = too_old(conn, place.own, table, now, age)?;
     }
     if let (None, Some(bytes)) = (&condition, limits.bytes)
-        && live_bytes(conn, table)? > bytes
+        && live_bytes(conn, place.own, table)? > bytes
     {
-        condition = oldest(conn, table)?;
+        condition = oldest(conn, place.own, table)?;
     }
     let Some(condition) = condition else { return Ok(0) };
     let gone = remove(place, at, &condition)?;
@@ -41,18 +41,18 @@ pub(super) fn step(place: &mut Place<'_>, at: usize, now: Wall) -> Result<u64, E
 pub(super) fn remove(place: &mut Place<'_>, at: usize, condition: &str) -> Result<u64, EngineError> {
     let (conn, disk) = (place.conn, place.disk.as_ref());
     let Some(table) = place.tables.get_mut(at) else { return Ok(0) };
-    let statement = format!("DELETE FROM {LAKE}.{} WHERE {condition}", ident(&table.table.name));
+    let statement = format!("DELETE FROM {LAKE}.{} WHERE {condition}{}", ident(&table.table.name), place.own.and(""));
     let folder = place.files.join(&table.stored.folder);
     let mut gone = 0;
     batch::transaction(conn, || {
         gone = batch::synced(disk, &folder, || conn.execute(&statement, []).map_err(EngineError::sql("removing old rows")))?;
-        conn.execute_batch(&catalog::set_covered(place.covered)).map_err(EngineError::sql("storing what is covered"))
+        conn.execute_batch(&catalog::set_covered(place.own, place.covered)).map_err(EngineError::sql("storing what is covered"))
     })?;
-    table.rows_in_lake = catalog::live_rows(conn, table.stored.id)?;
+    table.rows_in_lake = catalog::live_rows(conn, place.own, table.stored.id)?;
     Ok(gone as u64)
 }
 
-fn too_old(conn: &Connection, table: &LakeTable, now: Wall, age: Duration) -> Result<Option<String>, EngineError> {
+fn too_old(conn: &Connection, own: &Own, table: &LakeTable, now: Wall, age: Duration) -> Result<Option<String>, EngineError> {
     let since = Wall(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
     let first = today(since);
     let condition = if table.table.keys.is_empty() {
@@ -62,28 +62,38 @@ fn too_old(conn: &Connection, table: &LakeTable, now: Wall, age: Duration) -> Re
     };
     let name = ident(&table.table.name);
     let found = conn
-        .query_row(&format!("SELECT 1 FROM {LAKE}.{name} WHERE {condition} LIMIT 1"), [], |row| row.get::<_, i32>(0))
+        .query_row(&format!("SELECT 1 FROM {LAKE}.{name} WHERE {condition}{} LIMIT 1", own.and("")), [], |row| {
+            row.get::<_, i32>(0)
+        })
         .optional()
         .map_err(EngineError::sql("looking for old rows"))?;
     Ok(found.map(|_| condition))
 }
 
 /// Bytes of the files that a query of the table reads.
-pub(in crate::history::engine::duck) fn live_bytes(conn: &Connection, table: &LakeTable) -> Result<u64, EngineError> {
+pub(in crate::history::engine::duck) fn live_bytes(
+    conn: &Connection,
+    own: &Own,
+    table: &LakeTable,
+) -> Result<u64, EngineError> {
     let sql = format!(
-        "SELECT coalesce(sum(file_size_bytes), 0)::UBIGINT FROM {META}.ducklake_data_file \
-         WHERE table_id = ? AND end_snapshot IS NULL"
+        "SELECT coalesce(sum(file_size_bytes), 0)::UBIGINT FROM {META}.ducklake_data_file f \
+         WHERE table_id = ? AND end_snapshot IS NULL{}",
+        own.and_file("f.")
     );
     conn.query_row(&sql, params![table.stored.id], |row| row.get(0)).map_err(EngineError::sql("adding up a table's files"))
 }
 
 /// The condition for the oldest day, or for the oldest file if there is but one day; `None` if there is nothing.
-pub(super) fn oldest(conn: &Connection, table: &LakeTable) -> Result<Option<String>, EngineError> {
+pub(super) fn oldest(conn: &Connection, own: &Own, table: &LakeTable) -> Result<Option<String>, EngineError> {
     let doing = "looking for the oldest rows";
     let sql = format!(
         "SELECT p.partition_value, f.row_id_start, f.record_count \
-         FROM {META}.ducklake_data_file f LEFT JOIN {META}.ducklake_file_partition_value p USING (data_file_id) \
-         WHERE f.table_id = ? AND f.end_snapshot IS NULL ORDER BY p.partition_value NULLS FIRST, f.row_id_start"
+         FROM {META}.ducklake_data_file f LEFT JOIN {META}.ducklake_file_partition_value p \
+           ON p.data_file_id = f.data_file_id AND p.partition_key_index = {} \
+         WHERE f.table_id = ? AND f.end_snapshot IS NULL{} ORDER BY p.partition_value NULLS FIRST, f.row_id_start",
+        own.day_index(),
+        own.and_file("f.")
     );
     let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
     let files: Vec<(Option<String>, i64, i64)> = statement

@@ -52,6 +52,21 @@ pub(super) fn remove_some(conn: &Connection, disk: &dyn Disk, files: &Path) -> R
     Ok(scheduled.len() as u64)
 }
 
+/// Lets DuckLake remove what no snapshot needs from a store of objects, and what crashes left there.
+pub(super) fn remove_remote(conn: &Connection) -> Result<u64, EngineError> {
+    let mut removed = 0;
+    for call in [
+        "ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL 1 HOUR)",
+        // Nobody writes longer at a file before the catalog names it.
+        "ducklake_delete_orphaned_files('lake', older_than => now() - INTERVAL 1 DAY)",
+    ] {
+        removed += conn
+            .query_row(&format!("SELECT count(*) FROM {call}"), [], |row| row.get::<_, u64>(0))
+            .map_err(EngineError::sql("removing old files"))?;
+    }
+    Ok(removed)
+}
+
 /// Removes what a merge that failed left behind.
 pub(super) fn leftovers(conn: &Connection, disk: &dyn Disk, files: &Path) -> Result<u64, EngineError> {
     verify::remove_orphans(conn, files, disk).map(|removed| removed as u64)

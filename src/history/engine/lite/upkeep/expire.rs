@@ -26,12 +26,18 @@ const UNSEEN: &str = "f.end_snapshot IS NOT NULL AND NOT EXISTS (SELECT 1 FROM d
 
 /// Forgets snapshots and what only they need; returns how many.
 pub(super) fn snapshots(conn: &Connection, settings: &Settings, now_us: i64) -> Result<u64, EngineError> {
-    forget(conn, settings, now_us).map_err(EngineError::sqlite("expiring snapshots"))
+    let keep_us = i64::try_from(settings.snapshots.as_micros()).unwrap_or(i64::MAX);
+    forget(conn, now_us.saturating_sub(keep_us.min(DAY_US)), now_us.saturating_sub(keep_us))
+        .map_err(EngineError::sqlite("expiring snapshots"))
 }
 
-fn forget(conn: &Connection, settings: &Settings, now_us: i64) -> rusqlite::Result<u64> {
-    let keep_us = i64::try_from(settings.snapshots.as_micros()).unwrap_or(i64::MAX);
-    let (recent, oldest) = (now_us.saturating_sub(keep_us.min(DAY_US)), now_us.saturating_sub(keep_us));
+/// Forgets all but the newest, however young they are; returns how many.
+pub(super) fn all(conn: &Connection) -> Result<u64, EngineError> {
+    forget(conn, i64::MAX, i64::MAX).map_err(EngineError::sqlite("expiring snapshots"))
+}
+
+/// All younger than `recent` stay, and the last of each hour of those younger than `oldest`.
+fn forget(conn: &Connection, recent: i64, oldest: i64) -> rusqlite::Result<u64> {
     let transaction = conn.unchecked_transaction()?;
     transaction.execute_batch("CREATE TEMP TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY); DELETE FROM temp.gone")?;
     let gone = transaction.execute(

@@ -68,6 +68,8 @@ pub(super) fn step(lake: &mut Lite, at: usize, now_us: i64) -> Result<bool, Engi
         let covered = lake.covering(lake.covered());
         lake.register(std::slice::from_ref(&change), Some(covered)).map_err(failed)?;
     }
+    let name = lake.usable.get(at).map(|table| table.table.name.as_str());
+    log::info!(table = name; "files were merged");
     Ok(true)
 }
 
