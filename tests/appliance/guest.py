@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from flushlog import after_the_cut
+from flushlog import SECTOR, after_the_cut
 
 MACHINES = {
     "arm64": ("qemu-system-aarch64", "cortex-a72"),
@@ -66,7 +66,7 @@ class Guest:
             "-device", "virtio-blk-device,drive=root,serial=root",
             "-blockdev", f"driver=file,node-name=disk,filename={self.data}",
             "-blockdev", f"driver=file,node-name=log,filename={log}",
-            "-blockdev", "driver=blklogwrites,node-name=data,file=disk,log=log",
+            "-blockdev", f"driver=blklogwrites,node-name=data,file=disk,log=log,log-sector-size={SECTOR}",
             "-device", "virtio-blk-device,drive=data,serial=data,write-cache=on",
             # The guest reaches nothing outside.
             "-netdev", f"user,id=net,restrict=on{forwards}", "-device", "virtio-net-device,netdev=net",
