@@ -53,50 +53,43 @@ mod tests {
     use crate::net::{Listener, TcpListener};
     use std::future::ready;
     use std::net::SocketAddr;
-    use std::sync::mpsc as blocking;
     use std::time::Duration;
     use tokio::sync::watch;
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
-    const PATIENCE: Duration = Duration::from_millis(500);
-
-    /// A door with two listeners on free ports, whose sockets go to `attend`.
+    /// A door with two listeners on free ports, whose loop is not started yet.
     struct Door {
+        entrances: Vec<Entrance<TcpListener>>,
         pulses: Vec<Pulse>,
         addr: SocketAddr,
-        stop: watch::Sender<bool>,
-        task: JoinHandle<()>,
     }
 
     impl Door {
-        async fn open(attend: impl Fn() + Send + Sync + 'static) -> Self {
+        async fn build() -> Self {
             let mut entrances = Vec::new();
             for _ in 0..2 {
                 entrances.push(Entrance::plain(TcpListener::bind("127.0.0.1:0").await.unwrap()));
             }
             let pulses = entrances.iter().map(Entrance::pulse).collect();
             let addr = entrances[0].listener.local_addr().unwrap();
+            Self { entrances, pulses, addr }
+        }
+
+        fn open(&mut self) -> (watch::Sender<bool>, JoinHandle<()>) {
             let (stop, stopped) = watch::channel(false);
+            let entrances = Entrances::new(std::mem::take(&mut self.entrances));
             let task = tokio::spawn(async move {
                 let (gate, stats, clock) = (Gate::new(8), Stats::default(), SystemClock::shared());
-                let attend = move |_: Arrival<_>, _: Entry| {
-                    attend();
-                    ready(())
-                };
-                accept(Entrances::new(entrances), 1_000_000, &gate, &stats, &*clock, stopped, attend).await.left().await;
+                let attend = |_: Arrival<_>, _: Entry| ready(());
+                accept(entrances, 8, &gate, &stats, &*clock, stopped, attend).await.left().await;
             });
-            Self { pulses, addr, stop, task }
+            (stop, task)
         }
 
-        async fn connect(&self) -> std::net::TcpStream {
-            let addr = self.addr;
-            tokio::task::spawn_blocking(move || std::net::TcpStream::connect(addr)).await.unwrap().unwrap()
-        }
-
-        async fn has_pulse(&self) -> bool {
+        async fn has_pulse(&self, patience: Duration) -> bool {
             for pulse in &self.pulses {
-                if !matches!(timeout(PATIENCE, pulse.feel()).await, Ok(Ok(()))) {
+                if !matches!(timeout(patience, pulse.feel()).await, Ok(Ok(()))) {
                     return false;
                 }
             }
@@ -104,39 +97,33 @@ mod tests {
         }
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
     async fn an_open_door_has_a_pulse_whether_somebody_comes_or_not() {
-        let door = Door::open(|| {}).await;
-        assert!(door.has_pulse().await);
-        drop(door.connect().await);
-        assert!(door.has_pulse().await);
+        let mut door = Door::build().await;
+        let _open = door.open();
+        assert!(door.has_pulse(LONG).await);
+        drop(tokio::net::TcpStream::connect(door.addr).await.unwrap());
+        assert!(door.has_pulse(LONG).await);
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_door_that_hangs_has_none_although_the_kernel_still_connects() {
-        let (go_on, held) = blocking::channel::<()>();
-        let held = std::sync::Mutex::new(held);
-        let door = Door::open(move || {
-            // An error is the end of the wait.
-            held.lock().unwrap().recv().ok();
-        })
-        .await;
-        assert!(door.has_pulse().await);
+    #[tokio::test]
+    async fn a_door_whose_loop_stands_still_has_none_although_the_kernel_still_connects() {
+        let mut door = Door::build().await;
+        tokio::net::TcpStream::connect(door.addr).await.unwrap();
+        assert!(!door.has_pulse(Duration::from_millis(100)).await);
 
-        drop(door.connect().await);
-        // Until the connection has reached the loop it still answers.
-        while door.has_pulse().await {}
-        drop(door.connect().await);
-
-        drop(go_on);
-        assert!(door.has_pulse().await, "and it is there again when the loop goes on");
+        let _open = door.open();
+        assert!(door.has_pulse(LONG).await, "and it is there when the loop goes on");
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[tokio::test]
     async fn a_closed_door_says_so_at_once() {
-        let door = Door::open(|| {}).await;
-        door.stop.send_replace(true);
-        door.task.await.unwrap();
+        let mut door = Door::build().await;
+        let (stop, task) = door.open();
+        stop.send_replace(true);
+        task.await.unwrap();
         assert!(door.pulses[0].feel().await.is_err());
     }
 }
