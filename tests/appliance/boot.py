@@ -1,6 +1,6 @@
 """A device with our package, booted with the real kernel and systemd, as its users meet it.
 
-    python tests/appliance/boot.py arm64|armhf [--cuts N] [--seed S]
+    python tests/appliance/boot.py arm64|armhf|amd64 [--cuts N] [--seed S]
 
 The disks come from tests/appliance/rootfs; `make appliance-test` does all of it. One guest lives through all stories, in
 order; each says what was measured. Emulation is slow: no figure of a wall clock here is one of a board.
@@ -216,7 +216,7 @@ class Story:
 
 def main():
     args = argparse.ArgumentParser()
-    args.add_argument("arch", choices=["arm64", "armhf"])
+    args.add_argument("arch", choices=["arm64", "armhf", "amd64"])
     args.add_argument("--cuts", type=int, default=20)
     args.add_argument("--seed", type=int, default=int(time.time()))
     args = args.parse_args()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from flushlog import SECTOR, after_the_cut
 
+# Program and machine, bus of the virtual devices, console.
 MACHINES = {
-    "arm64": ("qemu-system-aarch64", "cortex-a72"),
-    "armhf": ("qemu-system-arm", "cortex-a15"),
+    "arm64": (["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72"], "device", "ttyAMA0"),
+    "armhf": (["qemu-system-arm", "-M", "virt", "-cpu", "cortex-a15"], "device", "ttyAMA0"),
+    "amd64": (["qemu-system-x86_64", "-M", "q35", "-cpu", "max"], "pci", "ttyS0"),
 }
 # A board boots in ten seconds; emulated on a busy machine it has taken three minutes.
 BOOT_S = 900
@@ -56,27 +58,27 @@ class Guest:
             sparse.truncate(4 << 30)
         self.before = self.run / "before.img"
         shutil.copyfile(self.data, self.before)
-        program, cpu = MACHINES[self.arch]
+        program, bus, console = MACHINES[self.arch]
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in self.ports.items())
         command = [
-            program, "-M", "virt", "-cpu", cpu, "-smp", "2", "-m", str(self.memory_mib), "-display", "none", "-no-reboot",
+            *program, "-smp", "2", "-m", str(self.memory_mib), "-display", "none", "-no-reboot",
             "-kernel", self.folder / "vmlinuz", "-initrd", self.folder / "initrd.img",
-            "-append", f"root=LABEL=root ro console=ttyAMA0 loglevel=4 panic=1 {self.kernel_args}",
+            "-append", f"root=LABEL=root ro console={console} loglevel=4 panic=1 {self.kernel_args}",
             "-drive", f"if=none,id=root,file={self.folder}/root.img,format=raw,cache=unsafe,snapshot=on",
-            "-device", "virtio-blk-device,drive=root,serial=root",
+            "-device", f"virtio-blk-{bus},drive=root,serial=root",
             "-blockdev", f"driver=file,node-name=disk,filename={self.data}",
             "-blockdev", f"driver=file,node-name=log,filename={log}",
             "-blockdev", f"driver=blklogwrites,node-name=data,file=disk,log=log,log-sector-size={SECTOR}",
-            "-device", "virtio-blk-device,drive=data,serial=data,write-cache=on",
+            "-device", f"virtio-blk-{bus},drive=data,serial=data,write-cache=on",
             # The guest reaches nothing outside.
-            "-netdev", f"user,id=net,restrict=on{forwards}", "-device", "virtio-net-device,netdev=net",
-            "-device", "virtio-rng-device",
+            "-netdev", f"user,id=net,restrict=on{forwards}", "-device", f"virtio-net-{bus},netdev=net",
+            "-device", f"virtio-rng-{bus}",
             "-chardev", f"socket,id=console,path={self.run}/console.sock,server=on,wait=off,logfile={self.run}/console-{self.lives}.log",
             "-serial", "chardev:console",
         ]  # fmt: skip
         if self.extra_disk:
             command += ["-drive", f"if=none,id=extra,file={self.extra_disk},format=raw,readonly=on"]
-            command += ["-device", "virtio-blk-device,drive=extra,serial=extra"]
+            command += ["-device", f"virtio-blk-{bus},drive=extra,serial=extra"]
         began = time.monotonic()
         with (self.run / "qemu.log").open("ab") as out:
             self.emulator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
