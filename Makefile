@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build test check fmt sim cuts bench fuzz venv clean
+.PHONY: cross-aarch64 cross-armv7 cross-test deb deb-test units appliance-test
 
 ARCH := $(shell uname -m)
 # .cargo/config.toml knows the folder for x86_64; other machines have theirs beside it.
@@ -10,14 +11,20 @@ ifneq ($(ARCH),x86_64)
 export DUCKDB_LIB_DIR := $(CURDIR)/.duckdb/$(ARCH)
 endif
 
+# Debian's name of a machine, for packages and the boot test.
+DEB_ARCH ?= arm64
+
 # Seeds of `make sim`.
 N ?= 200
+
+# Power cuts of `make appliance-test`.
+CUTS ?= 20
 
 # Of each target of `make fuzz`.
 SECONDS ?= 60
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 30
 
 run: build ## builds and starts the gateway on this machine, with history in ./data
 	@scripts/try-next
@@ -57,6 +64,33 @@ fuzz: ## the MQTT decoder and door under arbitrary input, SECONDS=60 each (night
 	@for target in mqtt_decoder mqtt_session; do \
 	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
 	done
+
+cross-aarch64: ## the packaged binary for 64-bit boards, target/packages/aarch64/rembus-gateway
+	scripts/cross aarch64
+
+cross-armv7: ## the packaged binary for 32-bit boards (lite store), target/packages/armv7/rembus-gateway
+	scripts/cross armv7
+
+cross-test: ## starts both under emulation, publishes and asks
+	@scripts/setup test
+	tests/cross/run aarch64 armv7
+
+deb: ## a Debian package: DEB_ARCH=arm64, armhf or amd64
+	@scripts/setup packages
+	scripts/deb $(DEB_ARCH)
+
+deb-test: ## installs, updates, downgrades, removes and purges the package of this machine's developer build in a folder
+	@scripts/setup packages
+	cargo build --locked
+	tests/packages/run
+
+units: ## the systemd files: no mistakes, and no more rights than needed
+	@scripts/setup packages
+	tests/packages/units
+
+appliance-test: ## boots DEB_ARCH=arm64 or armhf with the real systemd and pulls the plug CUTS=20 times (root)
+	@scripts/setup appliance
+	tests/appliance/run $(DEB_ARCH) $(CUTS)
 
 venv: ## .venv with the Python clients of the README
 	@scripts/setup python

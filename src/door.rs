@@ -16,6 +16,7 @@ mod gate;
 mod line;
 mod peer;
 mod proxy;
+mod pulse;
 mod stats;
 
 pub(crate) use accept::accept;
@@ -25,5 +26,6 @@ pub use entrance::{Entrance, Way};
 pub(crate) use gate::{Entry, Gate};
 pub(crate) use line::Line;
 pub use peer::{Peer, Transport};
+pub use pulse::{NoPulse, Pulse};
 pub(crate) use stats::Present;
 pub use stats::Stats;

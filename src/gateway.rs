@@ -13,6 +13,7 @@ mod reload;
 mod services;
 mod sources;
 mod time;
+mod vital;
 
 use crate::access::{self, Access, HashError};
 use crate::clock::{BoardClock, Linux, SharedClock, SystemClock};
@@ -22,7 +23,7 @@ use crate::door::Way;
 use crate::history::{self, History};
 use crate::message::Seq;
 use crate::router::{self, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
-use crate::systemd::{Notifier, Watchdog};
+use crate::systemd::Notifier;
 use crate::tls::{self, TlsError};
 use crate::wal::{self, Health, LogHandle, WalError};
 use crate::wear::{self, Wear};
@@ -40,6 +41,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use vital::VitalSigns;
 
 /// Why the gateway could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +114,7 @@ struct Gateway {
     watchers: JoinSet<()>,
     stop_watchers: watch::Sender<bool>,
     reloads: Reloads,
+    vital: VitalSigns,
     /// Held as long as the process lives, so that nobody else opens the same data.
     _lock: std::fs::File,
 }
@@ -154,6 +157,7 @@ impl Gateway {
         tokio::spawn(router.run());
         tokio::spawn(time::learn(board, hub.clone(), history.is_some()));
 
+        let vital = VitalSigns::new(hub.clone(), log.clone());
         let mut gateway = Self {
             stop_timeout: config.gateway.stop_timeout,
             notifier,
@@ -167,6 +171,7 @@ impl Gateway {
             watchers: JoinSet::new(),
             stop_watchers: watch::Sender::new(false),
             reloads: Reloads::default(),
+            vital,
             _lock: lock,
         };
         gateway.follow_schema(&config);
@@ -197,6 +202,7 @@ impl Gateway {
         let ways =
             [(&wanted.listen, plain(false, wanted.proxy_protocol)), (&wanted.tls_listen, secure(false, wanted.proxy_protocol))];
         let http = listen("http", ways).await?;
+        self.vital.watch([("mqtt", &mqtt), ("rembus", &rembus), ("http", &http)]);
         let (mut doors, mut counts, mut addresses) = (Vec::new(), metrics::Doors::default(), Vec::new());
         if !mqtt.entrances.is_empty() {
             let access = Some(Arc::clone(&self.access));
@@ -296,7 +302,7 @@ impl Gateway {
     /// Works until `stop` is done or the log fails.
     async fn run_until(mut self, stop: impl Future<Output = ()>, mut hangup: Signal) -> Result<(), GatewayError> {
         let mut log = self.log.state();
-        let _watchdog = self.watch_over();
+        let watchdog = self.vital.watch_over(&self.notifier);
         let mut stop = std::pin::pin!(stop);
         let failed = loop {
             tokio::select! {
@@ -310,6 +316,8 @@ impl Gateway {
                 }
             }
         };
+        // From here on systemd has a limit for the whole of it, and doors that close are no fault.
+        drop(watchdog);
         self.notifier.stopping();
         if failed {
             // Nothing may be acknowledged any more, so there is nothing to drain; systemd starts us again.
@@ -340,18 +348,6 @@ impl Gateway {
         self.stop_watchers.send_replace(true);
         while self.watchers.join_next().await.is_some() {}
         self.log.close().await;
-    }
-
-    /// systemd restarts us when the router no longer answers or the log no longer writes.
-    fn watch_over(&self) -> Watchdog {
-        let (hub, log) = (self.hub.clone(), self.log.clone());
-        Watchdog::start(&self.notifier, move || {
-            let (hub, log) = (hub.clone(), log.clone());
-            async move {
-                hub.report().await.map_err(|error| error.to_string())?;
-                log.ping().await.map_err(|error| error.to_string())
-            }
-        })
     }
 }
 

@@ -7,11 +7,15 @@
 //! 2026-11-21T09:10:11.123Z INFO  listening door=mqtt addr=127.0.0.1:1883
 //! ```
 //!
+//! Messages that matter to an operator have a `MESSAGE_ID` in the journal, by which they are found and explained ([`events`]).
+//!
 //! The text from the message on is the same in both, and scripts of users read it. Libraries may speak from `warn` on; more of
 //! their words would drown ours. `REMBUS_GATEWAY_LOG` sets our level.
 
+mod events;
+
 use crate::clock::{SharedClock, SystemClock, Wall};
-use log::kv::{Key, Value, VisitSource};
+use log::kv::{Key, Source, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -56,7 +60,7 @@ impl Log for Logger {
                 &Record::builder()
                     .metadata(record.metadata().clone())
                     .args(format_args!("{text}"))
-                    .key_values(&record.key_values())
+                    .key_values(&Fields { said: record.key_values(), event: events::id_of(&text.0) })
                     .module_path(record.module_path())
                     .file(record.file())
                     .line(record.line())
@@ -71,6 +75,21 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
+}
+
+/// What the journal gets beside the text.
+struct Fields<'a> {
+    said: &'a dyn Source,
+    event: Option<&'static str>,
+}
+
+impl Source for Fields<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), log::kv::Error> {
+        if let Some(id) = self.event {
+            visitor.visit_pair(Key::from("message_id"), Value::from(id))?;
+        }
+        self.said.visit(visitor)
+    }
 }
 
 fn line(at: Wall, level: log::Level, text: &Text) -> String {
@@ -137,6 +156,17 @@ mod tests {
             "listening door=mqtt addr=127.0.0.1:1883"
         );
         assert_eq!(text(format_args!("ready"), &[]), "ready");
+    }
+
+    #[test]
+    fn an_event_brings_its_id_as_a_field_beside_the_others() {
+        let said: &[(&str, &str)] = &[("reason", "too slow")];
+        let id = events::id_of("ready");
+        for event in [id, None] {
+            let fields = Fields { said: &said, event };
+            assert_eq!(fields.get(Key::from("message_id")).map(|id| id.to_string()), event.map(str::to_owned));
+            assert_eq!(fields.get(Key::from("reason")).unwrap().to_string(), "too slow");
+        }
     }
 
     #[test]

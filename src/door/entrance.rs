@@ -2,6 +2,7 @@
 
 use super::arrival::Arrival;
 use super::peer::Transport;
+use super::pulse::{Beat, Pulse, pulse};
 use crate::net::Listener;
 use crate::tls;
 use futures_util::future::select_all;
@@ -34,11 +35,14 @@ impl Way {
 pub struct Entrance<L> {
     pub(super) listener: L,
     pub(super) way: Arc<Way>,
+    beat: Beat,
+    pulse: Pulse,
 }
 
 impl<L: Listener> Entrance<L> {
     pub fn new(listener: L, way: Way) -> Self {
-        Self { listener, way: Arc::new(way) }
+        let (pulse, beat) = pulse();
+        Self { listener, way: Arc::new(way), beat, pulse }
     }
 
     /// The dialect's bytes as they are.
@@ -46,14 +50,28 @@ impl<L: Listener> Entrance<L> {
         Self::new(listener, Way::default())
     }
 
+    /// By which the watchdog feels whether anybody is let in here.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     async fn accept(&mut self) -> io::Result<Arrival<L::Stream>> {
-        if let Some(tls) = &self.way.tls {
-            // What the processor has not got to yet waits in the kernel, not here.
-            tls.turns().calm().await;
-        }
-        let (stream, addr) = self.listener.accept().await?;
-        let ticket = self.way.tls.as_ref().map(|tls| tls.turns().ticket());
-        Ok(Arrival { stream, addr, way: Arc::clone(&self.way), ticket })
+        let Self { listener, way, beat, .. } = self;
+        let next = async {
+            if let Some(tls) = &way.tls {
+                // What the processor has not got to yet waits in the kernel, not here.
+                tls.turns().calm().await;
+            }
+            listener.accept().await
+        };
+        let (stream, addr) = tokio::select! {
+            // First, so that a flood does not look like a stand-still.
+            biased;
+            never = beat.answer() => match never {},
+            accepted = next => accepted?,
+        };
+        let ticket = way.tls.as_ref().map(|tls| tls.turns().ticket());
+        Ok(Arrival { stream, addr, way: Arc::clone(way), ticket })
     }
 }
 
