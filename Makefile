@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt sim cuts bench fuzz venv clean
+.PHONY: help run build test check fmt sim cuts bench fuzz firmware venv clean
 
 ARCH := $(shell uname -m)
 # .cargo/config.toml knows the folder for x86_64; other machines have theirs beside it.
@@ -58,8 +58,14 @@ fuzz: ## the MQTT decoder and door under arbitrary input, SECONDS=60 each (night
 	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
 	done
 
+firmware: ## checks the Yocto layer and tries its scripts (building an image: yocto/README.md)
+	@scripts/setup yocto
+	cargo build --locked
+	tests/yocto/lint
+	tests/yocto/scripts
+
 venv: ## .venv with the Python clients of the README
 	@scripts/setup python
 
 clean: ## removes what was built and fetched; the data of `make run` stays
-	rm -rf target .duckdb .venv
+	rm -rf target .duckdb .venv .venv-yocto
