@@ -90,6 +90,7 @@ RDEPENDS:${PN} += "\
     openssh-keygen \
     openssl-bin \
     rembus-gateway \
+    util-linux-fsck \
     util-linux-partx \
     util-linux-sfdisk \
 "
