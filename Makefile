@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build test check fmt sim cuts bench fuzz venv clean
-.PHONY: cross-aarch64 cross-armv7 cross-test deb deb-test units appliance-test
+.PHONY: cross-aarch64 cross-armv7 cross-test deb deb-test units appliance-test firmware
 
 ARCH := $(shell uname -m)
 # .cargo/config.toml knows the folder for x86_64; other machines have theirs beside it.
@@ -92,8 +92,14 @@ appliance-test: ## boots DEB_ARCH=arm64 or armhf with the real systemd and pulls
 	@scripts/setup appliance
 	tests/appliance/run $(DEB_ARCH) $(CUTS)
 
+firmware: ## checks the Yocto layer and tries its scripts (building an image: yocto/README.md)
+	@scripts/setup yocto
+	cargo build --locked
+	tests/yocto/lint
+	tests/yocto/scripts
+
 venv: ## .venv with the Python clients of the README
 	@scripts/setup python
 
 clean: ## removes what was built and fetched; the data of `make run` stays
-	rm -rf target .duckdb .venv
+	rm -rf target .duckdb .venv .venv-yocto

@@ -1,0 +1,5 @@
+FILESEXTRAPATHS:prepend:rembus-gateway-os:rpi := "${THISDIR}/files:"
+
+# The environment is in the gap before the first partition, twice, each copy with a checksum and a number: a power cut while one
+# is written leaves the other. In a file of the boot partition, which is the board's default, it would be at the mercy of FAT.
+SRC_URI:append:rembus-gateway-os:rpi = " file://rembus-gateway-rpi.cfg"
