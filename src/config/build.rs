@@ -8,6 +8,7 @@ use super::{Access, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus
 use super::{anonymous, tls};
 use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -102,11 +103,16 @@ pub(crate) fn config(settings: &Settings) -> Config {
                 "less_busy" => Policy::LessBusy,
                 _ => Policy::FirstUp,
             },
+            authenticated: anonymous::authenticated(settings),
             overwrite_connection: from.switch("rembus", "overwrite_connection"),
             request_timeout: from.duration("rembus", "request_timeout"),
+            challenge_timeout: from.duration("rembus", "challenge_timeout"),
             ack_timeout: from.duration("rembus", "ack_timeout"),
             max_message: from.size("rembus", "max_message"),
             max_connections: from.count("rembus", "max_connections"),
+            admins: from.texts("rembus", "admins"),
+            tenants: from.secrets("rembus", "tenants"),
+            reserved_methods: from.texts("rembus", "reserved_methods"),
         },
         http: Http {
             listen: from.listen("http", "listen"),
@@ -160,6 +166,16 @@ impl Values<'_> {
     fn text(&self, section: &str, name: &str) -> String {
         let Value::Text(text) = self.value(section, name) else { panic!("{KIND}") };
         text
+    }
+
+    fn texts(&self, section: &str, name: &str) -> Vec<String> {
+        let Value::Texts(texts) = self.value(section, name) else { panic!("{KIND}") };
+        texts
+    }
+
+    fn secrets(&self, section: &str, name: &str) -> BTreeMap<String, String> {
+        let Value::Secrets(secrets) = self.value(section, name) else { panic!("{KIND}") };
+        secrets
     }
 
     fn listen(&self, section: &str, name: &str) -> Listen {

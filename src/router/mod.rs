@@ -18,6 +18,7 @@
 //! | `claims.rs` | two components, one name |
 //! | `policy.rs` | links whose user is gone |
 //! | `calls.rs`, `services.rs` | RPC |
+//! | `inventory.rs` | who offers and subscribes to what |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
 //! | `gate.rs` | acknowledgements wait for the disk |
@@ -31,6 +32,7 @@ mod event;
 mod gate;
 mod groups;
 mod hub;
+mod inventory;
 mod keeper;
 mod link;
 mod links;
@@ -55,7 +57,7 @@ pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Options, Router};
+pub use self::core::{Options, RESERVED, Router};
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use keeper::{KeepError, Restored};

@@ -99,14 +99,17 @@ impl Router {
         Some(group)
     }
 
-    pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> bool {
+    pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> Result<(), Refusal> {
+        if self.is_reserved(&method) {
+            return Err(Refusal::Reserved);
+        }
         if !self.may(link, Action::Expose, &method) {
-            return false;
+            return Err(Refusal::NotAuthorized);
         }
         let max = self.options.registrations_max;
-        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
         if session.exposed.len() >= max && !session.exposed.contains(&method) {
-            return false;
+            return Err(Refusal::LimitReached);
         }
         let kept = session.kept;
         let is_new = session.exposed.insert(method.clone());
@@ -114,7 +117,7 @@ impl Router {
         if let (Some(id), true) = (kept, is_new) {
             self.note(Change::Expose { id, method });
         }
-        true
+        Ok(())
     }
 
     pub(super) fn unexpose(&mut self, key: SessionKey, method: String) {

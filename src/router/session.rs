@@ -4,7 +4,7 @@ use super::event::{CallId, Expiry, Filter, LinkId, Subscription, Token, Will};
 use super::outgoing::Outgoing;
 use crate::access::Identity;
 use crate::clock::{Mono, Wall};
-use crate::message::Dialect;
+use crate::message::{Dialect, Message};
 use ahash::{AHashMap, AHashSet};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +31,8 @@ pub(super) struct Session {
     /// An anonymous session ends with its link and cannot be addressed.
     pub(super) named: bool,
     pub(super) identity: Identity,
+    /// Fixed by the name: publications, calls and direct calls stay within it.
+    pub(super) tenant: Arc<str>,
     pub(super) link: Option<LinkId>,
     /// Takes publications now. MQTT always does; a Rembus component says when (`reactive`).
     pub(super) reactive: bool,
@@ -66,6 +68,12 @@ impl Session {
     /// QoS 1 and 2 deliveries wait for the peer while it is away. A Rembus component asks for what it missed instead.
     pub(super) fn keeps_queue(&self) -> bool {
         self.kept.is_some() && self.dialect == Dialect::Mqtt
+    }
+
+    /// Whether this session may see that message, live or out of the log: it is of its tenant, and the policy lets it have the
+    /// topic, private ones included. Everything that hands messages to sessions asks here.
+    pub(super) fn may_see(&self, message: &Message) -> bool {
+        *self.tenant == *message.tenant() && self.identity.may_receive(&message.topic)
     }
 
     pub(super) fn has_registrations(&self) -> bool {

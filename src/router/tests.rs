@@ -5,6 +5,7 @@ mod publish;
 mod sessions;
 mod sharing;
 mod state;
+mod tenants;
 mod wills;
 
 use super::*;
