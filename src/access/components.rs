@@ -1,5 +1,6 @@
 //! Rembus components prove their names with keys, and register those keys (`protocol/rembus.md` sections 5.6 to 5.8).
 
+use super::Action;
 use super::keys::{self, Algorithm, Challenge, Credential, KEYS_MAX, KeyError, KeysError, PublicKey, Standing};
 use super::login::{Access, Admission, COMPONENTS, ChangeError, Client, Denied, State};
 use super::rights::Proof;
@@ -54,6 +55,11 @@ impl Access {
     #[must_use]
     pub fn is_admin(&self, cid: &str) -> bool {
         self.settings.admins.contains(cid) || self.shared.state().0.policy.admins().contains(cid)
+    }
+
+    /// Somebody wanted to do something before he logged in.
+    pub fn deny_stranger(&self, action: Action, subject: &str) {
+        self.shared.ledger.deny(None, None, action.name(), subject, Refused::Anonymous.why());
     }
 
     /// Finds out whether `signature` proves `cid`. A wrong one is told late, and ever later from the same address.

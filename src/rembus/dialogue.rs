@@ -10,7 +10,7 @@ use super::login::{Entry, Login, Verdict};
 use super::packet::{Packet, Voice};
 use super::{Settings, cbor};
 use crate::access::policy::Change;
-use crate::access::{Identity, Registration};
+use crate::access::{Action, Identity, Registration};
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::router::{
@@ -143,8 +143,8 @@ impl Dialogue {
     fn understand(&mut self, frame: Frame, batch: &mut Vec<Inbound>, answers: &mut Vec<Packet>) -> Result<(), Farewell> {
         let inbound = match frame {
             Frame::Identity { id, cid, .. } => return self.identify(id, cid, batch, answers),
+            Frame::Publish { topic, .. } if self.must_log_in(Action::Publish, &topic)? => return Ok(()),
             Frame::Publish { id, flags, topic, data } => {
-                self.need_login()?;
                 let qos = flags.qos();
                 let slot = id.filter(|_| flags.has_slot()).map(low_half);
                 let message = self.publication(topic, own(data), qos, slot);
@@ -153,21 +153,25 @@ impl Dialogue {
                 self.unanswered += usize::from(qos != Qos::AtMostOnce);
                 return Ok(());
             }
+            Frame::Rpc { id, topic, .. } if self.must_log_in(Action::Call, &topic)? => {
+                answers.push(self.answer(id, Status::METHOD_NOT_FOUND, cbor::text(&topic)));
+                return Ok(());
+            }
             Frame::Rpc { id, topic, target, data } => {
-                self.need_login()?;
                 Inbound::Call { token: Token(id.0), method: topic, target, data: own(data) }
             }
-            Frame::Admin { id, topic, data } => {
-                self.need_login()?;
-                match self.administer(id, topic, &data) {
-                    Ok(Some(inbound)) => inbound,
-                    Ok(None) => return Ok(()),
-                    Err((status, reason)) => {
-                        answers.push(self.answer(id, status, reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text)));
-                        return Ok(());
-                    }
-                }
+            Frame::Admin { id, topic, .. } if self.must_log_in(Action::Subscribe, &topic)? => {
+                answers.push(self.answer(id, Status::GENERIC_ERROR, cbor::text(Refusal::NotAuthorized.text())));
+                return Ok(());
             }
+            Frame::Admin { id, topic, data } => match self.administer(id, topic, &data) {
+                Ok(Some(inbound)) => inbound,
+                Ok(None) => return Ok(()),
+                Err((status, reason)) => {
+                    answers.push(self.answer(id, status, reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text)));
+                    return Ok(());
+                }
+            },
             Frame::Response { .. } | Frame::Ack { .. } | Frame::Ack2 { .. } if self.is_deaf() => return Ok(()),
             Frame::Response { id, status, data } => {
                 // A status beyond a byte is nobody's: the caller's client could not even print it.
@@ -184,7 +188,7 @@ impl Dialogue {
             }
             Frame::Ack2 { id } => Inbound::Release { token: Token(id.0) },
             Frame::Unregister { id } => {
-                self.need_login()?;
+                self.must_log_in(Action::Call, "__unregister__")?;
                 self.unregister(id, answers);
                 return Ok(());
             }

@@ -7,8 +7,10 @@
 //!      └── authenticated mode: challenged from the beginning              └─ wrong: 10, late, and the end
 //! ```
 //!
-//! While a challenge waits for its answer, and where a login is needed, nothing but the login and REGISTER is heard: anything else
-//! ends the connection. A challenge is asked once; a wrong answer, or one that nobody asked for, ends the connection, and the
+//! While a challenge waits for its answer, and where a login is needed, nothing but the login and REGISTER is done. Anything else
+//! is refused as to somebody who may do nothing; where the gateway asks first (authenticated mode) it ends the connection, as the
+//! reference has it. (A Python client whose program calls while it dials again speaks before it logs in, and one that is cut then
+//! never comes back.) A challenge is asked once; a wrong answer, or one that nobody asked for, ends the connection, and the
 //! address waits longer each time ([`crate::access`]).
 
 use super::cbor;
@@ -18,7 +20,7 @@ use super::name;
 use super::packet::Packet;
 use crate::access::keys::{Challenge, Standing};
 use crate::access::policy::Change;
-use crate::access::{Access, Admission, ChangeError, Denied, Refused, RegisterError, Registration};
+use crate::access::{Access, Action, Admission, ChangeError, Denied, Refused, RegisterError, Registration};
 use crate::router::{Attach, Expiry, Inbound, OnConflict, Status};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -61,8 +63,10 @@ pub(super) enum Naming {
 
 pub(super) struct Login {
     pub(super) naming: Naming,
-    /// Nothing else is heard before this is done.
+    /// Nothing else is done before this is.
     needed: bool,
+    /// The gateway began, and whoever says something else ends it.
+    asked_first: bool,
     /// When the peer must have done it.
     deadline: Option<Instant>,
     /// IDENTITY messages that are answered when the login is done.
@@ -114,6 +118,7 @@ impl Login {
         Self {
             naming,
             needed: entry != Entry::Free,
+            asked_first: entry == Entry::Challenge,
             deadline: deadline.map(|time| Instant::now() + time),
             deferred: Vec::new(),
             proof: None,
@@ -158,9 +163,15 @@ impl Dialogue {
         !self.login.errands.is_empty()
     }
 
-    /// An error if the peer must log in before it says such a thing.
-    pub(super) fn need_login(&self) -> Result<(), Farewell> {
-        if self.login.is_locked() { Err(not_logged_in(Refused::Anonymous.why())) } else { Ok(()) }
+    /// Whether the peer must log in before it does such a thing; an error if that ends the connection.
+    pub(super) fn must_log_in(&self, action: Action, subject: &str) -> Result<bool, Farewell> {
+        if !self.login.is_locked() {
+            return Ok(false);
+        }
+        if let Some(access) = &self.settings.access {
+            access.deny_stranger(action, subject);
+        }
+        if self.login.asked_first { Err(not_logged_in(Refused::Anonymous.why())) } else { Ok(true) }
     }
 
     /// What is of no use before the login is not worth the end of the connection either.
@@ -389,7 +400,7 @@ impl Dialogue {
                     self.identity = admission.identity.clone();
                 }
                 self.login.proof = proof;
-                self.login.needed = false;
+                (self.login.needed, self.login.asked_first) = (false, false);
                 self.login.deadline = None;
                 // No exports: plain clients do not need them, and the names are nobody's business.
                 let mut answers = vec![self.answer(id, Status::OK, NO_EXPORTS.to_vec())];
