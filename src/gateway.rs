@@ -145,6 +145,7 @@ impl Gateway {
             retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
             system_interval: config.mqtt.sys_interval.unwrap_or_default(),
             builtins: services.methods(),
+            reserved: config.rembus.reserved_methods.clone(),
             identities: Some(Arc::clone(&access) as _),
             ..router::Options::default()
         };
@@ -365,8 +366,13 @@ fn open_access(config: &Config, clock: &SharedClock) -> Result<Arc<Access>, Hash
     // A door that wants users says that access matters.
     let strict = (!mqtt.anonymous && listens(&[&mqtt.listen, &mqtt.tls_listen, &mqtt.ws_listen, &mqtt.wss_listen]))
         || (!rembus.anonymous && listens(&[&rembus.listen, &rembus.tls_listen]));
-    let (data, user) = (&config.gateway.data, config.access.certificate_user);
-    Ok(Arc::new(Access::open(SystemDisk::shared(), Arc::clone(clock), data, user, strict)?))
+    let settings = access::Settings {
+        certificate_user: config.access.certificate_user,
+        strict,
+        admins: rembus.admins.iter().cloned().collect(),
+        tenants: rembus.tenants.clone(),
+    };
+    Ok(Arc::new(Access::open(SystemDisk::shared(), Arc::clone(clock), &config.gateway.data, settings)?))
 }
 
 /// Makes sure that nobody else works in a data folder as long as the file is kept open.

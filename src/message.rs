@@ -80,6 +80,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The tenant of a peer with this name.
+    #[must_use]
+    pub fn tenant_of(self, name: &str) -> &str {
+        match self {
+            Self::Rembus => tenant(name),
+            _ => COMMON,
+        }
+    }
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -123,6 +132,15 @@ pub struct Properties {
     pub user: Vec<(String, String)>,
     /// Seconds from reception, as the publisher asked; `None` keeps for ever.
     pub expiry_s: Option<u32>,
+}
+
+/// The tenant of everybody whose name says no other: MQTT clients, the gateway itself, components without a name or a dot in it.
+pub const COMMON: &str = ".";
+
+/// The tenant of a component: what follows the first dot of its name, or [`COMMON`] (`protocol/rembus.md` section 5.2).
+#[must_use]
+pub fn tenant(cid: &str) -> &str {
+    cid.split_once('.').map_or(COMMON, |(_, tenant)| tenant)
 }
 
 /// One publication. Shared between queues by `Arc`; never changed after the router has seen it.
@@ -189,6 +207,12 @@ impl Message {
                 Converted::Rembus(_) => unreachable!("a Rembus payload is only ever converted to MQTT"),
             },
         }
+    }
+
+    /// The tenant it was published in. Nobody of another tenant sees it. Only Rembus names have tenants.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.dialect.tenant_of(&self.publisher)
     }
 
     /// Bytes that a queue accounts for when it holds this message.

@@ -70,7 +70,7 @@ mod tests {
         policy.apply(Change::AddGroup { name: "sensors".into() }).unwrap();
         let password = Some(super::super::Hash::of(b"secret").unwrap());
         let groups = ["sensors".to_owned()].into();
-        policy.apply(Change::AddUser { name: "dev1".into(), password, groups, connections_max: Some(2) }).unwrap();
+        policy.apply(Change::AddUser { name: "dev1".into(), password, groups, connections_max: Some(2), key: false }).unwrap();
         policy.apply(Change::AddRule("allow @sensors publish,call %u/#".parse().unwrap())).unwrap();
         save(&SystemDisk, data.path(), &policy).unwrap();
 

@@ -2,20 +2,23 @@
 
 use super::certificate::{CertificateUser, user_of_certificate};
 use super::keeper::{AccessError, load, save};
+use super::keys::{self, KeyRing, KeysError};
 use super::password::{HashError, Verifier};
 use super::policy::{Change, Policy, PolicyError};
-use super::rights::{Compiled, LinkRights};
+use super::rights::{Compiled, LinkRights, Proof};
 use super::seats::{Seat, Seats};
 use super::stats::{Counts, Ledger, Refused};
 use super::throttle::Throttle;
-use super::{Hash, Identify, Identity};
+use super::{Identify, Identity};
 use crate::clock::SharedClock;
 use crate::disk::SharedDisk;
+use crate::message::Dialect;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 
 /// Whom a door lets in.
@@ -54,8 +57,21 @@ pub struct Denied(pub Refused);
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) policy: Policy,
+    pub(super) keys: KeyRing,
     /// Nothing was said: everything is allowed.
     pub(super) open: bool,
+}
+
+/// What the configuration says about access.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub certificate_user: CertificateUser,
+    /// A door wants users, so nothing is open although nothing was said.
+    pub strict: bool,
+    /// Components that may administer.
+    pub admins: BTreeSet<String>,
+    /// Tenants and the pins that register components in them.
+    pub tenants: BTreeMap<String, String>,
 }
 
 /// What all links share.
@@ -89,30 +105,39 @@ impl Shared {
 /// Users, groups and rules at work.
 #[derive(Debug)]
 pub struct Access {
-    shared: Arc<Shared>,
-    verifier: Verifier,
-    throttle: Arc<Throttle>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) verifier: Verifier,
+    pub(super) throttle: Arc<Throttle>,
     seats: Arc<Seats>,
-    disk: SharedDisk,
-    data: PathBuf,
-    certificate_user: CertificateUser,
-    /// A door wants users, so nothing is open although nothing was said.
-    strict: bool,
-    /// Held by who changes the policy. With it, why the file on the disk cannot be trusted, and must not be written over.
-    changing: Arc<Mutex<Option<String>>>,
+    pub(super) settings: Settings,
+    pub(super) books: Arc<Books>,
     changed: watch::Sender<u64>,
+}
+
+/// What is on the disk, and may be written by one at a time.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) disk: SharedDisk,
+    pub(super) data: PathBuf,
+    /// Held by who changes the policy. With it, why the file on the disk cannot be trusted, and must not be written over.
+    changing: Mutex<Option<String>>,
+}
+
+impl Books {
+    /// The right to write, unless what is there cannot be trusted.
+    pub(super) fn open(&self) -> Result<MutexGuard<'_, Option<String>>, ChangeError> {
+        let damage = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*damage {
+            Some(damage) => Err(ChangeError::Damaged(damage.clone())),
+            None => Ok(damage),
+        }
+    }
 }
 
 impl Access {
     /// Reads the policy of a data folder. A file that cannot be understood lets nobody in until it is repaired or removed, and
     /// everything else goes on: sensors keep what they could not send.
-    pub fn open(
-        disk: SharedDisk,
-        clock: SharedClock,
-        data: &Path,
-        certificate_user: CertificateUser,
-        strict: bool,
-    ) -> Result<Self, HashError> {
+    pub fn open(disk: SharedDisk, clock: SharedClock, data: &Path, settings: Settings) -> Result<Self, HashError> {
         let (policy, damage) = match load(data) {
             Ok(policy) => (policy, None),
             Err(error) => {
@@ -120,21 +145,22 @@ impl Access {
                 (Policy::default(), Some(error.to_string()))
             }
         };
-        let open = policy.is_empty() && !strict && damage.is_none();
+        let keys = keys::load(data).unwrap_or_else(|error| {
+            log::error!("{error}; no component is let in by its name until that is repaired");
+            KeyRing::unreadable(error.to_string())
+        });
+        let open = policy.is_empty() && !settings.strict && damage.is_none();
         Ok(Self {
             shared: Arc::new(Shared {
-                state: RwLock::new(Arc::new(State { policy, open })),
+                state: RwLock::new(Arc::new(State { policy, keys, open })),
                 generation: AtomicU64::new(1),
                 ledger: Ledger::new(Arc::clone(&clock)),
             }),
             verifier: Verifier::new()?,
             throttle: Throttle::new(clock),
             seats: Arc::default(),
-            disk,
-            data: data.into(),
-            certificate_user,
-            strict,
-            changing: Arc::new(Mutex::new(damage)),
+            settings,
+            books: Arc::new(Books { disk, data: data.into(), changing: Mutex::new(damage) }),
             changed: watch::Sender::new(1),
         })
     }
@@ -147,7 +173,7 @@ impl Access {
         peer: SocketAddr,
         credentials: Credentials<'_>,
     ) -> Result<Admission, Denied> {
-        match self.decide(admits, peer, credentials).await {
+        match self.decide(door, admits, peer, credentials).await {
             Ok(admission) => {
                 self.shared.ledger.logins.fetch_add(1, Relaxed);
                 Ok(admission)
@@ -160,15 +186,21 @@ impl Access {
         }
     }
 
-    async fn decide(&self, admits: Admits, peer: SocketAddr, credentials: Credentials<'_>) -> Result<Admission, Refused> {
+    async fn decide(
+        &self,
+        door: &'static str,
+        admits: Admits,
+        peer: SocketAddr,
+        credentials: Credentials<'_>,
+    ) -> Result<Admission, Refused> {
         let Credentials { user, password, certificate, client } = credentials;
         let (state, _) = self.shared.state();
         if state.open && admits == Admits::Everybody {
             // As before anybody thought of users: what clients say about themselves makes no difference.
-            return Ok(self.nobody(client));
+            return Ok(self.nobody(door, client));
         }
-        let client = client.filter(|client| !client.is_empty());
-        let by_certificate = certificate.and_then(|der| user_of_certificate(der, self.certificate_user));
+        let client = Client { name: client.filter(|client| !client.is_empty()), component: door == COMPONENTS };
+        let by_certificate = certificate.and_then(|der| user_of_certificate(der, self.settings.certificate_user));
         match (user, password, by_certificate) {
             // Who brings a password means it.
             (Some(name), Some(password), _) => self.with_password(&state, peer, name, password, client).await,
@@ -177,9 +209,9 @@ impl Access {
                 if user.disabled {
                     return Err(Refused::Disabled);
                 }
-                self.seated(certified.as_str().into(), None, client, user.connections_max)
+                self.seated(certified.as_str().into(), Proof::Certificate, client, user.connections_max)
             }
-            (None, None, None) if admits == Admits::Everybody => Ok(self.nobody(client)),
+            (None, None, None) if admits == Admits::Everybody => Ok(self.nobody(door, client.name)),
             (None, None, None) if certificate.is_some() => Err(Refused::Certificate),
             (None, None, None) => Err(Refused::Anonymous),
             _ => self.with_password(&state, peer, user.unwrap_or_default(), password.unwrap_or_default(), client).await,
@@ -192,7 +224,7 @@ impl Access {
         peer: SocketAddr,
         name: &str,
         password: &[u8],
-        client: Option<&str>,
+        client: Client<'_>,
     ) -> Result<Admission, Refused> {
         let user = state.policy.users().get(name);
         let hash = user.and_then(|user| user.password.as_ref());
@@ -208,26 +240,41 @@ impl Access {
         if user.disabled {
             return Err(Refused::Disabled);
         }
-        self.seated(name.into(), hash.cloned(), client, user.connections_max)
+        let proof = hash.cloned().map_or(Proof::None, Proof::Password);
+        self.seated(name.into(), proof, client, user.connections_max)
     }
 
-    fn seated(&self, user: Arc<str>, hash: Option<Hash>, client: Option<&str>, max: Option<u32>) -> Result<Admission, Refused> {
-        let seat = self.seats.take(&user, client, max).ok_or(Refused::Connections)?;
-        let identity = self.identity(Some(user), hash, client);
+    pub(super) fn seated(
+        &self,
+        user: Arc<str>,
+        proof: Proof,
+        client: Client<'_>,
+        max: Option<u32>,
+    ) -> Result<Admission, Refused> {
+        let seat = self.seats.take(&user, client.name, max).ok_or(Refused::Connections)?;
+        let identity = self.identity(Some(user), proof, client);
         // The policy may have changed while the password was looked at; from here on a change closes the link.
         if identity.is_valid() { Ok(Admission { identity, seat: Some(seat) }) } else { Err(Refused::Credentials) }
     }
 
-    fn nobody(&self, client: Option<&str>) -> Admission {
-        Admission { identity: self.identity(None, None, client), seat: None }
+    fn nobody(&self, door: &'static str, client: Option<&str>) -> Admission {
+        let client = Client { name: client, component: door == COMPONENTS };
+        Admission { identity: self.identity(None, Proof::None, client), seat: None }
     }
 
-    fn identity(&self, user: Option<Arc<str>>, password: Option<Hash>, client: Option<&str>) -> Identity {
+    /// Somebody at the door of components who has not logged in, and may still do it.
+    #[must_use]
+    pub fn newcomer(&self) -> Admission {
+        self.nobody(COMPONENTS, None)
+    }
+
+    fn identity(&self, user: Option<Arc<str>>, proof: Proof, client: Client<'_>) -> Identity {
         let rights = LinkRights {
             shared: Arc::clone(&self.shared),
             user: user.clone(),
-            password,
-            client: client.filter(|client| !client.is_empty()).map(Arc::from),
+            proof,
+            client: client.name.filter(|client| !client.is_empty()).map(Arc::from),
+            component: client.component,
             compiled: Mutex::new(Compiled::default()),
         };
         Identity { user, rights: Some(Arc::new(rights)) }
@@ -235,34 +282,43 @@ impl Access {
 
     /// Makes a change; when this returns it is on the disk and in force.
     pub async fn change(&self, change: Change) -> Result<(), ChangeError> {
-        let (shared, changing, disk, data) =
-            (Arc::clone(&self.shared), Arc::clone(&self.changing), Arc::clone(&self.disk), self.data.clone());
-        let strict = self.strict;
-        // The disk may take its time, and one change waits for the other.
-        let writing = tokio::task::spawn_blocking(move || {
-            let damage = changing.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(damage) = &*damage {
-                return Err(ChangeError::Damaged(damage.clone()));
-            }
-            let mut policy = shared.state().0.policy.clone();
+        let strict = self.settings.strict;
+        self.write(move |books, before| {
+            let mut policy = before.policy.clone();
             policy.apply(change)?;
-            save(&*disk, &data, &policy)?;
+            save(&*books.disk, &books.data, &policy)?;
             let open = policy.is_empty() && !strict;
-            shared.set(State { policy, open });
+            Ok(State { policy, keys: before.keys.clone(), open })
+        })
+        .await
+    }
+
+    /// Lets `work` write, and puts in force what it returns. The disk may take its time, and one change waits for the other.
+    pub(super) async fn write<E: From<ChangeError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Books, &State) -> Result<State, E> + Send + 'static,
+    ) -> Result<(), E> {
+        let (shared, books) = (Arc::clone(&self.shared), Arc::clone(&self.books));
+        let writing = tokio::task::spawn_blocking(move || -> Result<(), E> {
+            let _one_at_a_time = books.open()?;
+            let state = work(&books, &shared.state().0)?;
+            shared.set(state);
             Ok(())
         });
-        writing.await.map_err(|_| ChangeError::Stopping)??;
+        writing.await.map_err(|_| E::from(ChangeError::Stopping))??;
         self.tell();
         Ok(())
     }
 
-    /// Reads the file again, as after SIGHUP. If it cannot be understood the policy in force stays.
-    pub fn reload(&self) -> Result<(), AccessError> {
-        let mut damage = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let policy = load(&self.data)?;
+    /// Reads the files again, as after SIGHUP. If one cannot be understood what was in force stays.
+    pub fn reload(&self) -> Result<(), ReloadError> {
+        let mut damage = self.books.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = load(&self.books.data)?;
+        let mut keys = keys::load(&self.books.data)?;
         *damage = None;
-        let open = policy.is_empty() && !self.strict;
-        self.shared.set(State { policy, open });
+        let open = policy.is_empty() && !self.settings.strict;
+        keys.follow(&self.shared.state().0.keys);
+        self.shared.set(State { policy, keys, open });
         drop(damage);
         self.tell();
         Ok(())
@@ -287,6 +343,17 @@ impl Access {
         (state.policy.clone(), state.open)
     }
 
+    /// A copy of the keys there are.
+    #[must_use]
+    pub fn keys(&self) -> KeyRing {
+        self.shared.state().0.keys.clone()
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Clients connected as `user`.
     #[must_use]
     pub fn connected(&self, user: &str) -> usize {
@@ -299,6 +366,7 @@ impl Access {
         Counts {
             throttled: self.throttle.len() as u64,
             users: state.policy.users().len() as u64,
+            keys: state.keys.len() as u64,
             rules: state.policy.rules().len() as u64,
             ..self.shared.ledger.counts()
         }
@@ -307,14 +375,35 @@ impl Access {
     /// Why nobody is let in although there may be users.
     #[must_use]
     pub fn damage(&self) -> Option<String> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.books.changing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Identify for Access {
-    fn identity_of(&self, user: Option<&str>, client: &str) -> Identity {
-        self.identity(user.map(Arc::from), None, Some(client))
+    fn identity_of(&self, dialect: Dialect, user: Option<&str>, client: &str) -> Identity {
+        let client = Client { name: Some(client), component: dialect == Dialect::Rembus };
+        self.identity(user.map(Arc::from), Proof::None, client)
     }
+}
+
+/// The door whose clients have names that mean something.
+pub(super) const COMPONENTS: &str = "rembus";
+
+/// What a peer calls itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client<'a> {
+    pub(super) name: Option<&'a str>,
+    /// The name of a Rembus component.
+    pub(super) component: bool,
+}
+
+/// Why files that were read again are not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error(transparent)]
+    Policy(#[from] AccessError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 /// Why the policy stays as it was.
@@ -324,6 +413,12 @@ pub enum ChangeError {
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Disk(#[from] AccessError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error("there is no key for `{0}`")]
+    NoKey(String),
+    #[error("there are {max} keys already; no more fit")]
+    Full { max: usize },
     #[error("{0}; repair or remove it, then send SIGHUP")]
     Damaged(String),
     #[error("the gateway is stopping")]

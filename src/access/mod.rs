@@ -11,6 +11,12 @@
 //!                                          control socket: admin … ─────┘ on the disk before it is answered, in force at once
 //! ```
 //!
+//! A Rembus component that proves its name with a key is a user of that name: rules about `@users` hold for it at once, others
+//! (and a limit, or being disabled) when it was added as a user. A name without a key proves nothing, and acts for nobody.
+//!
+//! Private topics are asked about first: they are for those they are granted to, by the component's name or the user's, and make
+//! nothing else need a rule.
+//!
 //! As long as nothing was said (no user, no rule, anonymous clients everywhere) everything is allowed. From the first word on
 //! everything needs a rule. Rights follow the policy while links are open; links of a user who was removed, disabled or got
 //! another password are closed.
@@ -23,6 +29,8 @@
 //! | `password.rs` | argon2id, and what makes a reconnect storm cheap |
 //! | `throttle.rs` | guessing becomes slow |
 //! | `login.rs` | from credentials to an identity |
+//! | `keys/` | keys of Rembus components: their folder, what they verify |
+//! | `components.rs` | components prove their names, register and unregister |
 //! | `seats.rs` | how many are connected as one user |
 //! | `certificate.rs` | from a client certificate to a user's name |
 //! | `basic.rs` | user and password in an HTTP header |
@@ -32,7 +40,9 @@
 pub mod admin;
 mod basic;
 mod certificate;
+mod components;
 mod keeper;
+pub mod keys;
 mod login;
 mod password;
 pub mod pattern;
@@ -44,12 +54,14 @@ mod throttle;
 
 pub use basic::basic;
 pub use certificate::{CertificateUser, user_of_certificate};
+pub use components::{RegisterError, Registration};
 pub use keeper::{AccessError, DIR, FILE, load, save};
-pub use login::{Access, Admission, Admits, ChangeError, Credentials, Denied};
+pub use login::{Access, Admission, Admits, ChangeError, Credentials, Denied, Settings};
 pub use password::{Hash, HashError};
 pub use seats::Seat;
 pub use stats::{Counts, Refused};
 
+use crate::message::Dialect;
 use crate::router::Filter;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -84,6 +96,9 @@ pub trait Rights: Send + Sync + Debug {
     /// `subject` is a topic or a method.
     fn allow(&self, action: Action, subject: &str) -> bool;
 
+    /// The same without a word in the log: nobody did anything.
+    fn permits(&self, action: Action, subject: &str) -> bool;
+
     /// Whether a subscription may be made: a rule must allow everything that the filter can match.
     fn allow_filter(&self, filter: &Filter) -> bool;
 
@@ -102,7 +117,7 @@ pub trait Rights: Send + Sync + Debug {
 
 /// Knows whom a session acts for by what is written down about it.
 pub trait Identify: Send + Sync + Debug {
-    fn identity_of(&self, user: Option<&str>, client: &str) -> Identity;
+    fn identity_of(&self, dialect: Dialect, user: Option<&str>, client: &str) -> Identity;
 }
 
 /// Whom a link acts for.
@@ -118,6 +133,12 @@ impl Identity {
     #[must_use]
     pub fn may(&self, action: Action, subject: &str) -> bool {
         self.rights.as_ref().is_none_or(|rights| rights.allow(action, subject))
+    }
+
+    /// Whether something that was granted before still is.
+    #[must_use]
+    pub fn permits(&self, action: Action, subject: &str) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.permits(action, subject))
     }
 
     #[must_use]

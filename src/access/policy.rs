@@ -10,6 +10,9 @@
 //! A rule is about a user, or about a group (`@name`). Two groups are always there and have no list of members: `@anonymous` are
 //! those who did not log in, `@users` those who did. A denying rule wins over any number of allowing ones; what no rule allows
 //! is denied.
+//!
+//! Beside that there may be `"private": {"plant/recipe": ["gw1"]}`, `"admins": ["ops"]` and `"tenants": {"acme": "$argon2id$…"}`
+//! for Rembus components. A private topic is for those it is granted to, whatever rules say; it makes nothing else need a rule.
 
 use super::Action;
 use super::password::Hash;
@@ -25,6 +28,13 @@ pub const RULES_MAX: usize = 10_000;
 pub const RULES_EACH_MAX: usize = 256;
 /// Longest name of a user or a group, in bytes.
 pub const NAME_MAX: usize = 256;
+pub const PRIVATE_MAX: usize = 10_000;
+/// Names that may use one private topic.
+pub const GRANTS_MAX: usize = 1_000;
+pub const ADMINS_MAX: usize = 1_000;
+pub const TENANTS_MAX: usize = 1_000;
+/// Longest private topic, in bytes.
+const TOPIC_MAX: usize = 65_535;
 
 /// Those who did not log in.
 pub const ANONYMOUS: &str = "anonymous";
@@ -42,6 +52,15 @@ pub struct Policy {
     pub(super) groups: BTreeSet<String>,
     #[serde(default)]
     pub(super) rules: Vec<Rule>,
+    /// Private topics and methods, and the names that may use them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) private: BTreeMap<String, BTreeSet<String>>,
+    /// Components that may administer, beside those of the configuration.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) admins: BTreeSet<String>,
+    /// Tenants whose pin registers components, beside those of the configuration.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tenants: BTreeMap<String, Hash>,
 }
 
 /// The format of the file. A release that does not know one must not guess what it allows.
@@ -76,6 +95,9 @@ pub struct User {
     /// Clients that may be connected at the same time as this user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u32>,
+    /// A Rembus component: its key may be registered with the pin of its tenant. Other users keep the credentials they have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key: bool,
 }
 
 /// One rule.
@@ -158,6 +180,8 @@ pub enum Change {
         password: Option<Hash>,
         groups: BTreeSet<String>,
         connections_max: Option<u32>,
+        #[serde(default)]
+        key: bool,
     },
     SetPassword {
         name: String,
@@ -193,6 +217,36 @@ pub enum Change {
     },
     AddRule(Rule),
     RemoveRule(Rule),
+    PrivateTopic {
+        topic: String,
+    },
+    /// With it go all grants.
+    PublicTopic {
+        topic: String,
+    },
+    /// Makes the topic private, too.
+    Authorize {
+        topic: String,
+        name: String,
+    },
+    Unauthorize {
+        topic: String,
+        name: String,
+    },
+    AddAdmin {
+        name: String,
+    },
+    RemoveAdmin {
+        name: String,
+    },
+    /// Adds a tenant, or gives it another pin.
+    SetTenant {
+        name: String,
+        pin: Hash,
+    },
+    RemoveTenant {
+        name: String,
+    },
 }
 
 /// Why a change cannot be made.
@@ -202,6 +256,12 @@ pub enum PolicyError {
     NoUser(String),
     #[error("there is no group `{0}`")]
     NoGroup(String),
+    #[error("`{0}` is no admin by command")]
+    NoAdmin(String),
+    #[error("there is no tenant `{0}` by command")]
+    NoTenant(String),
+    #[error("a private topic has 1 to {TOPIC_MAX} bytes")]
+    Topic,
     #[error("there is no such rule: {0}")]
     NoRule(Box<str>),
     #[error("`{0}` is there already")]
@@ -243,23 +303,50 @@ impl Policy {
         &self.groups
     }
 
+    /// Whether a topic or method may be used by one of these names: it is not private, or granted to one of them.
+    #[must_use]
+    pub fn grants(&self, topic: &str, names: [Option<&str>; 2]) -> bool {
+        match self.private.get(topic) {
+            None => true,
+            Some(granted) => names.into_iter().flatten().any(|name| granted.contains(name)),
+        }
+    }
+
+    /// Private topics with those they are granted to.
+    #[must_use]
+    pub fn private(&self) -> &BTreeMap<String, BTreeSet<String>> {
+        &self.private
+    }
+
+    #[must_use]
+    pub fn admins(&self) -> &BTreeSet<String> {
+        &self.admins
+    }
+
+    #[must_use]
+    pub fn tenants(&self) -> &BTreeMap<String, Hash> {
+        &self.tenants
+    }
+
     /// The rules about somebody: his own, his groups', and those of everybody like him. None about a user who is gone or
-    /// disabled: until his links are closed they may do nothing.
-    pub fn rules_for<'a, 'b>(&'a self, user: Option<&'b str>) -> impl Iterator<Item = &'a Rule> + use<'a, 'b> {
-        let account = user.map(|name| self.users.get(name).filter(|user| !user.disabled));
-        self.rules.iter().filter(move |rule| match (rule.who.strip_prefix('@'), account) {
-            (_, Some(None)) => false,
+    /// disabled: until his links are closed they may do nothing. `keyed`: there is, or was, a key for this name, so it is a user
+    /// also if nobody added him.
+    pub fn rules_for<'a, 'b>(&'a self, user: Option<&'b str>, keyed: bool) -> impl Iterator<Item = &'a Rule> + use<'a, 'b> {
+        let account = user.and_then(|name| self.users.get(name));
+        let is_user = account.map_or(keyed, |account| !account.disabled);
+        self.rules.iter().filter(move |rule| match (rule.who.strip_prefix('@'), user) {
             (Some(group), None) => group == ANONYMOUS,
-            (Some(group), Some(Some(account))) => group == USERS || account.groups.contains(group),
+            (_, Some(_)) if !is_user => false,
+            (Some(group), Some(_)) => group == USERS || account.is_some_and(|account| account.groups.contains(group)),
             (None, _) => user == Some(rule.who.as_str()),
         })
     }
 
     /// Decides for one action as [`super::Rights`] does, and says which rule did it.
     #[must_use]
-    pub fn explain(&self, who: Who<'_>, applies: impl Fn(&Rule, Who<'_>) -> bool) -> (bool, Option<&Rule>) {
+    pub fn explain(&self, who: Who<'_>, keyed: bool, applies: impl Fn(&Rule, Who<'_>) -> bool) -> (bool, Option<&Rule>) {
         let mut because = None;
-        for rule in self.rules_for(who.user).filter(|rule| applies(rule, who)) {
+        for rule in self.rules_for(who.user, keyed).filter(|rule| applies(rule, who)) {
             if rule.effect == Effect::Deny {
                 return (false, Some(rule));
             }
@@ -279,13 +366,22 @@ impl Policy {
                 return Err(PolicyError::NotAHash);
             }
         }
+        room("private topics", self.private.len(), PRIVATE_MAX + 1)?;
+        room("admins", self.admins.len(), ADMINS_MAX + 1)?;
+        room("tenants", self.tenants.len(), TENANTS_MAX + 1)?;
+        if self.tenants.values().any(|hash| !hash.is_valid()) {
+            return Err(PolicyError::NotAHash);
+        }
+        for granted in self.private.values() {
+            room("names with one private topic", granted.len(), GRANTS_MAX + 1)?;
+        }
         self.groups.iter().try_for_each(|name| check_name(name))
     }
 
     /// Makes a change, or none at all.
     pub fn apply(&mut self, change: Change) -> Result<(), PolicyError> {
         match change {
-            Change::AddUser { name, password, groups, connections_max } => {
+            Change::AddUser { name, password, groups, connections_max, key } => {
                 check_name(&name)?;
                 if let Some(group) = groups.iter().find(|group| !self.groups.contains(*group)) {
                     return Err(no_members(group));
@@ -297,7 +393,7 @@ impl Policy {
                 if password.as_ref().is_some_and(|hash| !hash.is_valid()) {
                     return Err(PolicyError::NotAHash);
                 }
-                self.users.insert(name, User { password, disabled: false, groups, connections_max });
+                self.users.insert(name, User { password, disabled: false, groups, connections_max, key });
             }
             Change::SetPassword { name, password } => {
                 if !password.is_valid() {
@@ -344,6 +440,50 @@ impl Policy {
                 }
                 self.user(name)?.groups.remove(&group);
             }
+            Change::PrivateTopic { topic } => drop(self.private_topic(topic)?),
+            Change::PublicTopic { topic } => drop(self.private.remove(&topic)),
+            Change::Authorize { topic, name } => {
+                check_name(&name)?;
+                let granted = self.private_topic(topic)?;
+                if !granted.contains(&name) {
+                    room("names with one private topic", granted.len(), GRANTS_MAX)?;
+                    granted.insert(name);
+                }
+            }
+            // It works for what was never granted as well, as the reference has it.
+            Change::Unauthorize { topic, name } => {
+                if let Some(granted) = self.private.get_mut(&topic) {
+                    granted.remove(&name);
+                }
+            }
+            Change::AddAdmin { name } => {
+                check_name(&name)?;
+                if self.admins.contains(&name) {
+                    return Err(PolicyError::Exists(name));
+                }
+                room("admins", self.admins.len(), ADMINS_MAX)?;
+                self.admins.insert(name);
+            }
+            Change::RemoveAdmin { name } => {
+                if !self.admins.remove(&name) {
+                    return Err(PolicyError::NoAdmin(name));
+                }
+            }
+            Change::SetTenant { name, pin } => {
+                check_name(&name)?;
+                if !pin.is_valid() {
+                    return Err(PolicyError::NotAHash);
+                }
+                if !self.tenants.contains_key(&name) {
+                    room("tenants", self.tenants.len(), TENANTS_MAX)?;
+                }
+                self.tenants.insert(name, pin);
+            }
+            Change::RemoveTenant { name } => {
+                if self.tenants.remove(&name).is_none() {
+                    return Err(PolicyError::NoTenant(name));
+                }
+            }
             Change::AddRule(rule) => return self.add_rule(rule),
             Change::RemoveRule(rule) => {
                 let before = self.rules.len();
@@ -375,6 +515,17 @@ impl Policy {
         room("rules about one user or group", about_him, RULES_EACH_MAX)?;
         self.rules.push(rule);
         Ok(())
+    }
+
+    /// Makes a topic private if it is not, and gives the names it is granted to.
+    fn private_topic(&mut self, topic: String) -> Result<&mut BTreeSet<String>, PolicyError> {
+        if topic.is_empty() || topic.len() > TOPIC_MAX {
+            return Err(PolicyError::Topic);
+        }
+        if !self.private.contains_key(&topic) {
+            room("private topics", self.private.len(), PRIVATE_MAX)?;
+        }
+        Ok(self.private.entry(topic).or_default())
     }
 
     fn user(&mut self, name: String) -> Result<&mut User, PolicyError> {

@@ -4,9 +4,10 @@
 //! a message is a comparison with a handful of patterns. Where somebody has many rules, the answers for recent topics are
 //! remembered.
 
-use super::login::Shared;
+use super::keys::Warrant;
+use super::login::{Shared, State};
 use super::pattern::{Effect, Levels, Who};
-use super::policy::Policy;
+use super::policy::User;
 use super::{Action, Hash, Rights};
 use crate::router::Filter;
 use ahash::AHashMap;
@@ -21,13 +22,25 @@ const REMEMBERED_MAX: usize = 128;
 /// Topics longer than this are compared each time, so that the memory of a link stays small.
 const REMEMBERED_BYTES_MAX: usize = 128;
 
+/// How the one behind a link has shown who it is; whether that still counts is asked when the policy changes.
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    /// Not at all, or in an earlier life.
+    None,
+    Password(Hash),
+    Certificate,
+    Key(Warrant),
+}
+
 /// The rights of a link.
 pub(super) struct LinkRights {
     pub(super) shared: Arc<Shared>,
     pub(super) user: Option<Arc<str>>,
-    /// What the user logged in with, if it was a password.
-    pub(super) password: Option<Hash>,
+    pub(super) proof: Proof,
     pub(super) client: Option<Arc<str>>,
+    /// `client` is the name of a Rembus component: private topics are granted to those. The client ids of others are nobody's
+    /// names.
+    pub(super) component: bool,
     pub(super) compiled: Mutex<Compiled>,
 }
 
@@ -42,16 +55,19 @@ impl fmt::Debug for LinkRights {
 pub(super) struct Compiled {
     /// The policy they come from; 0 is none.
     generation: u64,
-    /// Nothing was said about access: everything is allowed.
+    /// Nothing was said about access: everything is allowed that is not private.
     open: bool,
+    /// Where private topics are looked up, if there are any.
+    state: Option<Arc<State>>,
     rules: [Vec<(Effect, Arc<Levels>)>; Action::ALL.len()],
     recent: AHashMap<(Action, Box<str>), bool>,
 }
 
 impl Compiled {
-    fn of(policy: &Policy, who: Who<'_>, open: bool, generation: u64) -> Self {
-        let mut compiled = Self { generation, open, ..Self::default() };
-        for rule in policy.rules_for(who.user) {
+    fn of(state: &Arc<State>, who: Who<'_>, keyed: bool, generation: u64) -> Self {
+        let private = (!state.policy.private().is_empty()).then(|| Arc::clone(state));
+        let mut compiled = Self { generation, open: state.open, state: private, ..Self::default() };
+        for rule in state.policy.rules_for(who.user, keyed) {
             let Some(levels) = rule.pattern.resolve(rule.effect, who) else { continue };
             for action in &rule.actions {
                 compiled.rules_mut(*action).push((rule.effect, Arc::clone(&levels)));
@@ -107,9 +123,16 @@ impl LinkRights {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if compiled.generation != self.shared.generation() {
             let (state, generation) = self.shared.state();
-            *compiled = Compiled::of(&state.policy, self.who(), state.open, generation);
+            let keyed = matches!(self.proof, Proof::Key(_)) || self.user.as_ref().is_some_and(|user| state.keys.contains(user));
+            *compiled = Compiled::of(&state, self.who(), keyed, generation);
         }
         compiled
+    }
+
+    /// Whether a topic is not private, or granted to this link.
+    fn is_granted(&self, compiled: &Compiled, subject: &str) -> bool {
+        let name = self.client.as_deref().filter(|_| self.component);
+        compiled.state.as_ref().is_none_or(|state| state.policy.grants(subject, [self.user.as_deref(), name]))
     }
 
     fn denied(&self, action: Action, subject: &str) {
@@ -118,10 +141,13 @@ impl LinkRights {
 }
 
 impl Rights for LinkRights {
-    fn allow(&self, action: Action, subject: &str) -> bool {
+    fn permits(&self, action: Action, subject: &str) -> bool {
         let mut compiled = self.compiled();
-        let allowed = compiled.open || compiled.decide(action, subject);
-        drop(compiled);
+        self.is_granted(&compiled, subject) && (compiled.open || compiled.decide(action, subject))
+    }
+
+    fn allow(&self, action: Action, subject: &str) -> bool {
+        let allowed = self.permits(action, subject);
         if !allowed {
             self.denied(action, subject);
         }
@@ -130,8 +156,9 @@ impl Rights for LinkRights {
 
     fn allow_filter(&self, filter: &Filter) -> bool {
         let compiled = self.compiled();
-        let allowed =
-            compiled.open || decide(compiled.rules(Action::Subscribe), |effect, levels| levels.covers(effect, filter));
+        // Under a pattern private topics are holes, which the delivery sees to.
+        let allowed = self.is_granted(&compiled, filter.pattern())
+            && (compiled.open || decide(compiled.rules(Action::Subscribe), |effect, levels| levels.covers(effect, filter)));
         drop(compiled);
         if !allowed {
             self.denied(Action::Subscribe, filter.pattern());
@@ -140,9 +167,7 @@ impl Rights for LinkRights {
     }
 
     fn allow_delivery(&self, topic: &str) -> bool {
-        let mut compiled = self.compiled();
-        let allowed = compiled.open || compiled.decide(Action::Subscribe, topic);
-        drop(compiled);
+        let allowed = self.permits(Action::Subscribe, topic);
         if !allowed {
             self.shared.ledger.withheld.fetch_add(1, Relaxed);
         }
@@ -150,23 +175,37 @@ impl Rights for LinkRights {
     }
 
     fn is_valid(&self) -> bool {
-        let Some(name) = &self.user else { return true };
         let (state, _) = self.shared.state();
-        state.policy.users().get(&**name).is_some_and(|user| {
-            !user.disabled && self.password.as_ref().is_none_or(|password| user.password.as_ref() == Some(password))
-        })
+        let entry = self.client.as_ref().filter(|_| self.component).and_then(|name| state.keys.get(name));
+        let account = self.user.as_ref().map(|name| state.policy.users().get(&**name));
+        let enabled = |user: &User| !user.disabled;
+        match (&self.proof, account) {
+            // After UNREGISTER there is no key, and the connection stays; but the name may not get another one beside it.
+            (Proof::Key(warrant), account) => {
+                !warrant.is_revoked() && entry.is_none_or(|entry| warrant.is_of(entry)) && account.flatten().is_none_or(enabled)
+            }
+            // A name that has got a key is for its owner.
+            _ if entry.is_some() => false,
+            (_, None) => true,
+            (Proof::Password(password), Some(user)) => {
+                user.is_some_and(|user| enabled(user) && user.password.as_ref() == Some(password))
+            }
+            (Proof::None | Proof::Certificate, Some(user)) => user.is_some_and(enabled),
+        }
     }
 
     fn is_user(&self, name: &str) -> bool {
-        self.shared.state().0.policy.users().contains_key(name)
+        let (state, _) = self.shared.state();
+        state.policy.users().contains_key(name) || state.keys.contains(name)
     }
 
     fn named(&self, client: &str) -> Arc<dyn Rights> {
         Arc::new(Self {
             shared: Arc::clone(&self.shared),
             user: self.user.clone(),
-            password: self.password.clone(),
+            proof: self.proof.clone(),
             client: Some(client.into()),
+            component: self.component,
             compiled: Mutex::default(),
         })
     }

@@ -22,6 +22,7 @@ pub struct Counts {
     /// Addresses with failed logins that are remembered.
     pub throttled: u64,
     pub users: u64,
+    pub keys: u64,
     pub rules: u64,
 }
 
@@ -40,6 +41,10 @@ pub enum Refused {
     Connections,
     /// The certificate names no user.
     Certificate,
+    /// The answer to a challenge is not that of whoever has the key.
+    Attestation,
+    /// Somebody wanted to register a component without knowing the pin.
+    Pin,
 }
 
 impl Refused {
@@ -52,6 +57,8 @@ impl Refused {
             Self::Throttled => "throttled",
             Self::Connections => "connections",
             Self::Certificate => "certificate",
+            Self::Attestation => "attestation",
+            Self::Pin => "pin",
         }
     }
 
@@ -64,6 +71,8 @@ impl Refused {
             Self::Throttled => "too many failed logins from this address",
             Self::Connections => "the user has as many connections as allowed",
             Self::Certificate => "the certificate names no user",
+            Self::Attestation => "the key does not prove this name",
+            Self::Pin => "wrong tenant/pin",
         }
     }
 }

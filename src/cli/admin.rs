@@ -1,8 +1,9 @@
-//! `admin`: users, groups and rules.
+//! `admin`: users, groups and rules; keys, private topics, admins and tenants of Rembus components.
 //!
 //! Asks the running gateway, where a change is in force at once; without one it works on the file itself, under the lock of the
 //! data folder, so that users can be there before the first start.
 
+mod components;
 mod desk;
 mod password;
 mod show;
@@ -13,6 +14,7 @@ use crate::access::admin::Question;
 use crate::access::pattern::{Effect, Pattern};
 use crate::access::policy::{Change, Rule, actions};
 use crate::access::{Action, Hash};
+use components::{Admins, Keys, Tenants};
 use desk::Desk;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,6 +37,13 @@ needs a rule.
   rembus-gateway admin acl allow monitor subscribe,call '#'
   rembus-gateway admin acl test dev1 publish dev1/telemetry
 
+Rembus components log in with keys, and are users of their names.
+
+  rembus-gateway admin tenants add .                 components without a dot can register with this pin
+  rembus-gateway admin keys import gw1 gw1.pem       or their keys are brought
+  rembus-gateway admin private-topic plant/recipe
+  rembus-gateway admin authorize gw1 plant/recipe
+
 Works with and without a running gateway.";
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,6 +57,31 @@ enum What {
     /// Rules: who may do what
     #[command(subcommand)]
     Acl(Acl),
+    /// Keys that Rembus components prove their names with
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Makes a topic or method private: for nobody until it is granted
+    PrivateTopic { topic: String },
+    /// Makes it public again; its grants go
+    PublicTopic { topic: String },
+    /// Grants a private topic or method to a component, or to a user; makes it private if it is not
+    Authorize { name: String, topic: String },
+    /// Takes a grant back
+    Unauthorize { name: String, topic: String },
+    /// Shows the private topics and whom they are granted to
+    PrivateTopics {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Components that may administer over Rembus
+    #[command(subcommand)]
+    Admins(Admins),
+    /// Tenants in which components can be registered
+    #[command(subcommand)]
+    Tenants(Tenants),
+    /// Shows which components offer and subscribe to what, as JSON
+    BrokerConfig,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,8 +99,11 @@ enum User {
         #[command(flatten)]
         password: NewPassword,
         /// No password: the user comes with a TLS client certificate
-        #[arg(long, conflicts_with = "password_file")]
+        #[arg(long, conflicts_with_all = ["password_file", "key"])]
         certificate: bool,
+        /// No password: the user is a Rembus component with a key, which it may register itself
+        #[arg(long, conflicts_with = "password_file")]
+        key: bool,
         /// Member of this group from the beginning
         #[arg(long, value_name = "GROUP")]
         group: Vec<String>,
@@ -213,8 +250,20 @@ pub(super) fn run(
             streams.say(format_args!("{word}: {}", verdict.because));
             if verdict.allowed { Ok(()) } else { Err(Refusal::failed("")) }
         }
+        What::PrivateTopics { json } => show::private(&desk.view()?, json, streams),
+        What::Keys(what) => components::keys(&desk, what, streams),
+        What::BrokerConfig => {
+            let inventory = desk.inventory()?;
+            streams.say(serde_json::to_string_pretty(&inventory).map_err(Refusal::failed)?);
+            Ok(())
+        }
         change => {
-            let (change, done) = change_of(change, streams)?;
+            let change = match change {
+                What::Admins(what) => components::admins(&desk, what, streams)?,
+                What::Tenants(what) => components::tenants(&desk, what, streams)?,
+                change => Some(change_of(change, streams)?),
+            };
+            let Some((change, done)) = change else { return Ok(()) };
             let notes = desk.change(change)?;
             streams.say(done);
             for note in notes.notes {
@@ -228,10 +277,10 @@ pub(super) fn run(
 /// The change that is asked for, and what is said when it is made.
 fn change_of(what: What, streams: &mut Streams<'_>) -> Result<(Change, String), Refusal> {
     Ok(match what {
-        What::User(User::Add { name, password, certificate, group, limit }) => {
-            let password = if certificate { None } else { Some(hash(&password, &name, streams)?) };
+        What::User(User::Add { name, password, certificate, key, group, limit }) => {
+            let password = if certificate || key { None } else { Some(hash(&password, &name, streams)?) };
             let done = format!("user {name} added");
-            (Change::AddUser { name, password, groups: group.into_iter().collect(), connections_max: limit }, done)
+            (Change::AddUser { name, password, groups: group.into_iter().collect(), connections_max: limit, key }, done)
         }
         What::User(User::Passwd { name, password }) => {
             let password = hash(&password, &name, streams)?;
@@ -264,6 +313,19 @@ fn change_of(what: What, streams: &mut Streams<'_>) -> Result<(Change, String), 
             let rule = rule.rule(effect)?;
             let done = format!("removed: {rule}");
             (Change::RemoveRule(rule), done)
+        }
+        What::PrivateTopic { topic } => (Change::PrivateTopic { topic: topic.clone() }, format!("{topic} is private")),
+        What::PublicTopic { topic } => (Change::PublicTopic { topic: topic.clone() }, format!("{topic} is public")),
+        What::Authorize { name, topic } => {
+            let done = format!("{topic} is private, and granted to {name}");
+            (Change::Authorize { topic, name }, done)
+        }
+        What::Unauthorize { name, topic } => {
+            let done = format!("{topic} is not granted to {name}");
+            (Change::Unauthorize { topic, name }, done)
+        }
+        What::Keys(_) | What::PrivateTopics { .. } | What::BrokerConfig | What::Admins(_) | What::Tenants(_) => {
+            unreachable!("the caller sees to these")
         }
         What::User(User::List { .. }) | What::Group(Group::List { .. }) | What::Acl(Acl::List { .. } | Acl::Test { .. }) => {
             unreachable!("these change nothing")

@@ -10,17 +10,32 @@ use super::tls;
 use super::value::{Value, addresses};
 use crate::access;
 use crate::tls::ClientCertificate;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Addresses of a door that others can reach without having shown who they are, and the keys that name them.
 fn exposed(settings: &Settings, door: &'static str) -> Vec<(&'static Key, String)> {
     let proved = tls::client_certificate(settings) == ClientCertificate::Required;
+    let keyed = door == "rembus" && authenticated(settings);
     super::build::listeners(door)
-        // Where a certificate is asked for, whoever gets in has shown who they are.
-        .filter(|key| !(proved && tls::SECURE.contains(&(door, key.name))))
+        // Where a certificate or a key is asked for, whoever gets in has shown who they are.
+        .filter(|key| !(keyed || proved && tls::SECURE.contains(&(door, key.name))))
         .flat_map(|key| addresses(&settings.value(key)).into_iter().map(move |address| (key, address)))
         .filter(|(_, address)| !is_loopback(address))
         .collect()
+}
+
+/// Whether components must prove their names.
+pub(super) fn authenticated(settings: &Settings) -> bool {
+    settings.value(get("rembus", "connection_mode")) == Value::Text("authenticated".into())
+}
+
+/// Whether a component with a key, or one that registers, can get in.
+fn has_components(settings: &Settings) -> bool {
+    let Value::Path(data) = settings.value(get("gateway", "data")) else { return true };
+    let tenants = settings.value(get("rembus", "tenants")) != Value::Secrets(BTreeMap::new());
+    // If it cannot be read the gateway says so.
+    tenants || access::keys::load(&data).map_or(true, |keys| !keys.is_empty())
 }
 
 /// Whether a door lets in those who do not say who they are.
@@ -45,7 +60,7 @@ pub(super) fn check(settings: &Settings, door: &'static str, errors: &mut Config
         return;
     }
     let exposed = exposed(settings, door);
-    if exposed.is_empty() || has_users(settings) {
+    if exposed.is_empty() || has_users(settings) || (door == "rembus" && has_components(settings)) {
         return;
     }
     for (listen, address) in exposed {
@@ -65,7 +80,8 @@ pub(super) fn check(settings: &Settings, door: &'static str, errors: &mut Config
 pub(super) fn note(settings: &Settings, doors: &[&'static str]) -> Option<String> {
     let asked =
         doors.iter().find(|door| settings.given(get(door, "anonymous")).is_some_and(|s| s.value == Value::Switch(false)))?;
-    (!has_users(settings)).then(|| {
+    let somebody = has_users(settings) || (*asked == "rembus" && has_components(settings));
+    (!somebody).then(|| {
         format!("[{asked}] anonymous = false, and there is no user yet who could log in: rembus-gateway admin user add NAME")
     })
 }

@@ -9,6 +9,7 @@ use super::{anonymous, tls};
 use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
 use crate::history::{Backend, Catalog};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -138,11 +139,16 @@ pub(crate) fn config(settings: &Settings) -> Config {
                 "less_busy" => Policy::LessBusy,
                 _ => Policy::FirstUp,
             },
+            authenticated: anonymous::authenticated(settings),
             overwrite_connection: from.switch("rembus", "overwrite_connection"),
             request_timeout: from.duration("rembus", "request_timeout"),
+            challenge_timeout: from.duration("rembus", "challenge_timeout"),
             ack_timeout: from.duration("rembus", "ack_timeout"),
             max_message: from.size("rembus", "max_message"),
             max_connections: from.count("rembus", "max_connections"),
+            admins: from.texts("rembus", "admins"),
+            tenants: from.secrets("rembus", "tenants"),
+            reserved_methods: from.texts("rembus", "reserved_methods"),
         },
         http: Http {
             listen: from.listen("http", "listen"),
@@ -208,6 +214,16 @@ impl Values<'_> {
             Value::Text(text) | Value::Secret(text) => Some(text),
             _ => None,
         }
+    }
+
+    fn texts(&self, section: &str, name: &str) -> Vec<String> {
+        let Value::Texts(texts) = self.value(section, name) else { panic!("{KIND}") };
+        texts
+    }
+
+    fn secrets(&self, section: &str, name: &str) -> BTreeMap<String, String> {
+        let Value::Secrets(secrets) = self.value(section, name) else { panic!("{KIND}") };
+        secrets
     }
 
     fn listen(&self, section: &str, name: &str) -> Listen {

@@ -39,8 +39,21 @@ pub enum Kind {
     Secret,
     /// `duckdb`, `sqlite` or `postgres:` and how to connect.
     Catalog,
+    /// A list of such texts; variables and flags write commas between.
+    Texts(Words),
+    /// Names and their secrets, `{ acme = "…" }`; variables write `acme=…`, commas between. Values are never shown.
+    Secrets(Words),
     /// Only the default so far; the text says what will come.
     Later(Later),
+}
+
+/// The rules of a text.
+#[derive(Debug)]
+pub struct Words {
+    /// A right one, for hints.
+    pub example: &'static str,
+    /// What is wrong with a text.
+    pub check: fn(&str) -> Result<(), String>,
 }
 
 /// A key that exists before its function does.
@@ -70,6 +83,9 @@ impl Key {
     pub fn default_in_toml(&self) -> String {
         match &self.kind {
             Kind::Switch | Kind::Count(..) => self.default.into(),
+            Kind::Texts(_) if self.default.is_empty() => "[]".into(),
+            Kind::Texts(_) => format!("{:?}", self.default.split(',').collect::<Vec<_>>()),
+            Kind::Secrets(_) => "{}".into(),
             Kind::Later(later) if later.shape != Shape::Text => self.default.into(),
             _ => format!("\"{}\"", self.default),
         }
@@ -103,6 +119,20 @@ const fn later(shape: Shape, what: &'static str) -> Kind {
 
 /// `auto` is DuckDB where it is built in.
 const BACKENDS: &[&str] = if cfg!(feature = "duckdb") { &["auto", "duckdb", "lite"] } else { &["auto", "lite"] };
+
+/// The name of a component.
+const COMPONENT: Words = Words { example: "ops", check: |name| crate::rembus::name::check(name).map_err(str::to_owned) };
+/// The name of a tenant: what stands behind the first dot of its components' names.
+const TENANT: Words = Words {
+    example: "acme",
+    check: |name| match crate::rembus::name::check(name) {
+        Err(why) => Err(why.to_owned()),
+        Ok(()) if name != "." && name.starts_with('.') => Err("begins with a dot: `acme` is the tenant of `gw1.acme`".into()),
+        Ok(()) => Ok(()),
+    },
+};
+/// The beginning of a method's name.
+const METHOD: Words = Words { example: "query_", check: |_| Ok(()) };
 
 /// In the order of the README.
 pub static KEYS: &[Key] = &[
@@ -151,24 +181,25 @@ pub static KEYS: &[Key] = &[
     key(
         "rembus",
         "connection_mode",
-        later(Shape::Text, "login with keys"),
+        Kind::Choice(&["anonymous", "authenticated"]),
         "anonymous",
-        "whether components must prove who they are",
+        "`authenticated`: every component must prove its name with a key",
     ),
     key("rembus", "overwrite_connection", Kind::Switch, "false", "a second component of the same name replaces the first"),
     key("rembus", "request_timeout", Kind::Duration(MS, HOUR), "10s", "how long an exposer may take to answer a call"),
-    key(
-        "rembus",
-        "challenge_timeout",
-        later(Shape::Text, "login with keys"),
-        "3s",
-        "how long a component may take to prove itself",
-    ),
+    key("rembus", "challenge_timeout", Kind::Duration(TENTH, HOUR), "3s", "how long a component may take to prove itself"),
     key("rembus", "ack_timeout", Kind::Duration(MS, HOUR), "2s", "an unacknowledged delivery is sent again after this time"),
     key("rembus", "max_message", Kind::Size(KIB, GIB), "60MiB", "largest Rembus message taken"),
     key("rembus", "max_connections", Kind::Count(1, 1_000_000), "10000", "more Rembus connections are turned away"),
-    key("rembus", "admins", later(Shape::List, "administration over Rembus"), "[]", "components that may administer"),
-    key("rembus", "tenants", later(Shape::Table, "tenants"), "{}", "tenants and their secrets"),
+    key("rembus", "admins", Kind::Texts(COMPONENT), "", "components that may administer, once they have proven their name"),
+    key("rembus", "tenants", Kind::Secrets(TENANT), "", "tenants and the pins that register components in them"),
+    key(
+        "rembus",
+        "reserved_methods",
+        Kind::Texts(METHOD),
+        "query_,latest_,upsert_,delete_",
+        "beginnings of method names that no component may offer",
+    ),
     key("http", "listen", Kind::Listen, "127.0.0.1:8080", "where health and metrics are served"),
     key("http", "tls_listen", Kind::Listen, "off", "the same over TLS (https)"),
     key("http", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),

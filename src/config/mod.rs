@@ -36,6 +36,7 @@ use crate::access::CertificateUser;
 use crate::clock::SystemClock;
 use crate::history::model::{Limits, Schema};
 use crate::tls::Files as TlsFiles;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,11 +100,18 @@ pub struct Rembus {
     pub proxy_protocol: bool,
     pub anonymous: bool,
     pub policy: Policy,
+    /// Every component must prove its name with a key.
+    pub authenticated: bool,
     pub overwrite_connection: bool,
     pub request_timeout: Duration,
+    pub challenge_timeout: Duration,
     pub ack_timeout: Duration,
     pub max_message: usize,
     pub max_connections: usize,
+    pub admins: Vec<String>,
+    /// Pins by tenant.
+    pub tenants: BTreeMap<String, String>,
+    pub reserved_methods: Vec<String>,
 }
 
 /// Which exposer of a method serves a call.

@@ -1,10 +1,18 @@
 //! One value: from a text or from TOML, checked against the kind of its key.
 
-use super::keys::{Key, Kind, Shape, nearest};
+use super::keys::{Key, Kind, Shape, Words, nearest};
 use bytesize::ByteSize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
+
+/// Longest text that has rules of its own, in bytes; as a topic.
+const TEXT_MAX: usize = 65_535;
+/// Most texts in a list.
+const TEXTS_MAX: usize = 1_000;
+/// Shortest secret, in bytes.
+const SECRET_MIN: usize = 4;
 
 /// A checked value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +20,8 @@ pub enum Value {
     Text(String),
     /// Not for anybody's eyes.
     Secret(String),
+    Texts(Vec<String>),
+    Secrets(BTreeMap<String, String>),
     Path(PathBuf),
     Off,
     Switch(bool),
@@ -27,6 +37,12 @@ impl std::fmt::Display for Value {
             Self::Text(text) if text == "[]" || text == "{}" => f.write_str(text),
             Self::Text(text) => write!(f, "\"{text}\""),
             Self::Secret(_) => f.write_str("\"…\""),
+            Self::Texts(texts) => write!(f, "{texts:?}"),
+            Self::Secrets(secrets) if secrets.is_empty() => f.write_str("{}"),
+            Self::Secrets(secrets) => {
+                let names: Vec<String> = secrets.keys().map(|name| format!("{name:?} = \"…\"")).collect();
+                write!(f, "{{ {} }}", names.join(", "))
+            }
             Self::Path(path) => write!(f, "\"{}\"", path.display()),
             Self::Off => f.write_str("\"off\""),
             Self::Switch(on) => write!(f, "{on}"),
@@ -74,6 +90,14 @@ pub(crate) fn from_text(key: &Key, text: &str) -> Result<Value, Wrong> {
     match &key.kind {
         Kind::Switch => switch(text),
         Kind::Count(min, max) => count(key, text, *min, *max),
+        Kind::Texts(words) => texts(words, text.split(',').map(str::trim).filter(|text| !text.is_empty())),
+        Kind::Secrets(words) => {
+            let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+            secrets(
+                words,
+                pairs.map(|pair| pair.split_once('=').ok_or_else(|| wrong("a name has no `=` behind it", "acme=12345678"))),
+            )
+        }
         _ => from_quoted(key, text),
     }
 }
@@ -89,7 +113,22 @@ pub(crate) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Value, Wrong> 
         (Kind::Later(later), DeValue::Table(table)) if later.shape == Shape::Table => {
             from_quoted(key, if table.is_empty() { "{}" } else { "{…}" })
         }
-        (Kind::Switch | Kind::Count(..), _) => Err(wrong_type(key, value)),
+        (Kind::Texts(words), DeValue::Array(list)) => match list.iter().map(|text| text.get_ref().as_str()).collect() {
+            Some(list) => texts(words, Vec::into_iter(list)),
+            None => Err(wrong_type(key, value)),
+        },
+        (Kind::Secrets(words), DeValue::Table(table)) => {
+            let pair = |secret: &DeValue<'_>| secret.as_str().map(str::to_owned).ok_or_else(|| wrong_type(key, value));
+            let pairs: Vec<_> = table.iter().map(|(name, secret)| (name.get_ref(), pair(secret.get_ref()))).collect();
+            secrets(
+                words,
+                pairs.iter().map(|(name, secret)| match secret {
+                    Ok(secret) => Ok((&***name, secret.as_str())),
+                    Err(_) => Err(wrong_type(key, value)),
+                }),
+            )
+        }
+        (Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_), _) => Err(wrong_type(key, value)),
         (Kind::Later(later), _) if later.shape != Shape::Text => Err(wrong_type(key, value)),
         (_, DeValue::String(text)) => from_quoted(key, text),
         _ => Err(wrong_type(key, value)),
@@ -101,6 +140,8 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
         Kind::Switch => "true or false, without quotes",
         Kind::Count(..) => "a whole number, without quotes",
         Kind::Duration(..) | Kind::Size(..) | Kind::DurationOrOff(..) | Kind::SizeOrOff(..) => "a text with a unit",
+        Kind::Texts(_) => "a list of texts",
+        Kind::Secrets(_) => "a table of names with their secrets",
         Kind::Later(later) if later.shape == Shape::List => "a list",
         Kind::Later(later) if later.shape == Shape::Table => "a table",
         _ => "a text in quotes",
@@ -112,6 +153,8 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
 /// A right value, as it stands in the file.
 fn example(key: &Key) -> String {
     match &key.kind {
+        Kind::Texts(words) => format!("[\"{}\"]", words.example),
+        Kind::Secrets(words) => format!("{{ {} = \"12345678\" }}", words.example),
         Kind::PathOrOff if key.section == "tls" => "\"gateway.pem\"".into(),
         Kind::PathOrOff if key.default == "off" => "\"telemetry.json\"".into(),
         Kind::Listen if key.default == "off" => "\"127.0.0.1:8883\"".into(),
@@ -143,7 +186,9 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
             format!("`{text}` needs {}, which this release does not have yet", later.what),
             format!("leave it out, or write {}", key.default),
         )),
-        Kind::Switch | Kind::Count(..) => unreachable!("read by the callers, who know whether there were quotes"),
+        Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_) => {
+            unreachable!("read by the callers, who know whether there were quotes")
+        }
     }
 }
 
@@ -157,6 +202,45 @@ fn catalog(text: &str) -> Result<Value, Wrong> {
             "\"duckdb\", \"sqlite\", or for example \"postgres:host=db.example dbname=lake user=gateway\"",
         )),
     }
+}
+
+/// A text by its own rules, and by those of all: not empty, no control characters, no more than a topic may have.
+fn one(words: &Words, text: &str) -> Result<String, Wrong> {
+    let right = || format!("for example \"{}\"", words.example);
+    if text.is_empty() {
+        return Err(wrong("must not be empty", right()));
+    }
+    if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+        return Err(wrong(format!("must have at most {TEXT_MAX} bytes and no control characters"), right()));
+    }
+    (words.check)(text).map_err(|reason| wrong(format!("`{text}` {reason}"), right()))?;
+    Ok(text.to_owned())
+}
+
+fn texts<'a>(words: &Words, list: impl Iterator<Item = &'a str>) -> Result<Value, Wrong> {
+    let texts: Vec<String> = list.map(|text| one(words, text)).collect::<Result<_, _>>()?;
+    if texts.len() > TEXTS_MAX {
+        return Err(wrong(format!("has {} texts", texts.len()), format!("at most {TEXTS_MAX}")));
+    }
+    Ok(Value::Texts(texts))
+}
+
+/// Names and secrets. Whatever is wrong, the secret is not said.
+fn secrets<'a>(words: &Words, pairs: impl Iterator<Item = Result<(&'a str, &'a str), Wrong>>) -> Result<Value, Wrong> {
+    let mut secrets = BTreeMap::new();
+    for pair in pairs {
+        let (name, secret) = pair?;
+        let name = one(words, name.trim())?;
+        if secret.len() < SECRET_MIN || secret.len() > TEXT_MAX {
+            let text = format!("the secret of `{name}` must have at least {SECRET_MIN} characters");
+            return Err(wrong(text, "whoever knows it registers components; make it long"));
+        }
+        secrets.insert(name, secret.to_owned());
+    }
+    if secrets.len() > TEXTS_MAX {
+        return Err(wrong(format!("has {} names", secrets.len()), format!("at most {TEXTS_MAX}")));
+    }
+    Ok(Value::Secrets(secrets))
 }
 
 fn empty(key: &Key) -> Wrong {

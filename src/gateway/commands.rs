@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `/query` | `{"table": …, "arguments": {…}}` | pieces, see below |
 //! | `/rpc` | `{"method": …, "target": null, "arguments": […]}` | CBOR data |
+//! | `/inventory` (GET) | | `{"exposers": {method: [component]}, "subscribers": {topic: [component]}}` |
 //! | `/pub` | `{"topic": …, "arguments": […], "qos": 0 or 1}` | `null` when the message is on the disk |
 //! | `/sub` | `{"pattern": …}` | a line of JSON for each message, `{"topic": …, "data": …}` |
 //!
@@ -28,7 +29,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use std::collections::VecDeque;
@@ -57,6 +58,7 @@ pub(super) fn routes(commands: Commands) -> axum::Router {
         .route("/rpc", post(rpc))
         .route("/pub", post(publish))
         .route("/sub", post(subscribe))
+        .route("/inventory", get(inventory))
         .with_state(commands)
 }
 
@@ -159,6 +161,21 @@ async fn rpc(State(commands): State<Commands>, Json(rpc): Json<Rpc>) -> Result<i
     loop {
         match inbox.next().await? {
             Outbound::Response { status: Status::OK, data, .. } => return Ok(data),
+            Outbound::Response { status, data, .. } => return Err(refused(status, &data)),
+            _ => {}
+        }
+    }
+}
+
+async fn inventory(State(commands): State<Commands>) -> Result<Json<serde_json::Value>, Failure> {
+    let (mut sender, mut inbox) = commands.open().await?;
+    sender.send(vec![Inbound::Inventory { token: TOKEN }]).await.map_err(stopping)?;
+    loop {
+        match inbox.next().await? {
+            Outbound::Response { status: Status::OK, data, .. } => {
+                let json = serde_json::from_str(&mapping::cbor_to_json(&data));
+                return Ok(Json(json.map_err(|error| Failure::failed(error.to_string()))?));
+            }
             Outbound::Response { status, data, .. } => return Err(refused(status, &data)),
             _ => {}
         }

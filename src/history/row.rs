@@ -12,7 +12,7 @@ mod tests;
 
 use super::model::{Cell, Column, ColumnSource, Row, Table};
 use crate::clock::Wall;
-use crate::message::Message;
+use crate::message::{COMMON, Message};
 
 pub use cast::{CastError, cast, date_text, parse_timestamp, timestamp_text};
 pub use item::{Arguments, Children, Item, Malformed, Reader, arguments, micros_of};
@@ -54,6 +54,8 @@ pub enum Cause {
     Null,
     /// A value that does not fit its column.
     Cast,
+    /// From another tenant than the tables belong to.
+    Tenant,
 }
 
 impl Cause {
@@ -65,6 +67,7 @@ impl Cause {
             Self::Missing => "missing",
             Self::Null => "null",
             Self::Cast => "cast",
+            Self::Tenant => "tenant",
         }
     }
 }
@@ -80,12 +83,20 @@ impl Rows {
         }
     }
 
-    fn rejected(reject: Reject) -> Self {
+    pub(super) fn rejected(reject: Reject) -> Self {
         Self { rows: Vec::new(), rejects: vec![reject] }
     }
 }
 
 impl Reject {
+    /// Tables belong to the tenant that the gateway is in. Others must neither be seen in them nor change what is there.
+    pub(super) fn of_tenant(tenant: &str) -> Self {
+        Self::whole(
+            Cause::Tenant,
+            format!("published in tenant `{tenant}`; tables keep what is published in tenant `{COMMON}`"),
+        )
+    }
+
     fn whole(cause: Cause, text: impl Into<String>) -> Self {
         Self { cause, rows: 1, column: None, text: text.into() }
     }

@@ -29,7 +29,9 @@ pub(super) async fn guard<S: Sources>(State(sources): State<Arc<S>>, request: Re
 
 fn no(why: Refused) -> Response {
     let status = match why {
-        Refused::Credentials | Refused::Anonymous | Refused::Certificate => StatusCode::UNAUTHORIZED,
+        Refused::Credentials | Refused::Anonymous | Refused::Certificate | Refused::Attestation | Refused::Pin => {
+            StatusCode::UNAUTHORIZED
+        }
         Refused::Disabled => StatusCode::FORBIDDEN,
         Refused::Throttled | Refused::Connections => StatusCode::TOO_MANY_REQUESTS,
     };

@@ -5,6 +5,7 @@ use crate::access::Counts;
 
 pub(super) fn render(page: &mut Page, counts: &Counts) {
     page.one("access_users", Kind::Gauge, "Users there are.", counts.users);
+    page.one("access_keys", Kind::Gauge, "Components with a key.", counts.keys);
     page.one("access_rules", Kind::Gauge, "Rules there are.", counts.rules);
     page.one("access_logins_total", Kind::Counter, "Peers let in.", counts.logins);
     page.family("access_refused_total", Kind::Counter, "Peers not let in, by reason.").each("reason", &counts.refused);

@@ -95,6 +95,7 @@ fn snapshot() -> Snapshot {
             withheld: 6,
             throttled: 1,
             users: 3,
+            keys: 2,
             rules: 9,
         }),
         process: Process {

@@ -9,6 +9,7 @@
 //! does not read is dropped when nothing moves for a while; a silent one when it does not answer pings either.
 
 use super::dialogue::{Dialogue, Farewell, Said};
+use super::login::{Done, Errand};
 use super::packet::Packet;
 use super::traffic::Metered;
 use super::watch::{Verdict, Watch};
@@ -81,6 +82,8 @@ pub(super) struct Connection<S> {
     dirty: bool,
     /// What the peer sends is no WebSocket any more.
     broken: bool,
+    /// What the peer waits for; it is not read meanwhile.
+    errand: Option<Errand>,
     /// Set when the router or we want to end the connection; what is queued still goes out.
     leaving: Option<Farewell>,
 }
@@ -90,6 +93,9 @@ enum Woken {
     Read,
     Flushed(Result<(), Error>),
     Router(Option<Vec<Outbound>>),
+    Errand(Done),
+    /// The peer has not logged in in time.
+    Late,
     Stop,
     Tick,
 }
@@ -118,6 +124,7 @@ impl<S: Stream> Connection<S> {
             unreported: 0,
             dirty: false,
             broken: false,
+            errand: None,
             leaving: None,
         }
     }
@@ -147,8 +154,12 @@ impl<S: Stream> Connection<S> {
     async fn work(&mut self, stop: &mut watch::Receiver<bool>) -> Result<std::convert::Infallible, End> {
         let mut tick = pin!(tokio::time::sleep(self.watch.period()));
         let mut stopping: Option<Instant> = None;
+        self.answers.extend(self.dialogue.greeting());
         loop {
             self.feed()?;
+            if self.errand.is_none() {
+                self.errand = self.dialogue.next_errand();
+            }
             if !self.reconsidered.is_empty() {
                 let batch = std::mem::take(&mut self.reconsidered);
                 self.hand_over(batch).await?;
@@ -166,6 +177,8 @@ impl<S: Stream> Connection<S> {
                 Woken::Flushed(Err(_)) => return Err(End::Peer(Closed::Lost)),
                 Woken::Router(Some(batch)) => self.queue.extend(batch),
                 Woken::Router(None) => return Err(HubStopped.into()),
+                Woken::Errand(done) => self.take_done(done).await?,
+                Woken::Late => self.leave(self.dialogue.too_late()),
                 Woken::Stop => {
                     let until = Instant::now() + self.settings.drain;
                     stopping = Some(until);
@@ -194,6 +207,13 @@ impl<S: Stream> Connection<S> {
             // A stop channel whose sender is gone counts as a stop.
             stop.wait_for(|stop| *stop).await.ok();
         });
+        let late = self.dialogue.login_by().filter(|_| self.leaving.is_none() && self.errand.is_none());
+        let mut late = pin!(async {
+            match late {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        });
         std::future::poll_fn(|cx| {
             if !stopping && stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Stop);
@@ -210,9 +230,18 @@ impl<S: Stream> Connection<S> {
             {
                 return Poll::Ready(Woken::Router(batch));
             }
+            if let Some(errand) = &mut self.errand
+                && let Poll::Ready(done) = errand.as_mut().poll(cx)
+            {
+                self.errand = None;
+                return Poll::Ready(Woken::Errand(done));
+            }
             // A stopping gateway takes nothing new: what it has not read it has not acknowledged.
             if !stopping && self.may_read() && self.poll_inbox(cx) {
                 return Poll::Ready(Woken::Read);
+            }
+            if late.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Late);
             }
             tick.as_mut().poll(cx).map(|()| Woken::Tick)
         })
@@ -222,7 +251,11 @@ impl<S: Stream> Connection<S> {
     /// A peer with too many unanswered requests has to wait, and so has one that does not read our answers to its mistakes.
     fn may_read(&self) -> bool {
         let waiting = self.dialogue.unanswered() + self.frames.len() + self.answers.len();
-        waiting < self.settings.unanswered_max && self.leaving.is_none()
+        waiting < self.settings.unanswered_max && self.leaving.is_none() && !self.has_errands()
+    }
+
+    fn has_errands(&self) -> bool {
+        self.errand.is_some() || self.dialogue.has_errands()
     }
 
     /// Reads what is there, up to a bound. False if there is nothing yet.
@@ -264,8 +297,7 @@ impl<S: Stream> Connection<S> {
                 Message::Pong(_) | Message::Frame(_) => Ok(()),
             };
             if let Err(farewell) = heard {
-                Stats::count(&self.settings.stats.malformed);
-                self.leaving = Some(farewell);
+                self.leave(farewell);
                 break;
             }
         }
@@ -282,6 +314,23 @@ impl<S: Stream> Connection<S> {
             Some(end) => Err(end),
             None => Ok(()),
         }
+    }
+
+    /// We end the connection, for something that the peer did or left undone.
+    fn leave(&mut self, farewell: Farewell) {
+        let refused = farewell.code == CloseCode::Policy;
+        let stats = &self.settings.stats;
+        Stats::count(if refused { &stats.refused } else { &stats.malformed });
+        self.leaving = Some(farewell);
+    }
+
+    /// What the peer waited for is done.
+    async fn take_done(&mut self, done: Done) -> Result<(), End> {
+        let mut batch = Vec::new();
+        if let Err(farewell) = self.dialogue.done(done, &mut batch, &mut self.answers) {
+            self.leave(farewell);
+        }
+        if batch.is_empty() { Ok(()) } else { self.hand_over(batch).await }
     }
 
     /// Hands a batch to the router. Its inbox may be full: writing goes on meanwhile.
@@ -322,6 +371,14 @@ impl<S: Stream> Connection<S> {
                         packet.frames(&mut self.frames);
                         self.unreported += 1;
                     }
+                    Said::Verdict(verdict) => {
+                        for packet in verdict.answers {
+                            packet.frames(&mut self.frames);
+                        }
+                        if let Some(farewell) = verdict.farewell {
+                            self.leave(farewell);
+                        }
+                    }
                     Said::Reconsidered(packet, inbound) => {
                         packet.frames(&mut self.frames);
                         self.reconsidered.push(inbound);
@@ -361,13 +418,14 @@ impl<S: Stream> Connection<S> {
     /// Nothing is owed to the peer.
     fn idle(&self) -> bool {
         let written = self.queue.is_empty() && self.frames.is_empty() && self.answers.is_empty() && !self.dirty;
-        written && self.dialogue.unanswered() == 0
+        written && self.dialogue.unanswered() == 0 && !self.has_errands()
     }
 
     /// The farewell, once everything said before it is on its way.
     fn done_leaving(&mut self) -> Option<Farewell> {
         let written = self.queue.is_empty() && self.frames.is_empty() && self.answers.is_empty() && !self.dirty;
-        if written { self.leaving.take() } else { None }
+        // A wrong proof is waited for: whoever could cut that short could try many.
+        if written && !self.has_errands() { self.leaving.take() } else { None }
     }
 
     /// Says why, and gives the peer a moment to read it: closing a socket with unread bytes would reset it.

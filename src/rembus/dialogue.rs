@@ -1,23 +1,26 @@
 //! What is said on one connection: messages to [`Inbound`], [`Outbound`] to messages. Plain state, no socket.
 //!
-//! A connection begins anonymous and may do everything at once; IDENTITY gives it a name, once. Requests carry the peer's own
+//! A connection begins anonymous and may do everything at once, unless a login is needed (`login.rs`). Requests carry the peer's own
 //! id, which is the router's [`Token`]; calls to the peer carry the [`CallId`], and deliveries the [`DeliveryId`] in the high
 //! half of the id and the slot in the low one.
 
 use super::codec::json::{self, Spelling};
 use super::codec::{self, AdminCommand, AdminError, Frame, MessageId};
+use super::login::{Entry, Login, Verdict};
 use super::packet::{Packet, Voice};
-use super::{Settings, cbor, name};
-use crate::access::Identity;
+use super::{Settings, cbor};
+use crate::access::policy::Change;
+use crate::access::{Action, Identity, Registration};
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Qos};
 use crate::router::{
-    Attach, CallId, CloseReason, Delivery, DeliveryId, Expiry, Filter, Inbound, LinkId, OnConflict, Outbound, Past, Refusal,
-    Stage, Status, Subscription, Token,
+    CallId, CloseReason, Delivery, DeliveryId, Filter, Inbound, LinkId, Outbound, Past, Refusal, Stage, Status, Subscription,
+    Token,
 };
 use ahash::AHashMap;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -46,6 +49,8 @@ pub(super) enum Said {
     Answer(Packet),
     /// Counted by [`Inbound::Written`] once it is in the socket.
     Delivery(Packet),
+    /// How a login ended.
+    Verdict(Verdict),
     /// An answer, and something to tell the router.
     Reconsidered(Packet, Inbound),
     /// No answer yet: the router is asked for something else.
@@ -78,39 +83,40 @@ fn slot_of(token: Token) -> Option<u32> {
 }
 
 #[derive(Debug)]
-enum Naming {
-    Anonymous,
-    /// The id of the IDENTITY that the router has not answered yet.
-    Asked(MessageId),
-    Named,
-}
-
-#[derive(Debug)]
 pub(super) struct Dialogue {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     clock: SharedClock,
     /// Whom the connection acts for.
-    identity: Identity,
-    naming: Naming,
-    voice: Voice,
+    pub(super) identity: Identity,
+    pub(super) peer: SocketAddr,
+    pub(super) login: Login,
+    pub(super) voice: Voice,
     spelling: Spelling,
     /// JSON calls that may have been something else.
     doubts: AHashMap<Token, Doubt>,
     /// The peer's name as publisher.
-    publisher: Arc<str>,
+    pub(super) publisher: Arc<str>,
     /// Requests that the router has not answered.
-    unanswered: usize,
+    pub(super) unanswered: usize,
     /// Deliveries that the peer acknowledges in two steps, and the ids they went out with: a slot is part of the id.
     exactly_once: BTreeMap<DeliveryId, MessageId>,
 }
 
 impl Dialogue {
-    pub(super) fn new(settings: Arc<Settings>, clock: SharedClock, link: LinkId, identity: Identity) -> Self {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        clock: SharedClock,
+        (link, peer): (LinkId, SocketAddr),
+        identity: Identity,
+        entry: Entry,
+    ) -> Self {
+        let login = Login::new(entry, settings.challenge_timeout, settings.handshake_timeout);
         Self {
             settings,
             clock,
             identity,
-            naming: Naming::Anonymous,
+            peer,
+            login,
             voice: Voice::Cbor,
             spelling: Spelling::default(),
             doubts: AHashMap::new(),
@@ -164,16 +170,9 @@ impl Dialogue {
     }
 
     fn understand(&mut self, frame: Frame, batch: &mut Vec<Inbound>, answers: &mut Vec<Packet>) -> Result<(), Farewell> {
-        let voice = self.voice;
-        let mut answer = |id, status, data: Vec<u8>| answers.push(Packet::response(voice, id, status, &data.into()));
         let inbound = match frame {
-            Frame::Identity { id, cid, .. } => match self.identify(id, cid) {
-                Ok(attach) => Inbound::Attach(attach),
-                Err(reason) => {
-                    answer(id, Status::GENERIC_ERROR, cbor::text(reason));
-                    return Ok(());
-                }
-            },
+            Frame::Identity { id, cid, .. } => return self.identify(id, cid, batch, answers),
+            Frame::Publish { topic, .. } if self.must_log_in(Action::Publish, &topic)? => return Ok(()),
             Frame::Publish { id, flags, topic, data } => {
                 let qos = flags.qos();
                 let slot = id.filter(|_| flags.has_slot()).map(low_half);
@@ -183,16 +182,26 @@ impl Dialogue {
                 self.unanswered += usize::from(qos != Qos::AtMostOnce);
                 return Ok(());
             }
+            Frame::Rpc { id, topic, .. } if self.must_log_in(Action::Call, &topic)? => {
+                answers.push(self.answer(id, Status::METHOD_NOT_FOUND, cbor::text(&topic)));
+                return Ok(());
+            }
             Frame::Rpc { id, topic, target, data } => {
                 Inbound::Call { token: Token(id.0), method: topic, target, data: own(data) }
             }
+            Frame::Admin { id, topic, .. } if self.must_log_in(Action::Subscribe, &topic)? => {
+                answers.push(self.answer(id, Status::GENERIC_ERROR, cbor::text(Refusal::NotAuthorized.text())));
+                return Ok(());
+            }
             Frame::Admin { id, topic, data } => match self.administer(id, topic, &data) {
-                Ok(inbound) => inbound,
+                Ok(Some(inbound)) => inbound,
+                Ok(None) => return Ok(()),
                 Err((status, reason)) => {
-                    answer(id, status, reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text));
+                    answers.push(self.answer(id, status, reason.map_or_else(|| cbor::NULL.to_vec(), cbor::text)));
                     return Ok(());
                 }
             },
+            Frame::Response { .. } | Frame::Ack { .. } | Frame::Ack2 { .. } if self.is_deaf() => return Ok(()),
             Frame::Response { id, status, data } => {
                 // A status beyond a byte is nobody's: the caller's client could not even print it.
                 let status = u8::try_from(status).map_or(Status::METHOD_EXCEPTION, Status);
@@ -208,17 +217,15 @@ impl Dialogue {
             }
             Frame::Ack2 { id } => Inbound::Release { token: Token(id.0) },
             Frame::Unregister { id } => {
-                answer(id, Status::GENERIC_ERROR, cbor::text("invalid operation"));
+                self.must_log_in(Action::Call, "__unregister__")?;
+                self.unregister(id, answers);
                 return Ok(());
             }
-            Frame::Register { id, .. } => {
-                answer(id, Status::GENERIC_ERROR, cbor::text("this gateway takes no registrations yet"));
+            Frame::Register { id, cid, pin, pubkey, key_type } => {
+                self.register(id, Registration { cid, pin, key: own(pubkey), key_type }, answers);
                 return Ok(());
             }
-            Frame::Attestation { id, .. } => {
-                answer(id, Status::GENERIC_ERROR, cbor::text("no challenge is pending"));
-                return Err(Farewell::new(CloseCode::Policy, "attestation without a challenge"));
-            }
+            Frame::Attestation { id, cid, signature, .. } => return self.attest(id, cid, own(signature), answers),
         };
         batch.push(inbound);
         self.unanswered += 1;
@@ -232,44 +239,43 @@ impl Dialogue {
         message
     }
 
-    fn identify(&mut self, id: MessageId, cid: String) -> Result<Attach, &'static str> {
-        match self.naming {
-            Naming::Anonymous => {}
-            Naming::Asked(_) | Naming::Named => return Err("already named"),
-        }
-        name::check(&cid)?;
-        self.naming = Naming::Asked(id);
-        let on_conflict = if self.settings.overwrite_connection { OnConflict::TakeOver } else { OnConflict::Refuse };
-        let identity = self.identity.named(&cid);
-        Ok(Attach {
-            name: cid,
-            on_conflict,
-            clean: false,
-            receive_max: self.settings.receive_max,
-            resend_after: Some(self.settings.ack_timeout),
-            identity,
-            expiry: Expiry::Never,
-            will: None,
-        })
-    }
-
-    fn administer(&mut self, id: MessageId, topic: String, data: &[u8]) -> Result<Inbound, (Status, Option<&'static str>)> {
+    /// What an admin command is to the router. `None`: it is an errand, and answered when it is done.
+    fn administer(
+        &mut self,
+        id: MessageId,
+        topic: String,
+        data: &[u8],
+    ) -> Result<Option<Inbound>, (Status, Option<&'static str>)> {
         let token = Token(id.0);
-        Ok(match AdminCommand::parse(data) {
-            Ok(AdminCommand::Subscribe { msg_from }) => {
+        let command = AdminCommand::parse(data).map_err(|AdminError(reason)| (Status::GENERIC_ERROR, reason))?;
+        Ok(Some(match command {
+            AdminCommand::Subscribe { msg_from } => {
                 let wanted = Subscription { past: Past::from_ns(msg_from), ..Subscription::rembus(topic) };
                 Inbound::Subscribe { token, filters: vec![wanted] }
             }
-            Ok(AdminCommand::Unsubscribe) => Inbound::Unsubscribe { token, filters: vec![Filter::Rembus(topic)] },
-            Ok(AdminCommand::Expose) => Inbound::Expose { token, method: topic },
-            Ok(AdminCommand::Unexpose) => Inbound::Unexpose { token, method: topic },
-            Ok(AdminCommand::Reactive { on, msg_from }) => Inbound::Reactive { token, on, reach: Past::from_ns(msg_from) },
-            Ok(AdminCommand::Setup { exposers, subscribers }) => Inbound::Setup { token, exposers, subscribers },
-            // Nobody has the admin role yet.
-            Ok(AdminCommand::Privileged(_)) => return Err((Status::GENERIC_ERROR, None)),
-            Ok(AdminCommand::Unknown(_)) => return Err((Status::UNKNOWN_ADMIN_COMMAND, None)),
-            Err(AdminError(reason)) => return Err((Status::GENERIC_ERROR, reason)),
-        })
+            AdminCommand::Unsubscribe => Inbound::Unsubscribe { token, filters: vec![Filter::Rembus(topic)] },
+            AdminCommand::Expose => Inbound::Expose { token, method: topic },
+            AdminCommand::Unexpose => Inbound::Unexpose { token, method: topic },
+            AdminCommand::Reactive { on, msg_from } => Inbound::Reactive { token, on, reach: Past::from_ns(msg_from) },
+            AdminCommand::Setup { exposers, subscribers } => Inbound::Setup { token, exposers, subscribers },
+            AdminCommand::Unknown(_) => return Err((Status::UNKNOWN_ADMIN_COMMAND, None)),
+            privileged => {
+                let access = self.as_admin().map_err(|reason| (Status::GENERIC_ERROR, reason))?;
+                let change = match privileged {
+                    AdminCommand::PrivateTopic => Change::PrivateTopic { topic },
+                    AdminCommand::PublicTopic => Change::PublicTopic { topic },
+                    AdminCommand::Authorize { cid } => Change::Authorize { topic, name: cid },
+                    AdminCommand::Unauthorize { cid } => Change::Unauthorize { topic, name: cid },
+                    AdminCommand::PrivateTopicsConfig => {
+                        self.tell_private_topics(id, &access);
+                        return Ok(None);
+                    }
+                    _ => return Ok(Some(Inbound::Inventory { token })),
+                };
+                self.change(id, access, change);
+                return Ok(None);
+            }
+        }))
     }
 
     /// What the router wants said.
@@ -292,21 +298,13 @@ impl Dialogue {
         let respond = |token: Token, outcome: Result<(), Refusal>| {
             let (status, data) = match outcome {
                 Ok(()) => (Status::OK, cbor::NULL.to_vec()),
-                Err(refusal) => (Status::GENERIC_ERROR, cbor::text(reason(refusal))),
+                Err(refusal) => (Status::GENERIC_ERROR, cbor::text(refusal.text())),
             };
             Said::Answer(Packet::response(voice, MessageId(token.0), status, &data.into()))
         };
         match outbound {
-            Outbound::Attached { name, .. } => {
-                let Naming::Asked(id) = std::mem::replace(&mut self.naming, Naming::Named) else { return Said::Nothing };
-                self.publisher = name;
-                // No exports: plain clients do not need them, and the names are nobody's business.
-                Said::Answer(Packet::response(voice, id, Status::OK, &Bytes::from_static(NO_EXPORTS)))
-            }
-            Outbound::Refused(refusal) => {
-                let Naming::Asked(id) = std::mem::replace(&mut self.naming, Naming::Anonymous) else { return Said::Nothing };
-                respond(Token(id.0), Err(refusal))
-            }
+            Outbound::Attached { name, .. } => self.concluded(Ok(name)).map_or(Said::Nothing, Said::Verdict),
+            Outbound::Refused(refusal) => self.concluded(Err(refusal.text())).map_or(Said::Nothing, Said::Verdict),
             Outbound::Accepted { token, outcome: Ok(()), .. } => Said::Answer(Packet::ack(voice, MessageId(token.0))),
             // Deliberately no answer: the Python client takes any RESPONSE to a publication, an error too, for success. Without
             // one it sends again (and may succeed by then), and after 11 times, 22 s, `publish` fails with a timeout.
@@ -380,9 +378,6 @@ fn malformed(error: codec::FrameError) -> Farewell {
     Farewell::new(CloseCode::Protocol, format!("malformed message: {error}"))
 }
 
-/// `[[], []]`: no methods, no subscriptions.
-const NO_EXPORTS: &[u8] = &[0x82, 0x80, 0x80];
-
 /// A slot is the low half. Without one that is free: then it says more of the message, because a peer that missed an ACK2 remembers
 /// the id of a QoS 2 message for ever, and must not take another for it.
 fn message_id(id: DeliveryId, message: &Message) -> MessageId {
@@ -402,19 +397,6 @@ fn low_half(id: MessageId) -> u32 {
 
 fn own(data: Bytes) -> Bytes {
     if data.len() <= COPY_MAX { Bytes::copy_from_slice(&data) } else { data }
-}
-
-/// The text of an answer with status 10.
-fn reason(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::NameInvalid => "empty cid",
-        Refusal::NameInUse => "already connected",
-        Refusal::AlreadyNamed => "already named",
-        Refusal::DiskFull => "the disk is full; the message is not stored",
-        Refusal::LogFailed => "the log has failed; the message is not stored",
-        Refusal::LimitReached => "limit reached",
-        Refusal::NotAuthorized => "unauthorized",
-    }
 }
 
 fn farewell(reason: CloseReason) -> Farewell {

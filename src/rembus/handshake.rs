@@ -3,11 +3,12 @@
 use super::Settings;
 use super::connection::Connection;
 use super::dialogue::Dialogue;
+use super::login::Entry;
 use super::traffic::Metered;
 use super::watch::Watch;
-use crate::access::{Admission, Admits, Credentials, Identity, Refused, basic};
+use crate::access::{Admission, Admits, Credentials, Denied, Identity, Refused, basic};
 use crate::clock::SharedClock;
-use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
+use crate::door::{self, Arrival, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
 use crate::net::Stream;
 use crate::router::{HubHandle, LinkInfo};
@@ -38,13 +39,13 @@ pub(super) struct Door {
 }
 
 /// Serves one accepted socket to its end.
-pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entry: Entry) {
+pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entry: door::Entry) {
     let stats = Arc::clone(&door.settings.stats);
     // Boxed, so that what it needs is gone when it is done.
     let Some((mut socket, peer, authorization)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
     let logging_in = Box::pin(login(&door.settings, &peer, authorization));
     let outcome = tokio::time::timeout(door.settings.handshake_timeout, logging_in).await;
-    let Admission { identity, seat: _seat } = match outcome.unwrap_or(Err("the login took too long")) {
+    let (Admission { identity, seat: _seat }, entry) = match outcome.unwrap_or(Err("the login took too long")) {
         Ok(admission) => admission,
         Err(why) => {
             Stats::count(&stats.refused);
@@ -54,13 +55,15 @@ pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entr
             return;
         }
     };
-    let info = LinkInfo { dialect: Dialect::Rembus, peer: peer.addr, identity: identity.clone() };
+    let addr = peer.addr;
+    let info = LinkInfo { dialect: Dialect::Rembus, peer: addr, identity: identity.clone() };
     drop(peer);
     let Ok(link) = door.hub.open(info).await else {
         return;
     };
     let _present = Present::new(&stats.connected);
-    let dialogue = Dialogue::new(Arc::clone(&door.settings), Arc::clone(&door.clock), link.sender.id(), identity);
+    let (settings, clock) = (Arc::clone(&door.settings), Arc::clone(&door.clock));
+    let dialogue = Dialogue::new(settings, clock, (link.sender.id(), addr), identity, entry);
     let watch = Watch::new(&door.settings);
     Connection::new(socket, link, dialogue, Arc::clone(&door.settings), watch).serve(door.stop.clone()).await;
 }
@@ -68,8 +71,8 @@ pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entr
 type Socket<S> = WebSocketStream<Metered<Line<S>>>;
 
 /// Whom the component acts for: user and password of the HTTP upgrade (`ws://user:password@…`), or the certificate that the
-/// transport has verified. Keys prove a component's name later, over Rembus itself.
-async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) -> Result<Admission, &'static str> {
+/// transport has verified. Without either, where one is needed, it may still prove its name with a key, over Rembus itself.
+async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) -> Result<(Admission, Entry), &'static str> {
     let said = authorization.as_deref().map(|header| basic(header).ok_or(()));
     let admits = if settings.anonymous { Admits::Everybody } else { Admits::Users };
     let (user, password) = match &said {
@@ -78,11 +81,23 @@ async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) 
         Some(Err(())) => (Some(""), None),
         None => (None, None),
     };
+    let Some(access) = &settings.access else {
+        let nobody = Admission { identity: Identity::default(), seat: None };
+        return if settings.anonymous { Ok((nobody, Entry::Free)) } else { Err(Refused::Anonymous.why()) };
+    };
+    if said.is_none() && peer.certificate.is_none() && (settings.authenticated || !settings.anonymous) {
+        let entry = if settings.authenticated { Entry::Challenge } else { Entry::Login };
+        return Ok((access.newcomer(), entry));
+    }
     let credentials = Credentials { user, password, certificate: peer.certificate.as_deref(), client: None };
-    match &settings.access {
-        Some(access) => access.login("rembus", admits, peer.addr, credentials).await.map_err(|denied| denied.0.why()),
-        None if settings.anonymous => Ok(Admission { identity: Identity::default(), seat: None }),
-        None => Err(Refused::Anonymous.why()),
+    match access.login("rembus", admits, peer.addr, credentials).await {
+        // An anonymous peer with a certificate that names no user has proven nothing yet.
+        Ok(admission) if settings.authenticated && admission.identity.user.is_none() => Ok((admission, Entry::Challenge)),
+        Ok(admission) => Ok((admission, Entry::Free)),
+        // The certificate let it through the transport, and names no user; a key may.
+        Err(Denied(Refused::Certificate)) if settings.authenticated => Ok((access.newcomer(), Entry::Challenge)),
+        Err(Denied(Refused::Certificate)) => Ok((access.newcomer(), Entry::Login)),
+        Err(Denied(why)) => Err(why.why()),
     }
 }
 
@@ -90,7 +105,7 @@ async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) 
 async fn shake_hands<S: Stream>(
     arrival: Arrival<S>,
     door: &Door,
-    mut entry: Entry,
+    mut entry: door::Entry,
 ) -> Option<(Socket<S>, Peer, Option<String>)> {
     let (settings, stats) = (&door.settings, &*door.settings.stats);
     let _half_open = Present::new(&stats.half_open);

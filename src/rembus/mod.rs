@@ -4,7 +4,7 @@
 //! decides nothing about who gets what. `data` passes untouched.
 //!
 //! ```text
-//!  accept.rs ─▶ gate.rs, handshake.rs ─▶ connection.rs ◀─▶ dialogue.rs ◀─▶ codec/ (cbor.rs)
+//!  accept.rs ─▶ gate.rs, handshake.rs ─▶ connection.rs ◀─▶ dialogue.rs, login.rs ◀─▶ codec/ (cbor.rs)
 //!  (listens)    (before the WebSocket)   (one task each)   (what is said)   (how it is written)
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! | 1001 | the gateway stops |
 //! | 1002 | a message that is not Rembus, or a broken WebSocket frame (the Python broker says 1000 and nothing else) |
 //! | 1007 | text that is not UTF-8 |
-//! | 1008 | too slow; attestation without a challenge; login refused (the reason says why); no longer allowed |
+//! | 1008 | too slow; not logged in where that is needed, in time, or with the right key (the reason says which); no longer allowed |
 //! | 1009 | a message above `max_message` |
 //! | 4000 | another connection took the name (`overwrite_connection`); Python clients do not come back after it |
 //!
@@ -27,8 +27,7 @@
 //! A publication that is refused (the disk is full) gets no answer at all: the Python client takes even an error response for
 //! an acknowledgement. It repeats the message for 22 s and then fails.
 //!
-//! Known limits of this release: no keys (REGISTER, ATTESTATION and UNREGISTER are answered with status 10), no admin
-//! role. Ids have exactly 8 bytes; the reference takes shorter ones.
+//! Known limits of this release: ids have exactly 8 bytes; the reference takes shorter ones.
 
 mod accept;
 pub mod cbor;
@@ -36,6 +35,7 @@ pub mod codec;
 mod connection;
 mod dialogue;
 mod handshake;
+mod login;
 pub mod name;
 mod packet;
 mod settings;

@@ -12,6 +12,10 @@ pub struct Settings {
     pub anonymous: bool,
     /// Finds out whom components act for. Without it everybody may do everything, except come in where `anonymous` is not set.
     pub access: Option<Arc<Access>>,
+    /// Every component must prove its name with a key, and is asked to at once.
+    pub authenticated: bool,
+    /// How long a component may take to answer a challenge.
+    pub challenge_timeout: Duration,
     /// A newcomer replaces the connection that has its name, instead of being refused.
     pub overwrite_connection: bool,
     /// A QoS 1 or 2 delivery is sent again when a named component has not acknowledged it in this time.
@@ -23,7 +27,7 @@ pub struct Settings {
     /// Sockets that have not finished the WebSocket handshake. Beyond: the oldest of them is closed, so that silent peers
     /// cannot keep others out.
     pub max_half_open: usize,
-    /// From accept to the end of the WebSocket handshake.
+    /// From accept to the end of the WebSocket handshake, and from there to the end of a login that is needed.
     pub handshake_timeout: Duration,
     /// Unanswered requests of one component. Beyond: its socket is not read until some are answered.
     pub unanswered_max: usize,
@@ -47,6 +51,8 @@ impl Default for Settings {
         Self {
             anonymous: true,
             access: None,
+            authenticated: false,
+            challenge_timeout: Duration::from_secs(3),
             overwrite_connection: false,
             ack_timeout: Duration::from_secs(2),
             max_message: 60 << 20,
@@ -69,6 +75,8 @@ impl From<&config::Rembus> for Settings {
     fn from(config: &config::Rembus) -> Self {
         Self {
             anonymous: config.anonymous,
+            authenticated: config.authenticated,
+            challenge_timeout: config.challenge_timeout,
             overwrite_connection: config.overwrite_connection,
             ack_timeout: config.ack_timeout,
             max_message: config.max_message,

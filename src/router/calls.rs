@@ -4,12 +4,15 @@ use super::core::{Router, respond};
 use super::event::{CallId, Effect, LinkId, Status, Token};
 use super::outgoing::Item;
 use super::services::{Call, Callee, Resolved};
-use super::session::SessionKey;
+use super::session::{Session, SessionKey};
 use super::timers::Timer;
 use crate::access::Action;
-use crate::message::Dialect;
+use crate::message::{COMMON, Dialect};
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// Methods of the gateway that are nobody's secret: every tenant may call them.
+pub(super) const OWN: [&str; 3] = ["rid", "version", "uptime"];
 
 /// Who calls, and under which number it expects the answer.
 #[derive(Debug, Clone, Copy)]
@@ -35,38 +38,42 @@ impl Router {
             return respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects);
         }
         if let Some(target) = target.filter(|target| *target != self.options.name) {
-            return self.call_directly(link, token, method, &target, data, effects);
+            return self.call_directly(caller, method, target, data, effects);
         }
+        let tenant = self.sessions.get(session).map_or(COMMON.into(), |session| Arc::clone(&session.tenant));
         if self.builtins.contains(method) {
+            if *tenant != *COMMON && !OWN.contains(&method) {
+                // The tables belong to the tenant that the gateway itself is in.
+                return respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects);
+            }
             return self.call_builtin(link, token, method, data, effects);
         }
         let sessions = &self.sessions;
-        let load = |key| sessions.get(key).filter(|session| session.link.is_some()).map(|session| session.serving.len());
+        // Also whoever offered it before the topic became private.
+        let serves = |session: &&Session| {
+            session.link.is_some() && session.tenant == tenant && session.identity.permits(Action::Expose, method)
+        };
+        let load = |key| sessions.get(key).filter(serves).map(|session| session.serving.len());
         match self.services.resolve(method, session, self.options.policy, load) {
-            Resolved::Provider(provider, method) => self.forward(link, token, provider, method, data, effects),
+            Resolved::Provider(provider, method) => self.forward(caller, (provider, None), method, data, effects),
             Resolved::Unknown => respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects),
             Resolved::Unavailable => respond(link, token, Status::METHOD_UNAVAILABLE, text(method), effects),
             Resolved::Loopback => respond(link, token, Status::METHOD_LOOPBACK, text(method), effects),
         }
     }
 
-    /// To one component by its name. Whether it exposes the method is its own affair: Python users call built-ins this way.
-    fn call_directly(
-        &mut self,
-        link: LinkId,
-        token: Token,
-        method: &str,
-        target: &str,
-        data: Bytes,
-        effects: &mut Vec<Effect>,
-    ) {
-        let online = self.sessions.by_name(Dialect::Rembus, target).filter(|key| {
-            // An offline twin and an unknown name are the same to a caller.
-            self.sessions.get(*key).is_some_and(|session| session.link.is_some())
+    /// To one component of the caller's tenant by its name. Whether it exposes the method is its own affair: Python users call
+    /// built-ins this way.
+    fn call_directly(&mut self, caller: Caller, method: &str, target: String, data: Bytes, effects: &mut Vec<Effect>) {
+        let tenant = self.sessions.get(caller.session).map(|session| &session.tenant);
+        let online = self.sessions.by_name(Dialect::Rembus, &target).filter(|key| {
+            // An offline twin, one of another tenant and an unknown name are the same to a caller.
+            let there = |session: &Session| session.link.is_some() && Some(&session.tenant) == tenant;
+            self.sessions.get(*key).is_some_and(there)
         });
         match online {
-            Some(key) => self.forward(link, token, key, method.into(), data, effects),
-            None => respond(link, token, Status::TARGET_NOT_FOUND, text(target), effects),
+            Some(key) => self.forward(caller, (key, Some(target.into())), method.into(), data, effects),
+            None => respond(caller.link, caller.token, Status::TARGET_NOT_FOUND, text(&target), effects),
         }
     }
 
@@ -80,7 +87,7 @@ impl Router {
             _ => {
                 let method: Arc<str> = method.into();
                 let callee = Callee::Builtin;
-                let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method) });
+                let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target: None });
                 effects.push(Effect::Invoke { call, caller: link, method, data, upto: self.last });
                 return;
             }
@@ -88,18 +95,19 @@ impl Router {
         respond(link, token, Status::OK, answer, effects);
     }
 
+    /// `target` is the component's name if it was called by that.
     fn forward(
         &mut self,
-        link: LinkId,
-        token: Token,
-        provider: SessionKey,
+        caller: Caller,
+        (provider, target): (SessionKey, Option<Arc<str>>),
         method: Arc<str>,
         data: Bytes,
         effects: &mut Vec<Effect>,
     ) {
+        let Caller { link, token, .. } = caller;
         let callee = Callee::Session(provider);
-        let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method) });
-        match self.offer(provider, Item::Request { call, method: Arc::clone(&method), data }) {
+        let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target });
+        match self.offer(provider, Item::Request { call, method, data }) {
             Ok(_) => {
                 if let Some(session) = self.sessions.get_mut(provider) {
                     session.serving.insert(call);
@@ -108,8 +116,9 @@ impl Router {
                 self.pump(provider, effects);
             }
             Err(_) => {
-                self.calls.finish(call, callee);
-                respond(link, token, Status::METHOD_UNAVAILABLE, text(&method), effects);
+                if let Some(done) = self.calls.finish(call, callee) {
+                    self.answer_unavailable(&done, effects);
+                }
             }
         }
     }
@@ -136,6 +145,15 @@ impl Router {
         }
     }
 
+    /// Whoever was to answer cannot: a target that was called by its name is down, a method is not there at present.
+    fn answer_unavailable(&self, done: &Call, effects: &mut Vec<Effect>) {
+        let (status, data) = match &done.target {
+            Some(target) => (Status::TARGET_DOWN, text(target)),
+            None => (Status::METHOD_UNAVAILABLE, text(&done.method)),
+        };
+        self.answer(done, status, data, effects);
+    }
+
     /// The caller is gone: what the gateway itself works on for it is given up. Exposers are not told, Rembus has no words for it.
     pub(super) fn abandon_calls_of(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
         effects.extend(self.calls.abandon(link).into_iter().map(|call| Effect::Cancel { call }));
@@ -146,7 +164,7 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return };
         for call in std::mem::take(&mut session.serving) {
             if let Some(done) = self.calls.finish(call, Callee::Session(key)) {
-                self.answer(&done, Status::METHOD_UNAVAILABLE, text(&done.method), effects);
+                self.answer_unavailable(&done, effects);
             }
         }
     }

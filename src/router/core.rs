@@ -18,7 +18,7 @@ use super::timers::Timers;
 use super::tree::Tree;
 use crate::access::{Action, Identify, Identity};
 use crate::config::Policy;
-use crate::message::{Qos, Seq};
+use crate::message::{Dialect, Qos, Seq};
 use crate::wal::{Health, LogState};
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
@@ -27,6 +27,12 @@ use std::time::Duration;
 
 /// CBOR null, the data of most answers.
 pub(super) const NULL: Bytes = Bytes::from_static(&[0xf6]);
+
+/// How the methods of history begin, those of tables that may come among them.
+pub const RESERVED: [&str; 4] = ["query_", "latest_", "upsert_", "delete_"];
+
+/// Code that is uploaded and run, in the words of the Python and the Julia broker: never here, and nobody else shall collect it.
+const UPLOADS: [&str; 4] = ["python_service_", "python_subscriber_", "julia_service_", "julia_subscriber_"];
 
 /// What an operator can set, and the bounds.
 #[derive(Debug, Clone)]
@@ -50,14 +56,16 @@ pub struct Options {
     pub unreleased_max: usize,
     /// Methods that the gateway serves itself through [`Effect::Invoke`].
     pub builtins: Vec<String>,
+    /// Beginnings of method names that nobody may offer: with them somebody could pose as the gateway.
+    pub reserved: Vec<String>,
     /// Says what sessions may do that were left behind by an earlier process; without it, everything.
     pub identities: Option<Arc<dyn Identify>>,
 }
 
 impl Options {
-    pub(super) fn identity_of(&self, user: Option<&str>, client: &str) -> Identity {
+    pub(super) fn identity_of(&self, dialect: Dialect, user: Option<&str>, client: &str) -> Identity {
         match &self.identities {
-            Some(identities) => identities.identity_of(user, client),
+            Some(identities) => identities.identity_of(dialect, user, client),
             None => Identity { user: user.map(Arc::from), rights: None },
         }
     }
@@ -77,6 +85,7 @@ impl Default for Options {
             registrations_max: 10_000,
             unreleased_max: 10_000,
             builtins: Vec::new(),
+            reserved: RESERVED.map(String::from).into(),
             identities: None,
         }
     }
@@ -84,7 +93,7 @@ impl Default for Options {
 
 /// Methods of the gateway, those of the router among them.
 fn with_own(methods: impl Iterator<Item = String>) -> AHashSet<String> {
-    methods.chain(["rid", "version", "uptime"].map(String::from)).collect()
+    methods.chain(super::calls::OWN.map(String::from)).collect()
 }
 
 /// A connection and the session it acts for.
@@ -279,6 +288,7 @@ impl Router {
                 self.say_when_kept(link, session, answer(token, Ok(())), effects);
             }
             Inbound::Setup { token, exposers, subscribers } => {
+                // One that is refused does not keep the others from what they had before the link was lost.
                 let mut outcome = Ok(());
                 for method in exposers {
                     outcome = outcome.and(self.expose(link, session, method));
@@ -290,12 +300,20 @@ impl Router {
                 self.say_when_kept(link, session, answer(token, outcome), effects);
                 self.pump(session, effects);
             }
+            Inbound::Inventory { token } => self.inventory(link, token, effects),
             Inbound::Call { token, method, target, data } => {
                 self.call(Caller { link, session, token }, &method, target, data, effects);
             }
             Inbound::Return { call, status, data } => self.returned(session, call, status, data, effects),
             Inbound::Attach(_) | Inbound::Alive | Inbound::Closed { .. } => unreachable!("handled above"),
         }
+    }
+
+    /// Whether a method is the gateway's own, or looks like one of its own.
+    pub(super) fn is_reserved(&self, method: &str) -> bool {
+        self.builtins.contains(method)
+            || UPLOADS.iter().any(|beginning| method.starts_with(beginning))
+            || self.options.reserved.iter().any(|beginning| method.starts_with(beginning.as_str()))
     }
 
     /// Whether the policy lets the one behind a link do this.
@@ -372,4 +390,12 @@ fn answer(token: Token, outcome: Result<(), Refusal>) -> Outbound {
 
 pub(super) fn respond(link: LinkId, token: Token, status: Status, data: Bytes, effects: &mut Vec<Effect>) {
     effects.push(Effect::Send { link, out: Outbound::Response { token, status, data } });
+}
+
+/// Status 10 and its reason, if it did not work.
+fn respond_or_refuse(link: LinkId, token: Token, outcome: Result<(), Refusal>, effects: &mut Vec<Effect>) {
+    match outcome {
+        Ok(()) => respond(link, token, Status::OK, NULL, effects),
+        Err(refusal) => respond(link, token, Status::GENERIC_ERROR, text(refusal.text()), effects),
+    }
 }

@@ -61,6 +61,9 @@ pub enum Inbound {
     Unexpose { token: Token, method: String },
     /// Rembus: registration in bulk after a reconnect, then reactive. Answered by [`Outbound::Response`].
     Setup { token: Token, exposers: Vec<String>, subscribers: Vec<String> },
+    /// Rembus: which components offer and subscribe to what; the door has seen to it that an admin asks. Answered by
+    /// [`Outbound::Response`].
+    Inventory { token: Token },
     /// Calls a method; `target` is a component's name for a direct call. `data` is CBOR. Answered by [`Outbound::Response`].
     Call { token: Token, method: String, target: Option<String>, data: Bytes },
     /// Answer of an exposer to [`Outbound::Request`].
@@ -298,6 +301,8 @@ pub enum Refusal {
     LimitReached,
     /// Not allowed by the access policy.
     NotAuthorized,
+    /// A method of this name is the gateway's own, or kept free for it.
+    Reserved,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,6 +339,7 @@ pub struct Status(pub u8);
 impl Status {
     pub const OK: Self = Self(0);
     pub const GENERIC_ERROR: Self = Self(10);
+    pub const CHALLENGE: Self = Self(11);
     pub const METHOD_EXCEPTION: Self = Self(40);
     pub const METHOD_NOT_FOUND: Self = Self(42);
     pub const METHOD_UNAVAILABLE: Self = Self(43);
@@ -341,6 +347,7 @@ impl Status {
     pub const TARGET_NOT_FOUND: Self = Self(45);
     pub const TARGET_DOWN: Self = Self(46);
     pub const UNKNOWN_ADMIN_COMMAND: Self = Self(47);
+    pub const NAME_ALREADY_TAKEN: Self = Self(60);
 }
 
 /// What happens to the router.

@@ -9,7 +9,7 @@ use super::session::{Session, SessionId, SessionKey};
 use super::state::Change;
 use super::timers::Timer;
 use crate::access::Identity;
-use crate::message::Dialect;
+use crate::message::{COMMON, Dialect};
 use ahash::{AHashMap, AHashSet};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -40,6 +40,7 @@ impl Router {
         Session {
             kept: None,
             dialect,
+            tenant: if named { dialect.tenant_of(&name) } else { COMMON }.into(),
             name,
             named,
             identity: Identity::default(),

@@ -19,6 +19,7 @@
 //! | `claims.rs` | two components, one name |
 //! | `policy.rs` | links whose user is gone |
 //! | `calls.rs`, `services.rs` | RPC |
+//! | `inventory.rs` | who offers and subscribes to what |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
 //! | `gate.rs` | acknowledgements wait for the disk |
@@ -33,6 +34,7 @@ mod gate;
 mod groups;
 mod hub;
 mod interest;
+mod inventory;
 mod keeper;
 mod link;
 mod links;
@@ -59,7 +61,7 @@ pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Options, Router};
+pub use self::core::{Options, RESERVED, Router};
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use interest::Interest;

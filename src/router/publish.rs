@@ -34,11 +34,15 @@ impl Router {
         &mut self,
         link: LinkId,
         from: SessionKey,
-        message: Message,
+        mut message: Message,
         token: Token,
         effects: &mut Vec<Effect>,
     ) {
         let qos = message.qos;
+        if let Some(session) = self.sessions.get(from).filter(|session| session.named && session.dialect == Dialect::Rembus) {
+            // Its tenant follows from it, in the log too, so it is not the door's to say.
+            message.publisher = Arc::clone(&session.name);
+        }
         // `$` topics are the gateway's own [MQTT-4.7.2-1].
         if !self.may(link, Action::Publish, &message.topic) || message.topic.starts_with("$SYS/") {
             return self.refuse(link, token, qos, Refusal::NotAuthorized, effects);
@@ -468,6 +472,22 @@ impl Refusal {
             Self::LogFailed => "log_failed",
             Self::LimitReached => "limit_reached",
             Self::NotAuthorized => "not_authorized",
+            Self::Reserved => "reserved",
+        }
+    }
+
+    /// The text of a Rembus answer with status 10.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NameInvalid => "empty cid",
+            Self::NameInUse => "already connected",
+            Self::AlreadyNamed => "already named",
+            Self::DiskFull => "the disk is full; the message is not stored",
+            Self::LogFailed => "the log has failed; the message is not stored",
+            Self::LimitReached => "limit reached",
+            Self::NotAuthorized => "unauthorized",
+            Self::Reserved => "reserved: methods of this name are the gateway's own",
         }
     }
 }

@@ -156,6 +156,9 @@ impl Router {
     }
 
     pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> Result<(), Refusal> {
+        if self.is_reserved(&method) {
+            return Err(Refusal::Reserved);
+        }
         if !self.may(link, Action::Expose, &method) {
             return Err(Refusal::NotAuthorized);
         }

@@ -29,6 +29,8 @@ pub(super) struct Call {
     pub(super) token: Token,
     pub(super) callee: Callee,
     pub(super) method: Arc<str>,
+    /// The component that was called by its name.
+    pub(super) target: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]

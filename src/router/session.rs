@@ -35,6 +35,8 @@ pub(super) struct Session {
     /// An anonymous session ends with its link and cannot be addressed.
     pub(super) named: bool,
     pub(super) identity: Identity,
+    /// Fixed by the name: publications, calls and direct calls stay within it.
+    pub(super) tenant: Arc<str>,
     pub(super) link: Option<LinkId>,
     /// Takes publications now. MQTT always does; a Rembus component says when (`reactive`).
     pub(super) reactive: bool,
@@ -74,9 +76,10 @@ impl Session {
         self.kept.is_some() && self.dialect == Dialect::Mqtt
     }
 
-    /// Whether it may get this message, live or from the log. The one place where that is decided.
+    /// Whether this session may see that message, live or out of the log: it is of its tenant, and the policy lets it have the
+    /// topic, private ones included. Everything that hands messages to sessions asks here.
     pub(super) fn may_see(&self, message: &Message) -> bool {
-        self.identity.may_receive(&message.topic)
+        *self.tenant == *message.tenant() && self.identity.may_receive(&message.topic)
     }
 
     /// Whether it published this message.

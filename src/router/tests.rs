@@ -7,6 +7,7 @@ mod replay;
 mod sessions;
 mod sharing;
 mod state;
+mod tenants;
 mod wills;
 
 use super::*;

@@ -125,7 +125,7 @@ async def the_clients_of_mosquitto_log_in(doors):
 
 @scenario
 async def a_rembus_component_without_login_stays_outside(doors):
-    # The package sends no user name, so it cannot log in here before it can with keys; what counts is that it stays outside.
+    # The package sends no user name, and there is no key for this one (rembus_authenticated.py has some).
     try:
         await asyncio.wait_for(rb.component(doors.component(fresh("nobody"))), 20)
     except (Exception, asyncio.CancelledError):

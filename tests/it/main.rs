@@ -41,6 +41,7 @@ mod mqtt_rules;
 mod outside;
 mod power;
 mod rembus_clients;
+mod rembus_login;
 mod rembus_rules;
 mod replay;
 mod sim;

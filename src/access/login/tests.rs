@@ -1,6 +1,6 @@
 use super::*;
-use crate::access::Action;
 use crate::access::policy::Rule;
+use crate::access::{Action, Hash};
 use crate::clock::SystemClock;
 use crate::disk::SystemDisk;
 use crate::router::Filter;
@@ -16,7 +16,8 @@ struct Gate {
 fn gate(strict: bool) -> Gate {
     let data = tempfile::tempdir().unwrap();
     let access =
-        Access::open(SystemDisk::shared(), SystemClock::shared(), data.path(), CertificateUser::CommonName, strict).unwrap();
+        Access::open(SystemDisk::shared(), SystemClock::shared(), data.path(), Settings { strict, ..Settings::default() })
+            .unwrap();
     Gate { access, _data: data }
 }
 
@@ -33,7 +34,7 @@ impl Gate {
 
     async fn add(&self, name: &str, password: Option<&str>, connections_max: Option<u32>) {
         let password = password.map(|password| Hash::of(password.as_bytes()).unwrap());
-        let user = Change::AddUser { name: name.into(), password, groups: BTreeSet::new(), connections_max };
+        let user = Change::AddUser { name: name.into(), password, groups: BTreeSet::new(), connections_max, key: false };
         self.access.change(user).await.unwrap();
     }
 
@@ -219,8 +220,8 @@ async fn guessing_becomes_slow_and_those_who_are_known_do_not_notice() {
 #[tokio::test]
 async fn what_was_said_is_there_after_a_restart_and_after_a_reload() {
     let gate = gate(false).with(&["allow dev1 publish a"]).await;
-    let data = gate.access.data.clone();
-    let open = || Access::open(SystemDisk::shared(), SystemClock::shared(), &data, CertificateUser::CommonName, false).unwrap();
+    let data = gate.access.books.data.clone();
+    let open = || Access::open(SystemDisk::shared(), SystemClock::shared(), &data, Settings::default()).unwrap();
     let next = open();
     assert_eq!(next.policy().0, gate.access.policy().0);
 
@@ -234,15 +235,15 @@ async fn what_was_said_is_there_after_a_restart_and_after_a_reload() {
 #[tokio::test]
 async fn a_damaged_policy_lets_nobody_in_and_is_not_written_over() {
     let gate = gate(false).with(&["allow dev1 publish a"]).await;
-    let file = gate.access.data.join("state/access.json");
+    let file = gate.access.books.data.join("state/access.json");
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
 
     assert!(gate.access.reload().is_err());
     assert!(gate.login(Admits::Users, "dev1", "one").await.is_ok(), "the policy in force stays");
 
-    let data = gate.access.data.clone();
-    let next = Access::open(SystemDisk::shared(), SystemClock::shared(), &data, CertificateUser::CommonName, false).unwrap();
+    let data = gate.access.books.data.clone();
+    let next = Access::open(SystemDisk::shared(), SystemClock::shared(), &data, Settings::default()).unwrap();
     assert!(next.damage().is_some());
     let stranger = next.login("mqtt", Admits::Everybody, ADDRESS, Credentials::default()).await.unwrap().identity;
     assert!(!stranger.may(Action::Publish, "a"));

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn add_user(name: &str) -> Change {
-    Change::AddUser { name: name.into(), password: None, groups: BTreeSet::new(), connections_max: None }
+    Change::AddUser { name: name.into(), password: None, groups: BTreeSet::new(), connections_max: None, key: false }
 }
 
 fn rule(text: &str) -> Rule {
@@ -45,7 +45,7 @@ fn rules_are_about_a_user_his_groups_and_everybody_like_him() {
         Change::AddRule(rule("allow @users publish users")),
         Change::AddRule(rule("allow @anonymous publish anonymous")),
     ]);
-    let about = |user| policy.rules_for(user).map(|rule| rule.pattern.as_str()).collect::<Vec<_>>();
+    let about = |user| policy.rules_for(user, false).map(|rule| rule.pattern.as_str()).collect::<Vec<_>>();
     assert_eq!(about(Some("dev1")), ["own", "group", "users"]);
     assert_eq!(about(Some("dev2")), ["users"]);
     assert_eq!(about(None), ["anonymous"]);

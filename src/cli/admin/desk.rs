@@ -1,6 +1,7 @@
 //! Who makes the changes: the running gateway, or, if there is none, this process.
 
-use crate::access::admin::{Done, Question, Verdict, View, notes};
+use crate::access::admin::{Done, FREE, Import, Name, Question, Verdict, View, notes};
+use crate::access::keys::{self, KeyRing};
 use crate::access::policy::{Change, Policy};
 use crate::access::{self, DIR, FILE};
 use crate::cli::Refusal;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) enum Desk {
     Running(Gateway),
-    Alone { data: PathBuf, policy: Policy, _lock: std::fs::File },
+    Alone { data: PathBuf, policy: Policy, keys: KeyRing, _lock: std::fs::File },
 }
 
 impl Desk {
@@ -40,28 +41,27 @@ impl Desk {
         })?;
         hand_over(&data, &data.join("lock"))?;
         let policy = access::load(&data).map_err(Refusal::failed)?;
-        Ok(Self::Alone { data, policy, _lock: lock })
+        let keys = keys::load(&data).map_err(Refusal::failed)?;
+        Ok(Self::Alone { data, policy, keys, _lock: lock })
     }
 
     pub(super) fn view(&self) -> Result<View, Refusal> {
         match self {
             Self::Running(gateway) => Ok(gateway.wait_for(gateway.client.get("/access"))?),
-            Self::Alone { policy, .. } => Ok(View::of(policy, policy.is_empty(), |_| None)),
+            Self::Alone { policy, keys, .. } => Ok(View::of(policy, keys, policy.is_empty(), |_| None)),
         }
     }
 
     pub(super) fn change(&mut self, change: Change) -> Result<Done, Refusal> {
         match self {
             Self::Running(gateway) => Ok(gateway.wait_for(gateway.client.post("/access/change", &change))?),
-            Self::Alone { data, policy, .. } => {
+            Self::Alone { data, policy, keys, .. } => {
                 let was_open = policy.is_empty();
                 policy.apply(change.clone()).map_err(Refusal::failed)?;
                 access::save(&SystemDisk, data, policy).map_err(Refusal::failed)?;
                 hand_over(data, &data.join(DIR))?;
                 hand_over(data, &data.join(DIR).join(FILE))?;
-                let mut notes = notes(was_open, policy, &change);
-                notes.push("no gateway is running; it is in force from the next start on".into());
-                Ok(Done { notes })
+                Ok(later(notes(was_open, policy, keys, &change)))
             }
         }
     }
@@ -69,9 +69,52 @@ impl Desk {
     pub(super) fn test(&self, question: &Question) -> Result<Verdict, Refusal> {
         match self {
             Self::Running(gateway) => Ok(gateway.wait_for(gateway.client.post("/access/test", question))?),
-            Self::Alone { policy, .. } => Ok(question.answer(policy, policy.is_empty())),
+            Self::Alone { policy, keys, .. } => Ok(question.answer(policy, keys, policy.is_empty())),
         }
     }
+
+    /// Keeps a component's key or secret.
+    pub(super) fn import(&self, import: &Import) -> Result<Done, Refusal> {
+        match self {
+            Self::Running(gateway) => Ok(gateway.wait_for(gateway.client.post("/access/keys/import", import))?),
+            Self::Alone { data, .. } => {
+                let (credential, bytes) = import.read().map_err(Refusal::failed)?;
+                let path = keys::add(&SystemDisk, data, &import.name, &credential, &bytes).map_err(Refusal::failed)?;
+                hand_over(data, &data.join(keys::DIR))?;
+                hand_over(data, &path)?;
+                Ok(later(Vec::new()))
+            }
+        }
+    }
+
+    /// Takes a component's key back.
+    pub(super) fn remove_key(&self, name: &str) -> Result<Done, Refusal> {
+        match self {
+            Self::Running(gateway) => {
+                Ok(gateway.wait_for(gateway.client.post("/access/keys/remove", &Name { name: name.into() }))?)
+            }
+            Self::Alone { data, .. } => {
+                if !keys::remove(&SystemDisk, data, name).map_err(Refusal::failed)? {
+                    return Err(Refusal::failed(format_args!("there is no key for `{name}`")));
+                }
+                Ok(later(vec![FREE.into()]))
+            }
+        }
+    }
+
+    /// What components offer and subscribe to; only the running gateway knows.
+    pub(super) fn inventory(&self) -> Result<serde_json::Value, Refusal> {
+        match self {
+            Self::Running(gateway) => Ok(gateway.wait_for(gateway.client.get("/inventory"))?),
+            Self::Alone { .. } => Err(Refusal::failed("no gateway is running there; only a running one knows its components")),
+        }
+    }
+}
+
+/// Done, although nobody is there to take notice.
+fn later(mut notes: Vec<String>) -> Done {
+    notes.push("no gateway is running; it is in force from the next start on".into());
+    Done { notes }
 }
 
 /// What root makes must be the gateway's: it belongs to whom the data folder belongs to.

@@ -1,6 +1,6 @@
 //! Users, groups and rules as people read them.
 
-use crate::access::admin::View;
+use crate::access::admin::{Named, View};
 use crate::access::policy::{ANONYMOUS, USERS};
 use crate::cli::{Refusal, Streams};
 use comfy_table::{Table, presets};
@@ -90,5 +90,57 @@ pub(super) fn rules(view: &View, who: Option<&str>, json: bool, streams: &mut St
     for rule in rules {
         streams.say(rule);
     }
+    Ok(())
+}
+
+pub(super) fn keys(view: &View, json: bool, streams: &mut Streams<'_>) -> Result<(), Refusal> {
+    if json {
+        return as_json(&view.keys, streams);
+    }
+    if view.keys.is_empty() {
+        streams.say("no component has a key");
+        return Ok(());
+    }
+    let mut table = table(&["component", "key"]);
+    for key in &view.keys {
+        let what = key.error.as_ref().map_or_else(|| key.kind.clone().unwrap_or_default(), |error| format!("no good: {error}"));
+        table.add_row([key.name.clone(), what]);
+    }
+    say(&table, streams);
+    Ok(())
+}
+
+pub(super) fn private(view: &View, json: bool, streams: &mut Streams<'_>) -> Result<(), Refusal> {
+    if json {
+        return as_json(&view.private, streams);
+    }
+    if view.private.is_empty() {
+        streams.say("no topic is private");
+        return Ok(());
+    }
+    let mut table = table(&["private topic", "granted to"]);
+    for (topic, names) in &view.private {
+        table.add_row([topic.clone(), names.iter().cloned().collect::<Vec<_>>().join(", ")]);
+    }
+    say(&table, streams);
+    Ok(())
+}
+
+/// Admins or tenants.
+pub(super) fn named(what: &str, list: &[Named], json: bool, streams: &mut Streams<'_>) -> Result<(), Refusal> {
+    if json {
+        return as_json(&list, streams);
+    }
+    if list.is_empty() {
+        streams.say(format_args!("there is no {what}"));
+        return Ok(());
+    }
+    let mut table = table(&[what, "named by", "key"]);
+    for item in list {
+        let by = if item.configured { "configuration" } else { "command" };
+        let key = item.key.map_or("", |key| if key { "yes" } else { "none: it cannot log in" });
+        table.add_row([&item.name, by, key]);
+    }
+    say(&table, streams);
     Ok(())
 }

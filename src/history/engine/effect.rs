@@ -6,7 +6,7 @@ use crate::history::model::{Schema, Table};
 use crate::history::row::{self, Reject, Rows};
 use crate::history::sql::Predicate;
 use crate::history::{delete_topic, model::Row};
-use crate::message::{self, kind};
+use crate::message::{self, COMMON, kind};
 use crate::wal::Record;
 use std::sync::Arc;
 
@@ -41,14 +41,18 @@ pub(super) fn of(schema: &Schema, record: &Record) -> Effect {
     match record.kind {
         kind::MESSAGE => {
             let Ok(message) = message::decode(&record.body) else { return Effect::Unreadable };
+            let foreign = (message.tenant() != COMMON).then(|| Reject::of_tenant(message.tenant()));
             if let Some(table) = schema.delete_table_for(&message.topic) {
+                if let Some(reject) = foreign {
+                    return Effect::Refused { table: Arc::clone(table), reject };
+                }
                 return match delete_topic::predicate(table, &message) {
                     Ok(predicate) => Effect::Delete { table: Arc::clone(table), predicate },
                     Err(reject) => Effect::Refused { table: Arc::clone(table), reject },
                 };
             }
             let Some((table, variables)) = schema.table_for(&message.topic) else { return Effect::Nothing };
-            let rows = row::rows(table, &variables, &message);
+            let rows = foreign.map_or_else(|| row::rows(table, &variables, &message), Rows::rejected);
             Effect::Rows { table: Arc::clone(table), rows, received_us: micros(message.received) }
         }
         kind::TABLE_COMMAND if let Some(correction) = decode_correction(&record.body) => Effect::Correction(correction),

@@ -61,7 +61,7 @@ impl From<Refusal> for ReasonCode {
             Refusal::AlreadyNamed => Self::PROTOCOL_ERROR,
             Refusal::DiskFull | Refusal::LimitReached => Self::QUOTA_EXCEEDED,
             Refusal::LogFailed => Self::IMPLEMENTATION_ERROR,
-            Refusal::NotAuthorized => Self::NOT_AUTHORIZED,
+            Refusal::NotAuthorized | Refusal::Reserved => Self::NOT_AUTHORIZED,
         }
     }
 }
@@ -71,7 +71,9 @@ impl From<access::Refused> for ReasonCode {
     fn from(why: access::Refused) -> Self {
         match why {
             access::Refused::Credentials => Self::BAD_CREDENTIALS,
-            access::Refused::Anonymous | access::Refused::Certificate => Self::NOT_AUTHORIZED,
+            access::Refused::Anonymous | access::Refused::Certificate | access::Refused::Attestation | access::Refused::Pin => {
+                Self::NOT_AUTHORIZED
+            }
             access::Refused::Disabled => Self::BANNED,
             access::Refused::Throttled => Self::SERVER_BUSY,
             access::Refused::Connections => Self::QUOTA_EXCEEDED,

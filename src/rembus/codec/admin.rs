@@ -34,8 +34,17 @@ pub enum AdminCommand {
         exposers: Vec<String>,
         subscribers: Vec<String>,
     },
-    /// A command that needs the admin role.
-    Privileged(String),
+    /// Needs the admin role, like all that follow.
+    PrivateTopic,
+    PublicTopic,
+    Authorize {
+        cid: String,
+    },
+    Unauthorize {
+        cid: String,
+    },
+    PrivateTopicsConfig,
+    BrokerConfig,
     Unknown(String),
 }
 
@@ -52,6 +61,7 @@ impl From<CborError> for AdminError {
 #[derive(Debug, Default)]
 struct Fields {
     cmd: Option<String>,
+    cid: Option<Result<String, ()>>,
     /// `Err` if it is there and not a number.
     msg_from: Option<Result<f64, ()>>,
     status: Option<Result<bool, ()>>,
@@ -63,7 +73,7 @@ impl AdminCommand {
     /// Reads the command out of well-formed `data`. Unknown fields, those of the mesh among them, are ignored.
     pub fn parse(data: &[u8]) -> Result<Self, AdminError> {
         let fields = Fields::read(data)?;
-        let Some(cmd) = fields.cmd else { return Err(AdminError(None)) };
+        let Some(cmd) = fields.cmd.clone() else { return Err(AdminError(None)) };
         let msg_from =
             |missing| fields.msg_from.unwrap_or(Ok(missing)).map_err(|()| AdminError(Some("msg_from is not a number")));
         Ok(match cmd.as_str() {
@@ -91,7 +101,12 @@ impl AdminCommand {
                     .map_err(|()| AdminError(Some("subscribers is not a list of topics")))?;
                 Self::Setup { exposers, subscribers }
             }
-            "private_topic" | "public_topic" | "authorize" | "unauthorize" => Self::Privileged(cmd),
+            "private_topic" => Self::PrivateTopic,
+            "public_topic" => Self::PublicTopic,
+            "authorize" => Self::Authorize { cid: fields.cid()? },
+            "unauthorize" => Self::Unauthorize { cid: fields.cid()? },
+            "private_topics_config" => Self::PrivateTopicsConfig,
+            "broker_config" => Self::BrokerConfig,
             _ => Self::Unknown(cmd),
         })
     }
@@ -113,6 +128,7 @@ impl Fields {
             let value = data.get(value).unwrap_or_default();
             match key.as_ref() {
                 "cmd" => fields.cmd = Reader::new(value).text().ok().map(String::from),
+                "cid" => fields.cid = Some(Reader::new(value).text().map(String::from).map_err(|_| ())),
                 "msg_from" => fields.msg_from = Some(number(value)),
                 "status" => fields.status = Some(boolean(value)),
                 "exposers" => fields.exposers = Some(topics(value)),
@@ -121,6 +137,15 @@ impl Fields {
             }
         }
         Ok(fields)
+    }
+
+    fn cid(self) -> Result<String, AdminError> {
+        match self.cid {
+            Some(Ok(cid)) if !cid.is_empty() => Ok(cid),
+            Some(Ok(_)) => Err(AdminError(Some("cid is empty"))),
+            Some(Err(())) => Err(AdminError(Some("cid is not a text"))),
+            None => Err(AdminError(Some("cid is missing"))),
+        }
     }
 }
 

@@ -200,7 +200,7 @@ async fn commands_that_make_no_sense_are_answered_with_a_reason() {
         assert_eq!(client.next().await, refused(ID, why));
     }
     for name in ["private_topic", "public_topic", "authorize", "unauthorize"] {
-        client.send(codec::admin(ID, "t", &command(&[("cmd", name)]))).await;
+        client.send(codec::admin(ID, "t", &command(&[("cmd", name), ("cid", "node1")]))).await;
         assert_eq!(client.next().await, codec::response(ID, Status::GENERIC_ERROR, &[0xf6]));
     }
     assert!(world.router.is_silent());

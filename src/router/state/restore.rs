@@ -99,7 +99,7 @@ impl<'a> Restorer<'a> {
                 let mut session = self.router.new_session(dialect, name.into(), true, None, None);
                 session.kept = Some(id);
                 session.expiry = expiry;
-                session.identity = self.router.options.identity_of(user.as_deref(), &session.name);
+                session.identity = self.router.options.identity_of(dialect, user.as_deref(), &session.name);
                 session.out = self.router.new_queue(dialect, true, u16::MAX);
                 session.follower = (dialect == Dialect::Rembus).then(Box::default);
                 session.out.set_last_id(last_id);
@@ -112,9 +112,8 @@ impl<'a> Restorer<'a> {
             }
             Change::Attach { id, expiry, user } => {
                 self.left.remove(&id);
-                let name =
-                    self.sessions.get(&id).and_then(|key| self.router.sessions.get(*key)).map(|known| Arc::clone(&known.name));
-                let identity = self.router.options.identity_of(user.as_deref(), name.as_deref().unwrap_or_default());
+                let Some(known) = self.sessions.get(&id).and_then(|key| self.router.sessions.get(*key)) else { return };
+                let identity = self.router.options.identity_of(known.dialect, user.as_deref(), &known.name);
                 self.with(id, |_, session| {
                     session.identity = identity;
                     session.expiry = expiry;
@@ -156,6 +155,8 @@ impl<'a> Restorer<'a> {
                 let lines = session.follower.as_deref_mut().map(|follower| follower.lines.values_mut());
                 lines.into_iter().flatten().for_each(|line| line.trail.restore_left(upto));
             }),
+            // An earlier release may have let it.
+            Change::Expose { method, .. } if self.router.is_reserved(&method) => {}
             Change::Expose { id, method } => {
                 if let Some(key) = self.sessions.get(&id).copied() {
                     self.router.services.expose(&method, key);

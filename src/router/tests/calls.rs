@@ -143,7 +143,8 @@ fn a_direct_call_needs_no_exposure() {
 fn the_gateways_own_methods_cannot_be_taken() {
     let mut w = World::new();
     let (thief, caller) = (w.component("thief"), w.component("caller"));
-    w.expose(thief, "query_telemetry");
+    w.say(thief, Inbound::Expose { token: Token(0), method: "query_telemetry".into() });
+    assert_eq!(w.responses(thief)[0].1, Status::GENERIC_ERROR);
     let token = w.call(caller, "query_telemetry", None);
     assert!(w.requests(thief).is_empty());
     let (call, ..) = w.invoked[0].clone();

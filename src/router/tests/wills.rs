@@ -96,6 +96,9 @@ fn nobody_publishes_by_dying_what_he_may_not_publish_living() {
         fn allow(&self, _: crate::access::Action, _: &str) -> bool {
             false
         }
+        fn permits(&self, _: crate::access::Action, _: &str) -> bool {
+            false
+        }
         fn allow_filter(&self, _: &Filter) -> bool {
             false
         }
