@@ -18,7 +18,7 @@ use super::timers::Timers;
 use super::tree::Tree;
 use crate::access::{Action, Identify, Identity};
 use crate::config::Policy;
-use crate::message::{Qos, Seq};
+use crate::message::{Forms, Qos, Seq};
 use crate::wal::{Health, LogState};
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
@@ -48,6 +48,10 @@ pub struct Options {
     pub registrations_max: usize,
     /// QoS 2 ids that one session may leave unreleased.
     pub unreleased_max: usize,
+    /// Topics whose messages have another form in the other world.
+    pub forms: Arc<Forms>,
+    /// What actions say is kept from history and Rembus patterns.
+    pub private_actions: bool,
     /// Methods that the gateway serves itself through [`Effect::Invoke`].
     pub builtins: Vec<String>,
     /// Says what sessions may do that were left behind by an earlier process; without it, everything.
@@ -76,6 +80,8 @@ impl Default for Options {
             sessions_max: 50_000,
             registrations_max: 10_000,
             unreleased_max: 10_000,
+            forms: Arc::default(),
+            private_actions: true,
             builtins: Vec::new(),
             identities: None,
         }
@@ -145,6 +151,8 @@ pub struct Router {
     /// Who catches up.
     pub(super) reads: AHashMap<ReadId, SessionKey>,
     pub(super) last_read: ReadId,
+    /// Parts of the gateway that want to know about methods with these endings.
+    pub(super) watchers: Vec<(SessionKey, String)>,
     /// Links whose name others claim, and who waits for the outcome of the probe.
     pub(super) claims: AHashMap<LinkId, Vec<(LinkId, Attach)>>,
     pub(super) assigned: u64,
@@ -185,6 +193,7 @@ impl Router {
             progressed: Vec::new(),
             reads: AHashMap::new(),
             last_read: ReadId(0),
+            watchers: Vec::new(),
             claims: AHashMap::new(),
             assigned: 0,
         }
@@ -271,17 +280,17 @@ impl Router {
                 self.pump(session, effects);
             }
             Inbound::Expose { token, method } => {
-                let outcome = self.expose(link, session, method);
+                let outcome = self.expose(link, session, method, effects);
                 self.say_when_kept(link, session, answer(token, outcome), effects);
             }
             Inbound::Unexpose { token, method } => {
-                self.unexpose(session, method);
+                self.unexpose(session, method, effects);
                 self.say_when_kept(link, session, answer(token, Ok(())), effects);
             }
             Inbound::Setup { token, exposers, subscribers } => {
                 let mut outcome = Ok(());
                 for method in exposers {
-                    outcome = outcome.and(self.expose(link, session, method));
+                    outcome = outcome.and(self.expose(link, session, method, effects));
                 }
                 for topic in subscribers {
                     outcome = outcome.and(self.subscribe_again(link, session, topic, effects));
@@ -294,6 +303,9 @@ impl Router {
                 self.call(Caller { link, session, token }, &method, target, data, effects);
             }
             Inbound::Return { call, status, data } => self.returned(session, call, status, data, effects),
+            Inbound::ExposeBelow { .. } | Inbound::WatchMethods { .. } | Inbound::Ask { .. } => {
+                self.part(link, session, inbound, effects);
+            }
             Inbound::Attach(_) | Inbound::Alive | Inbound::Closed { .. } => unreachable!("handled above"),
         }
     }

@@ -54,6 +54,14 @@ impl Target {
         }
     }
 
+    /// The session that subscribed, if it did so for itself.
+    pub(super) fn session(&self) -> Option<SessionKey> {
+        match self.dest {
+            Dest::Session(key) => Some(key),
+            Dest::Group(_) => None,
+        }
+    }
+
     /// The options are those of the member that is picked.
     pub(super) fn group(group: GroupKey) -> Self {
         Self {
@@ -196,6 +204,12 @@ impl Tree {
     fn forget_recent(&mut self) {
         self.recent = AHashMap::new();
         self.remembered = 0;
+    }
+
+    /// Those who subscribed to the very topic, without a wildcard.
+    pub(super) fn by_name(&self, topic: &str) -> &[Target] {
+        let end = topic.split('/').try_fold(&self.root, |node, level| node.literal.get(level));
+        end.map(|node| node.targets.as_slice()).unwrap_or_default()
     }
 
     pub(super) fn search(&self, topic: &str) -> Vec<Target> {
