@@ -17,6 +17,7 @@ mod vital;
 
 use crate::access::{self, Access, HashError};
 use crate::clock::{BoardClock, Linux, SharedClock, SystemClock};
+use crate::commlib::{self, Commlib};
 use crate::config::{self, Config, Loaded};
 use crate::disk::SystemDisk;
 use crate::door::Way;
@@ -108,6 +109,7 @@ struct Gateway {
     wear: Wear,
     history: Option<Arc<History>>,
     access: Arc<Access>,
+    commlib: commlib::Shared,
     doors: JoinSet<()>,
     stop_doors: watch::Sender<bool>,
     /// The HTTP door and the control socket: they tell how the stop goes, so they go last.
@@ -167,6 +169,7 @@ impl Gateway {
             wear,
             history,
             access,
+            commlib: commlib::Shared::default(),
             doors: JoinSet::new(),
             stop_doors: watch::Sender::new(false),
             watchers: JoinSet::new(),
@@ -177,10 +180,20 @@ impl Gateway {
         };
         gateway.follow_schema(&config);
         gateway.follow_policy();
+        gateway.start_parts(&config, &clock).await;
         gateway.open_doors(&config, &clock).await?;
         log::info!("ready");
         gateway.notifier.ready();
         Ok(gateway)
+    }
+
+    /// What takes part without a door. Before the doors, so that it is there for the first client.
+    async fn start_parts(&mut self, config: &Config, clock: &SharedClock) {
+        let part = Commlib::new(&config.gateway.name, commlib::Settings::default(), self.commlib.clone());
+        // Fails only when the router has ended, and then nothing else works either.
+        if let Ok(part) = router::start(part, &self.hub, clock).await {
+            self.doors.spawn(part.serve(stopped(&self.stop_doors)));
+        }
     }
 
     async fn open_doors(&mut self, config: &Config, clock: &SharedClock) -> Result<(), GatewayError> {
@@ -232,6 +245,7 @@ impl Gateway {
             wear: self.wear.clone(),
             history: self.history.clone(),
             access: Arc::clone(&self.access),
+            commlib: self.commlib.clone(),
             readers_log_in: !config.http.anonymous,
             counts,
             doors,

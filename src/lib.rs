@@ -24,6 +24,7 @@
 pub mod access;
 pub mod cli;
 pub mod clock;
+pub mod commlib;
 pub mod config;
 pub mod control;
 pub mod disk;

@@ -1,5 +1,6 @@
 //! What travels: one message, whatever door it came through.
 
+mod form;
 mod record;
 
 use crate::clock::Wall;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 
+pub use form::{Form, Forms, Values};
 pub use record::{RecordError, concerns_state, decode, decode_routed, encode, kind, peek};
 
 /// Position in the durable log; the first message is 1. Also the order in which the router saw messages.
@@ -160,6 +162,8 @@ pub struct Message {
     /// Client id or component name of the publisher.
     pub publisher: Arc<str>,
     pub properties: Option<Box<Properties>>,
+    /// Set by the router, by the rules of the configuration.
+    pub form: Option<Arc<Form>>,
     converted: OnceLock<Converted>,
 }
 
@@ -182,6 +186,7 @@ impl Message {
             dialect,
             publisher,
             properties: None,
+            form: None,
             converted: OnceLock::new(),
         }
     }
@@ -190,7 +195,7 @@ impl Message {
     pub fn rembus_data(&self) -> &Bytes {
         match &self.payload {
             Payload::Rembus(data) => data,
-            Payload::Mqtt(body) => match self.converted.get_or_init(|| Converted::Rembus(mapping::mqtt_to_rembus(body))) {
+            Payload::Mqtt(body) => match self.converted.get_or_init(|| Converted::Rembus(self.to_rembus(body))) {
                 Converted::Rembus(data) => data,
                 Converted::Mqtt(_) => unreachable!("an MQTT payload is only ever converted to Rembus"),
             },
@@ -202,7 +207,7 @@ impl Message {
     pub fn mqtt_body(&self) -> (&Bytes, Option<&'static str>) {
         match &self.payload {
             Payload::Mqtt(body) => (body, None),
-            Payload::Rembus(data) => match self.converted.get_or_init(|| Converted::Mqtt(mapping::rembus_to_mqtt(data))) {
+            Payload::Rembus(data) => match self.converted.get_or_init(|| Converted::Mqtt(self.to_mqtt(data))) {
                 Converted::Mqtt(body) => (&body.bytes, body.content_type),
                 Converted::Rembus(_) => unreachable!("a Rembus payload is only ever converted to MQTT"),
             },
@@ -213,6 +218,29 @@ impl Message {
     #[must_use]
     pub fn tenant(&self) -> &str {
         self.dialect.tenant_of(&self.publisher)
+    }
+
+    fn to_rembus(&self, body: &[u8]) -> Bytes {
+        match self.form.as_ref().and_then(|form| form.unpack(body)) {
+            Some(unpacked) => mapping::mqtt_to_rembus(&unpacked),
+            None => mapping::mqtt_to_rembus(body),
+        }
+    }
+
+    fn to_mqtt(&self, data: &[u8]) -> mapping::MqttBody {
+        let body = mapping::rembus_to_mqtt(data);
+        let wrapped = self.form.as_ref().and_then(|form| form.wrap(&body.bytes, body.is_json()));
+        wrapped.map_or(body, mapping::MqttBody::json)
+    }
+
+    /// MQTT subscribers do not get it: it is not an object, and on this topic it must be one.
+    #[must_use]
+    pub fn is_withheld_from_mqtt(&self) -> bool {
+        let strict = self.form.as_ref().is_some_and(|form| form.values == Values::Drop);
+        strict && matches!(self.payload, Payload::Rembus(_)) && {
+            let (body, content_type) = self.mqtt_body();
+            !form::is_object(body, content_type == Some(mapping::JSON))
+        }
     }
 
     /// Bytes that a queue accounts for when it holds this message.

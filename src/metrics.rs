@@ -12,6 +12,7 @@
 //! ```
 
 mod access;
+mod commlib;
 mod doors;
 mod exposition;
 mod history;
@@ -42,6 +43,7 @@ pub struct Snapshot {
     pub history: Option<History>,
     /// `None` if there is no login at all.
     pub access: Option<Counts>,
+    pub commlib: Option<crate::commlib::Figures>,
     pub process: Process,
 }
 
@@ -79,6 +81,9 @@ impl Snapshot {
             access::render(&mut page, counts);
         }
         log(&mut page, &self.log);
+        if let Some(figures) = &self.commlib {
+            commlib::render(&mut page, figures);
+        }
         if let Some(history) = &self.history {
             history::render(&mut page, history, self.log.written);
         }

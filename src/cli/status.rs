@@ -3,7 +3,7 @@
 use super::remote::{Gateway, Where};
 use super::{Refusal, Streams};
 use crate::config::show_duration;
-use crate::control::{Access, Door, History, Log, Router, Status};
+use crate::control::{Access, Commlib, Door, History, Log, Router, Status};
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -57,6 +57,9 @@ fn page(status: &Status) -> String {
         None => page.item("history", "off (no schema)"),
     }
     page.item("access", access(&status.access));
+    if status.commlib != Commlib::default() {
+        page.item("commlib", commlib(&status.commlib));
+    }
     page.0.truncate(page.0.trim_end().len());
     page.0
 }
@@ -73,6 +76,11 @@ fn door(door: &Door, status: &Status) -> String {
         text.push_str(", login needed");
     }
     text
+}
+
+fn commlib(commlib: &Commlib) -> String {
+    let Commlib { alive, late, gone, calls, served, actions } = commlib;
+    format!("{alive} nodes alive, {late} late, {gone} gone; {calls} calls of services, {served} served, {actions} actions")
 }
 
 fn access(access: &Access) -> String {
@@ -183,6 +191,7 @@ mod tests {
             log: Log { health: "fine".into(), written: 1020, durable: 1015, bytes_on_disk: 16 << 20, ..Log::default() },
             history: Some(History { lag: 1, tables: [("telemetry".into(), table)].into(), ..History::default() }),
             access: Access { users: 3, rules: 5, logins: 40, refused: 2, denied: 1, ..Access::default() },
+            commlib: Commlib { alive: 2, gone: 1, calls: 12, served: 4, actions: 1, ..Commlib::default() },
         }
     }
 

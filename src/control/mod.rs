@@ -29,7 +29,7 @@ pub use client::{Client, ControlError};
 pub use failure::Failure;
 pub use server::serve;
 pub use socket::Socket;
-pub use status::{Access, Door, History, Log, Router, Status, StatusSource, Table, routes as status_routes};
+pub use status::{Access, Commlib, Door, History, Log, Router, Status, StatusSource, Table, routes as status_routes};
 
 use std::time::Duration;
 

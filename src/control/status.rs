@@ -31,6 +31,8 @@ pub struct Status {
     /// `None` without a schema.
     pub history: Option<History>,
     pub access: Access,
+    #[serde(default)]
+    pub commlib: Commlib,
 }
 
 /// A door that listens.
@@ -60,6 +62,21 @@ pub struct Access {
     pub logins: u64,
     pub refused: u64,
     pub denied: u64,
+}
+
+/// What is done for commlib nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Commlib {
+    /// Nodes by their heartbeats.
+    pub alive: u64,
+    pub late: u64,
+    pub gone: u64,
+    /// Calls of commlib services for Rembus components, and the other way round, since the start.
+    pub calls: u64,
+    pub served: u64,
+    /// Actions that components serve.
+    pub actions: u64,
 }
 
 /// What the router has in hand.

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Access};
 use crate::clock::{Mono, SharedClock};
+use crate::commlib;
 use crate::control::{self, Status};
 use crate::history::{History, HistoryStatus, TableStatus};
 use crate::http::Sources;
@@ -30,6 +31,7 @@ pub(super) struct Parts {
     pub(super) wear: Wear,
     pub(super) history: Option<Arc<History>>,
     pub(super) access: Arc<Access>,
+    pub(super) commlib: commlib::Shared,
     pub(super) readers_log_in: bool,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
@@ -75,6 +77,10 @@ impl Sources for Parts {
         Some(self.access.counts())
     }
 
+    fn commlib(&self) -> Option<commlib::Figures> {
+        Some(self.commlib.read())
+    }
+
     fn doors_closed(&self) -> Vec<String> {
         self.doors.iter().filter(|(_, task)| task.is_finished()).map(|(door, _)| (*door).to_owned()).collect()
     }
@@ -103,11 +109,19 @@ impl control::StatusSource for Parts {
             },
             history: self.history.as_ref().map(|kept| history(&kept.status())),
             access: self.access_status(),
+            commlib: self.commlib_status(),
         }
     }
 }
 
 impl Parts {
+    fn commlib_status(&self) -> control::Commlib {
+        let figures = self.commlib.read();
+        let [alive, late, gone] = figures.nodes;
+        let (calls, served) = (figures.calls.values().sum(), figures.served.values().sum());
+        control::Commlib { alive, late, gone, calls, served, actions: figures.actions }
+    }
+
     fn access_status(&self) -> control::Access {
         let counts = self.access.counts();
         control::Access {

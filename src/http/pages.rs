@@ -2,6 +2,7 @@
 
 use super::guard::guard;
 use crate::access::{Access, Counts};
+use crate::commlib::Figures;
 use crate::metrics::{self, Doors, History, Log, Process, Snapshot};
 use crate::router::Report;
 use crate::wal::Health;
@@ -31,6 +32,10 @@ pub trait Sources: Send + Sync + 'static {
     fn guard(&self) -> Option<Arc<Access>>;
     /// What access counts.
     fn access(&self) -> Option<Counts>;
+    /// What is done for commlib nodes.
+    fn commlib(&self) -> Option<Figures> {
+        None
+    }
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
@@ -72,7 +77,7 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
 async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
     let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
-    let access = sources.access();
-    let snapshot = Snapshot { router, doors, log, history, access, process: Process::read() };
+    let (access, commlib) = (sources.access(), sources.commlib());
+    let snapshot = Snapshot { router, doors, log, history, access, commlib, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -39,8 +39,19 @@ pub struct MqttBody {
     pub content_type: Option<&'static str>,
 }
 
-const JSON: &str = "application/json";
+/// The content type of JSON.
+pub const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
+
+impl MqttBody {
+    pub(crate) fn json(bytes: Bytes) -> Self {
+        Self { bytes, content_type: Some(JSON) }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.content_type == Some(JSON)
+    }
+}
 
 /// An MQTT payload as CBOR `data`.
 #[must_use]

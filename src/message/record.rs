@@ -8,11 +8,12 @@
 //! properties: (u8 tag │ u32 len │ len bytes) up to the end, tags unknown to a reader are skipped
 //!     1 payload is text (empty)   2 content type   3 response topic   4 correlation data
 //!     5 user property: u32 len + name, then the value   6 expiry: u32 seconds
+//!     7 form: u8 values (0 pass, 1 wrap, 2 drop), u32 bytes that the payload may inflate to (0: it is not packed)
 //! ```
 //! Integers are little endian, text is UTF-8. The MQTT 5 properties are a list of their own rather than CBOR because a log
 //! record is written and read for every message, and five optional fields need no map of names.
 
-use super::{Dialect, Message, Payload, Properties, Qos};
+use super::{Dialect, Form, Message, Payload, Properties, Qos};
 use crate::clock::Wall;
 use bytes::{Buf, Bytes};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub mod kind {
     pub const STATE: u8 = 3;
     /// A message that was logged before, routed to further sessions; the body is that of a message.
     pub const COPY: u8 = 4;
+    /// A [`Message`](super::Message) between two peers, such as the answer to a call: for sessions, not for history.
+    pub const CONVERSATION: u8 = 5;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +58,7 @@ mod tag {
     pub(super) const CORRELATION_DATA: u8 = 4;
     pub(super) const USER: u8 = 5;
     pub(super) const EXPIRY: u8 = 6;
+    pub(super) const FORM: u8 = 7;
 }
 
 /// Appends the record body of `message` to `out`, with the router's note of where it goes; that is empty mostly.
@@ -69,7 +73,7 @@ pub fn encode(message: &Message, route: &[u8], out: &mut Vec<u8>) {
         | flag(message.slot.is_some(), SLOT)
         | payload_flag
         | flag(!route.is_empty(), ROUTE)
-        | flag(message.properties.is_some(), PROPERTIES);
+        | flag(message.properties.is_some() || message.form.is_some(), PROPERTIES);
     // Client ids are at most 65535 bytes on MQTT; a longer Rembus name is cut, at a character, rather than refused.
     let publisher = &message.publisher.as_bytes()[..message.publisher.floor_char_boundary(usize::from(u16::MAX))];
 
@@ -88,6 +92,10 @@ pub fn encode(message: &Message, route: &[u8], out: &mut Vec<u8>) {
     }
     if let Some(properties) = &message.properties {
         encode_properties(properties, out);
+    }
+    if let Some(form) = &message.form {
+        out.push(tag::FORM);
+        put(out, &form.encode());
     }
 }
 
@@ -186,14 +194,17 @@ pub fn decode_routed(body: &Bytes) -> Result<(Message, Bytes), RecordError> {
     message.slot = slot;
     message.retain = flags & RETAIN != 0;
     if flags & PROPERTIES != 0 {
-        message.properties = Some(Box::new(decode_properties(rest)?));
+        let (properties, form) = decode_properties(rest)?;
+        message.properties = (form.is_none() || properties != Properties::default()).then(|| Box::new(properties));
+        message.form = form.map(Arc::new);
     }
     Ok((message, route))
 }
 
-fn decode_properties(mut rest: Bytes) -> Result<Properties, RecordError> {
+fn decode_properties(mut rest: Bytes) -> Result<(Properties, Option<Form>), RecordError> {
     const FIELD: &str = "properties";
     let mut properties = Properties::default();
+    let mut form = None;
     while !rest.is_empty() {
         let tag = byte(&mut rest, FIELD)?;
         let mut value = get(&mut rest, FIELD)?;
@@ -207,11 +218,12 @@ fn decode_properties(mut rest: Bytes) -> Result<Properties, RecordError> {
                 let name = text(get(&mut value, FIELD)?, FIELD)?;
                 properties.user.push((name, text(value, FIELD)?));
             }
+            tag::FORM => form = Form::decode(byte(&mut value, FIELD)?, number(&mut value, FIELD)?),
             // Of a newer gateway.
             _ => {}
         }
     }
-    Ok(properties)
+    Ok((properties, form))
 }
 
 fn byte(rest: &mut Bytes, field: &'static str) -> Result<u8, RecordError> {

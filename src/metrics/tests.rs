@@ -88,6 +88,17 @@ fn snapshot() -> Snapshot {
             tables: [("telemetry".to_owned(), table)].into_iter().collect(),
             ..History::default()
         }),
+        commlib: Some(crate::commlib::Figures {
+            calls: counts([("ok", 40), ("timeout", 2)]),
+            calls_pending: 1,
+            served: counts([("ok", 7)]),
+            served_pending: 0,
+            goals: counts([("succeeded", 3)]),
+            goals_running: 1,
+            actions: 2,
+            nodes: [3, 1, 0],
+            node_changes: 5,
+        }),
         access: Some(Counts {
             logins: 31,
             refused: counts([("credentials", 4)]),

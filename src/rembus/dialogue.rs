@@ -282,7 +282,7 @@ impl Dialogue {
     pub(super) fn say(&mut self, outbound: Outbound) -> Said {
         match outbound {
             Outbound::Deliver(delivery) => return Said::Delivery(self.deliver(&delivery)),
-            Outbound::Request { call, method, data } => {
+            Outbound::Request { call, method, data, .. } => {
                 return Said::Delivery(Packet::request(self.voice, MessageId(call.0), &method, &data));
             }
             Outbound::Release { id } => {
@@ -315,8 +315,8 @@ impl Dialogue {
             // Also when it had not been subscribed.
             Outbound::Unsubscribed { token, .. } => respond(token, Ok(())),
             Outbound::Response { token, status, data } => self.respond(token, status, &data),
-            // Nothing answers an ACK2.
-            Outbound::Completed { .. } => Said::Nothing,
+            // Nothing answers an ACK2; the others are for parts of the gateway.
+            Outbound::Completed { .. } | Outbound::Asked { .. } | Outbound::Offered { .. } => Said::Nothing,
             Outbound::Deliver(_)
             | Outbound::Request { .. }
             | Outbound::Release { .. }

@@ -52,6 +52,7 @@ impl Router {
                     pattern: None,
                     identifiers: subscription.identifier.into_iter().collect(),
                     expiry_s: None,
+                    author: None,
                     message,
                 };
                 let topic = delivery.message.topic.clone();

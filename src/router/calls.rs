@@ -1,7 +1,7 @@
 //! RPC: from a call to its answer, whatever happens to either side (`protocol/rembus.md` section 9).
 
 use super::core::{Router, respond};
-use super::event::{CallId, Effect, LinkId, Status, Token};
+use super::event::{Author, CallId, Effect, LinkId, Status, Token};
 use super::outgoing::Item;
 use super::services::{Call, Callee, Resolved};
 use super::session::{Session, SessionKey};
@@ -107,12 +107,17 @@ impl Router {
         let Caller { link, token, .. } = caller;
         let callee = Callee::Session(provider);
         let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target });
-        match self.offer(provider, Item::Request { call, method, data }) {
+        // A part of the gateway answers every call in a time of its own.
+        let is_part = self.sessions.get(provider).is_some_and(|session| session.dialect == Dialect::Internal);
+        let caller = if is_part { self.author(link) } else { None };
+        match self.offer(provider, Item::Request { call, method, data, caller }) {
             Ok(_) => {
                 if let Some(session) = self.sessions.get_mut(provider) {
                     session.serving.insert(call);
                 }
-                self.timers.set(self.now.mono.plus(self.options.request_timeout), Timer::Call(call));
+                if !is_part {
+                    self.timers.set(self.now.mono.plus(self.options.request_timeout), Timer::Call(call));
+                }
                 self.pump(provider, effects);
             }
             Err(_) => {
@@ -121,6 +126,13 @@ impl Router {
                 }
             }
         }
+    }
+
+    /// Who is at the other end of a link.
+    pub(super) fn author(&self, link: LinkId) -> Option<Arc<Author>> {
+        let known = self.links.get(&link)?;
+        let session = self.sessions.get(known.session?)?;
+        Some(Arc::new(Author { link: Some(link), name: Arc::clone(&session.name), identity: known.info.identity.clone() }))
     }
 
     /// An exposer answers. Late answers and answers to calls of others find nothing.

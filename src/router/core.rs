@@ -18,7 +18,7 @@ use super::timers::Timers;
 use super::tree::Tree;
 use crate::access::{Action, Identify, Identity};
 use crate::config::Policy;
-use crate::message::{Dialect, Qos, Seq};
+use crate::message::{Dialect, Forms, Qos, Seq};
 use crate::wal::{Health, LogState};
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
@@ -54,6 +54,10 @@ pub struct Options {
     pub registrations_max: usize,
     /// QoS 2 ids that one session may leave unreleased.
     pub unreleased_max: usize,
+    /// Topics whose messages have another form in the other world.
+    pub forms: Arc<Forms>,
+    /// What actions say is kept from history and Rembus patterns.
+    pub private_actions: bool,
     /// Methods that the gateway serves itself through [`Effect::Invoke`].
     pub builtins: Vec<String>,
     /// Beginnings of method names that nobody may offer: with them somebody could pose as the gateway.
@@ -84,6 +88,8 @@ impl Default for Options {
             sessions_max: 50_000,
             registrations_max: 10_000,
             unreleased_max: 10_000,
+            forms: Arc::default(),
+            private_actions: true,
             builtins: Vec::new(),
             reserved: RESERVED.map(String::from).into(),
             identities: None,
@@ -154,6 +160,8 @@ pub struct Router {
     /// Who catches up.
     pub(super) reads: AHashMap<ReadId, SessionKey>,
     pub(super) last_read: ReadId,
+    /// Parts of the gateway that want to know about methods with these endings.
+    pub(super) watchers: Vec<(SessionKey, String)>,
     /// Links whose name others claim, and who waits for the outcome of the probe.
     pub(super) claims: AHashMap<LinkId, Vec<(LinkId, Attach)>>,
     pub(super) assigned: u64,
@@ -194,6 +202,7 @@ impl Router {
             progressed: Vec::new(),
             reads: AHashMap::new(),
             last_read: ReadId(0),
+            watchers: Vec::new(),
             claims: AHashMap::new(),
             assigned: 0,
         }
@@ -280,18 +289,18 @@ impl Router {
                 self.pump(session, effects);
             }
             Inbound::Expose { token, method } => {
-                let outcome = self.expose(link, session, method);
+                let outcome = self.expose(link, session, method, effects);
                 self.say_when_kept(link, session, answer(token, outcome), effects);
             }
             Inbound::Unexpose { token, method } => {
-                self.unexpose(session, method);
+                self.unexpose(session, method, effects);
                 self.say_when_kept(link, session, answer(token, Ok(())), effects);
             }
             Inbound::Setup { token, exposers, subscribers } => {
                 // One that is refused does not keep the others from what they had before the link was lost.
                 let mut outcome = Ok(());
                 for method in exposers {
-                    outcome = outcome.and(self.expose(link, session, method));
+                    outcome = outcome.and(self.expose(link, session, method, effects));
                 }
                 for topic in subscribers {
                     outcome = outcome.and(self.subscribe_again(link, session, topic, effects));
@@ -305,6 +314,9 @@ impl Router {
                 self.call(Caller { link, session, token }, &method, target, data, effects);
             }
             Inbound::Return { call, status, data } => self.returned(session, call, status, data, effects),
+            Inbound::ExposeBelow { .. } | Inbound::WatchMethods { .. } | Inbound::Ask { .. } => {
+                self.part(link, session, inbound, effects);
+            }
             Inbound::Attach(_) | Inbound::Alive | Inbound::Closed { .. } => unreachable!("handled above"),
         }
     }

@@ -36,6 +36,15 @@ pub struct LinkInfo {
     pub identity: Identity,
 }
 
+/// Who is behind a message or a call, for parts of the gateway that act in his name (`part.rs`).
+#[derive(Debug, Clone)]
+pub struct Author {
+    pub link: Option<LinkId>,
+    /// Client id or component name.
+    pub name: Arc<str>,
+    pub identity: Identity,
+}
+
 /// From a door: what happened on a link.
 #[derive(Debug)]
 pub enum Inbound {
@@ -66,6 +75,16 @@ pub enum Inbound {
     Inventory { token: Token },
     /// Calls a method; `target` is a component's name for a direct call. `data` is CBOR. Answered by [`Outbound::Response`].
     Call { token: Token, method: String, target: Option<String>, data: Bytes },
+    /// Part: offers every method below `prefix` (`commlib/`) that nobody offers by its full name. Answered by
+    /// [`Outbound::Response`].
+    ExposeBelow { token: Token, prefix: String },
+    /// Part: wants to know which methods with this ending are offered by somebody who is there, now and whenever that changes.
+    /// Each is told by
+    /// [`Outbound::Offered`].
+    WatchMethods { suffix: String },
+    /// Part: a publication for those who subscribed to its very topic, wildcards aside: a request to a service. It is not
+    /// logged. Answered at once by [`Outbound::Asked`].
+    Ask { message: Message, token: Token },
     /// Answer of an exposer to [`Outbound::Request`].
     Return { call: CallId, status: Status, data: Bytes },
     /// So many `Deliver` and `Request` were written to the socket; room for more.
@@ -254,6 +273,18 @@ pub enum Outbound {
         call: CallId,
         method: Arc<str>,
         data: Bytes,
+        /// For parts of the gateway only.
+        caller: Option<Arc<Author>>,
+    },
+    /// So many sessions, all of them online, got the request of [`Inbound::Ask`]; at 0 nobody did.
+    Asked {
+        token: Token,
+        takers: usize,
+    },
+    /// Whether somebody who is there offers a method that was asked for by [`Inbound::WatchMethods`]; it may not be news.
+    Offered {
+        method: Arc<str>,
+        offered: bool,
     },
     Response {
         token: Token,
@@ -282,6 +313,8 @@ pub struct Delivery {
     pub identifiers: Vec<u32>,
     /// Seconds left until the message is worthless \[MQTT-3.3.2-6\].
     pub expiry_s: Option<u32>,
+    /// For parts of the gateway only.
+    pub author: Option<Arc<Author>>,
 }
 
 /// Why the router says no. Each dialect has its own code for it.
@@ -457,6 +490,8 @@ pub enum Effect {
 pub enum Entry {
     /// `route` says who will get it and where it came from, for sessions that outlive the process; empty if none does.
     Message { message: Arc<Message>, route: Vec<u8> },
+    /// A message of one conversation: kept for its sessions, and not for history.
+    Conversation { message: Arc<Message>, route: Vec<u8> },
     /// Changes of sessions, as the body of a [`kind::STATE`](crate::message::kind::STATE) record.
     State(Vec<u8>),
     /// A copy of a message that was logged before, for another session than at first.

@@ -364,6 +364,9 @@ impl Hub {
                     Entry::Message { message, route } => {
                         batch.push(seq, kind::MESSAGE, ack_waits, |out| message::encode(&message, &route, out));
                     }
+                    Entry::Conversation { message, route } => {
+                        batch.push(seq, kind::CONVERSATION, ack_waits, |out| message::encode(&message, &route, out));
+                    }
                     Entry::Copy { message, route } => {
                         batch.push(seq, kind::COPY, ack_waits, |out| message::encode(&message, &route, out));
                     }

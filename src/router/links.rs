@@ -17,10 +17,14 @@ use std::time::Duration;
 
 impl Router {
     pub(super) fn opened(&mut self, link: LinkId, info: LinkInfo) {
-        *self.counters.connections.entry(info.dialect.name()).or_default() += 1;
-        self.counters.connections_max = self.counters.connections_max.max(self.links.len() as u64 + 1);
-        // A Rembus component may do everything without a name; MQTT starts with CONNECT.
-        let session = (info.dialect == Dialect::Rembus).then(|| {
+        // A part of the gateway is no connection.
+        if info.dialect != Dialect::Internal {
+            *self.counters.connections.entry(info.dialect.name()).or_default() += 1;
+            let open = self.counters.connections.values().sum();
+            self.counters.connections_max = self.counters.connections_max.max(open);
+        }
+        // A Rembus component and a part of the gateway may do everything without a name; MQTT starts with CONNECT.
+        let session = (info.dialect != Dialect::Mqtt).then(|| {
             let mut session = self.new_session(info.dialect, format!("~{}", link.0).into(), false, Some(link), None);
             session.identity = info.identity.clone();
             self.sessions.insert(session)
@@ -45,7 +49,7 @@ impl Router {
             named,
             identity: Identity::default(),
             link,
-            reactive: dialect == Dialect::Mqtt,
+            reactive: dialect != Dialect::Rembus,
             expiry: Expiry::WithLink,
             left: None,
             leavings: 0,
@@ -146,6 +150,7 @@ impl Router {
             known.info.identity = attach.identity.clone();
         }
         self.take_session(key, link, attach);
+        self.tell_watchers_of(key, effects);
         let out = Outbound::Attached { session_present: earlier.is_some(), name };
         if dialect == Dialect::Mqtt && (earlier.is_none() || ended) {
             // That the old one is forgotten and the new one is not is a promise.
@@ -266,6 +271,7 @@ impl Router {
         self.queued_bytes = self.queued_bytes - before + after;
         self.counters.left_over(left);
         self.fail_calls_of(key, effects);
+        self.tell_watchers_of(key, effects);
         if !stays {
             return self.end_session(key, effects);
         }
@@ -347,9 +353,13 @@ impl Router {
         let Some(mut session) = self.sessions.remove(key) else { return };
         self.queued_bytes -= session.out.queue_bytes();
         self.counters.left_over(session.out.clear());
+        if session.dialect == Dialect::Internal {
+            self.part_ended(key);
+        }
         for method in &session.exposed {
             self.services.unexpose(method, key);
         }
+        self.tell_watchers(session.exposed.iter(), effects);
         if let Some(id) = kept {
             self.note(Change::End { id });
         }

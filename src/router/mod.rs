@@ -20,6 +20,8 @@
 //! | `policy.rs` | links whose user is gone |
 //! | `calls.rs`, `services.rs` | RPC |
 //! | `inventory.rs` | who offers and subscribes to what |
+//! | `part.rs` | parts of the gateway that take part like clients |
+//! | `conversation.rs` | traffic between two that is nobody else's business |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
 //! | `gate.rs` | acknowledgements wait for the disk |
@@ -28,6 +30,7 @@
 mod backfill;
 mod calls;
 mod claims;
+mod conversation;
 mod core;
 mod event;
 mod gate;
@@ -39,6 +42,7 @@ mod keeper;
 mod link;
 mod links;
 mod outgoing;
+mod part;
 mod pattern;
 mod policy;
 mod publish;
@@ -62,12 +66,14 @@ pub(crate) mod stand_in;
 mod tests;
 
 pub use self::core::{Options, RESERVED, Router};
+pub use conversation::is_reply as is_reply_topic;
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use interest::Interest;
 pub use keeper::{KeepError, Restored};
 pub use link::{Link, LinkReceiver, LinkSender};
 pub use outgoing::QueueLimits;
+pub use part::{Part, Running, start};
 pub use report::Report;
 pub use retained::RetainedLimits;
 pub use state::{RestoreError, Restorer, Saved, Snapshot, StateFolder};

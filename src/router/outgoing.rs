@@ -9,7 +9,7 @@
 //! Order is kept over everything that passes: a message waits behind the ones before it, whatever their QoS. At the bound the
 //! newcomer is refused; the caller counts it. Nothing here knows the other sessions, so a slow one costs only itself.
 
-use super::event::{CallId, Delivery, DeliveryId, Stage};
+use super::event::{Author, CallId, Delivery, DeliveryId, Stage};
 use super::groups::GroupKey;
 use super::trail::Mark;
 use crate::clock::Mono;
@@ -76,6 +76,7 @@ pub(super) enum Item {
         call: CallId,
         method: Arc<str>,
         data: Bytes,
+        caller: Option<Arc<Author>>,
     },
 }
 

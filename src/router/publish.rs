@@ -1,5 +1,6 @@
 //! From a publication to its copies: log, acknowledgement, subscribers, delivery state.
 
+use super::conversation::Conversation;
 use super::core::{Held, Router};
 use super::event::{CloseReason, Delivery, DeliveryId, Effect, Entry, LinkId, Now, Outbound, Refusal, Stage, Token};
 use super::outgoing::{Item, Next, Parcel};
@@ -91,17 +92,18 @@ impl Router {
     }
 
     /// Copies, log record, retained store: what one accepted message means. `token` is that of a QoS 2 publication.
-    fn accept(&mut self, from: Option<SessionKey>, message: Message, token: Option<Token>, effects: &mut Vec<Effect>) {
-        // What the gateway tells of itself is in no book of messages.
-        if message.dialect != Dialect::Internal {
+    fn accept(&mut self, from: Option<SessionKey>, mut message: Message, token: Option<Token>, effects: &mut Vec<Effect>) {
+        if is_booked(&message) {
             *self.counters.received.entry(message.dialect.name()).or_default() += 1;
         }
+        message.form = self.options.forms.of(&message.topic);
         let message = Arc::new(message);
         let deadline = deadline(&message, self.now.mono);
         self.commit_what_comes_before_messages(effects);
         let mut route = Route { from: from.and_then(|key| self.kept(key)).zip(token.map(|token| token.0)), ..Route::default() };
-        let touched = self.route(from, &message, deadline, &mut route);
-        self.append(&message, route.encode(), effects);
+        let conversation = self.conversation(&message.topic);
+        let touched = self.route(from, &message, conversation, deadline, &mut route);
+        self.append(&message, conversation, route.encode(), effects);
         for key in touched {
             self.pump(key, effects);
         }
@@ -158,23 +160,25 @@ impl Router {
         effects.push(Effect::Send { link, out: Outbound::Accepted { token, qos, outcome: Err(refusal) } });
     }
 
-    /// Everything is logged, also what nobody waits for; only QoS 0 gives way when the log has no room or too much to do, and
-    /// what the gateway tells of itself.
-    fn append(&mut self, message: &Arc<Message>, route: Vec<u8>, effects: &mut Vec<Effect>) {
-        if !self.is_logged(message) {
-            self.counters.not_logged += u64::from(message.dialect != Dialect::Internal);
+    /// Everything is logged, also what nobody waits for; only QoS 0 gives way when the log has no room or too much to do, or
+    /// belongs to a conversation, and what the gateway tells of itself.
+    fn append(&mut self, message: &Arc<Message>, conversation: Conversation, route: Vec<u8>, effects: &mut Vec<Effect>) {
+        let waits = message.qos > Qos::AtMostOnce;
+        let private = conversation != Conversation::None;
+        if !self.is_logged(message) || (private && !waits && !message.retain) {
+            self.counters.not_logged += u64::from(is_booked(message));
             return;
         }
-        let waits = message.qos > Qos::AtMostOnce;
         self.last = self.last.next();
         self.counters.logged += 1;
-        let entry = Entry::Message { message: Arc::clone(message), route };
+        let message = Arc::clone(message);
+        let entry = if private { Entry::Conversation { message, route } } else { Entry::Message { message, route } };
         effects.push(Effect::Append { seq: self.last, entry, ack_waits: waits });
     }
 
     fn is_logged(&self, message: &Message) -> bool {
         let gives_way = self.log.health != Health::Fine || (self.log_behind && !message.retain);
-        message.dialect != Dialect::Internal && (message.qos > Qos::AtMostOnce || !gives_way)
+        is_booked(message) && (message.qos > Qos::AtMostOnce || !gives_way)
     }
 
     /// Queues a copy for everybody who wants one. `route` gets those that must outlive the process. Returns the sessions that
@@ -183,14 +187,16 @@ impl Router {
         &mut self,
         from: Option<SessionKey>,
         message: &Arc<Message>,
+        conversation: Conversation,
         deadline: Option<Mono>,
         route: &mut Route,
     ) -> Vec<SessionKey> {
         let targets = self.tree.matches(&message.topic);
-        if targets.is_empty() && message.dialect != Dialect::Internal {
+        if targets.is_empty() && is_booked(message) {
             self.counters.unmatched += 1;
         }
-        let is_logged = self.is_logged(message);
+        // Nobody finds a conversation in the log again.
+        let is_logged = conversation == Conversation::None && self.is_logged(message);
         let seq = self.last.next();
         let mut touched = Vec::with_capacity(targets.len());
         for target in targets.iter() {
@@ -207,6 +213,15 @@ impl Router {
             };
             let Dest::Session(key) = target.dest else { continue };
             if target.no_local && Some(key) == from {
+                continue;
+            }
+            let dialect = self.sessions.get(key).map(|session| session.dialect);
+            if dialect == Some(Dialect::Rembus) && !conversation.is_for_component(target.pattern.is_some()) {
+                continue;
+            }
+            if dialect == Some(Dialect::Mqtt) && message.is_withheld_from_mqtt() {
+                self.counters.copies += 1;
+                *self.counters.dropped.entry("not_an_object").or_default() += 1;
                 continue;
             }
             // What is not in the log is delivered out of its order rather than not at all.
@@ -231,6 +246,7 @@ impl Router {
                 pattern: target.pattern.clone(),
                 identifiers: target.identifiers.clone(),
                 expiry_s: None,
+                author: if dialect == Some(Dialect::Internal) { self.publisher(from) } else { None },
             };
             match self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share, line: mark.and_then(Mark::line) }) {
                 Queued::NotWanted => {}
@@ -340,7 +356,7 @@ impl Router {
                     sent += 1;
                     Outbound::Release { id }
                 }
-                Next::Send(Item::Request { call, method, data }) => Outbound::Request { call, method, data },
+                Next::Send(Item::Request { call, method, data, caller }) => Outbound::Request { call, method, data, caller },
             };
             effects.push(Effect::Send { link, out });
         }
@@ -439,6 +455,11 @@ impl Router {
         self.timers.set(now.plus(after), Timer::Resend(key, id));
         effects.push(Effect::Send { link, out: Outbound::Deliver(delivery) });
     }
+}
+
+/// Whether a message is in the books and in the log. What the gateway tells of itself without a promise (`$SYS`) is not.
+fn is_booked(message: &Message) -> bool {
+    message.dialect != Dialect::Internal || message.qos > Qos::AtMostOnce
 }
 
 /// When a message is worthless, if it ever is.

@@ -155,7 +155,13 @@ impl Router {
         Some(group)
     }
 
-    pub(super) fn expose(&mut self, link: LinkId, key: SessionKey, method: String) -> Result<(), Refusal> {
+    pub(super) fn expose(
+        &mut self,
+        link: LinkId,
+        key: SessionKey,
+        method: String,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         if self.is_reserved(&method) {
             return Err(Refusal::Reserved);
         }
@@ -176,17 +182,19 @@ impl Router {
         let kept = session.kept;
         session.exposed.insert(method.clone());
         self.services.expose(&method, key);
+        self.tell_watchers([&method], effects);
         if let Some(id) = kept {
             self.note(Change::Expose { id, method });
         }
         Ok(())
     }
 
-    pub(super) fn unexpose(&mut self, key: SessionKey, method: String) {
+    pub(super) fn unexpose(&mut self, key: SessionKey, method: String, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let kept = session.kept;
         if session.exposed.remove(&method) {
             self.services.unexpose(&method, key);
+            self.tell_watchers([&method], effects);
             if let Some(id) = kept {
                 self.note(Change::Unexpose { id, method });
             }

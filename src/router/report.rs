@@ -7,6 +7,7 @@
 
 use super::core::Router;
 use super::outgoing::Leftover;
+use crate::message::Dialect;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +103,13 @@ impl Router {
     #[must_use]
     pub fn report(&self) -> Report {
         let c = &self.counters;
+        // Parts of the gateway are nobody's clients.
+        let (mut parts, mut filters, mut methods) = (0, 0, 0);
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.dialect == Dialect::Internal) {
+            parts += 1;
+            filters += session.filters.len() as u64;
+            methods += session.exposed.len() as u64;
+        }
         Report {
             received: c.received.clone(),
             refused: c.refused.clone(),
@@ -122,9 +130,9 @@ impl Router {
             sessions_offline: self.sessions.iter().filter(|(_, session)| session.link.is_none()).count() as u64,
             sessions_expired: c.sessions_expired,
             shared_groups: self.groups.len() as u64,
-            sessions: self.sessions.len() as u64,
-            subscriptions: self.tree.len() as u64,
-            services: self.services.len() as u64,
+            sessions: self.sessions.len() as u64 - parts,
+            subscriptions: self.tree.len() as u64 - filters,
+            services: self.services.len() as u64 - methods,
             calls: c.calls,
             calls_pending: self.calls.len() as u64,
             acks_waiting: self.gate.len() as u64,

@@ -36,6 +36,8 @@ pub(super) struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Services {
     table: AHashMap<Arc<str>, Service>,
+    /// Parts of the gateway that offer everything below a name; a handful.
+    below: Vec<(Box<str>, SessionKey)>,
 }
 
 /// Whom a call goes to, or why to nobody (`protocol/rembus.md` section 9).
@@ -68,6 +70,28 @@ impl Services {
         }
     }
 
+    /// Those who offer a method.
+    pub(super) fn providers(&self, method: &str) -> &[SessionKey] {
+        self.table.get(method).map(|service| service.providers.as_slice()).unwrap_or_default()
+    }
+
+    /// `session` offers every method that begins with `prefix` and that nobody offers by its full name.
+    pub(super) fn expose_below(&mut self, prefix: &str, session: SessionKey) {
+        self.below.push((prefix.into(), session));
+    }
+
+    /// Takes back what a session offers below names.
+    pub(super) fn unexpose_below(&mut self, session: SessionKey) {
+        self.below.retain(|(_, known)| *known != session);
+    }
+
+    /// The methods with this ending.
+    pub(super) fn ending_with(&self, suffix: &str) -> Vec<Arc<str>> {
+        let mut found: Vec<_> = self.table.keys().filter(|method| method.ends_with(suffix)).cloned().collect();
+        found.sort();
+        found
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
@@ -85,7 +109,7 @@ impl Services {
         policy: Policy,
         load: impl Fn(SessionKey) -> Option<usize>,
     ) -> Resolved {
-        let Some((name, _)) = self.table.get_key_value(method) else { return Resolved::Unknown };
+        let Some((name, _)) = self.table.get_key_value(method) else { return self.resolve_below(method, caller) };
         let name = Arc::clone(name);
         let service = self.table.get_mut(method).expect("the method was just found");
         let others = service.providers.iter().filter(|known| **known != caller).count();
@@ -108,6 +132,14 @@ impl Services {
                 Resolved::Provider(session, name)
             }
             None => Resolved::Unavailable,
+        }
+    }
+
+    fn resolve_below(&self, method: &str, caller: SessionKey) -> Resolved {
+        match self.below.iter().find(|(prefix, _)| method.starts_with(&**prefix)) {
+            None => Resolved::Unknown,
+            Some((_, session)) if *session == caller => Resolved::Loopback,
+            Some((_, session)) => Resolved::Provider(*session, method.into()),
         }
     }
 }

@@ -236,6 +236,10 @@ fn record(seq: Seq, entry: Entry) -> (Seq, u8, Bytes) {
             message::encode(&message, &route, &mut body);
             message::kind::MESSAGE
         }
+        Entry::Conversation { message, route } => {
+            message::encode(&message, &route, &mut body);
+            message::kind::CONVERSATION
+        }
         Entry::Copy { message, route } => {
             message::encode(&message, &route, &mut body);
             message::kind::COPY

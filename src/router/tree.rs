@@ -54,6 +54,14 @@ impl Target {
         }
     }
 
+    /// The session that subscribed, if it did so for itself.
+    pub(super) fn session(&self) -> Option<SessionKey> {
+        match self.dest {
+            Dest::Session(key) => Some(key),
+            Dest::Group(_) => None,
+        }
+    }
+
     /// The options are those of the member that is picked.
     pub(super) fn group(group: GroupKey) -> Self {
         Self {
@@ -135,7 +143,7 @@ fn edges(filter: &Filter) -> Option<Vec<Edge<'_>>> {
 impl Tree {
     /// Adds a subscription, or replaces what the session had for the same filter. Returns whether it is new.
     pub(super) fn insert(&mut self, filter: &Filter, target: Target) -> bool {
-        self.forget_recent();
+        self.forget(filter);
         let new = match (edges(filter), filter) {
             (Some(edges), _) => put(self.root.ends_of(&edges), target),
             (None, filter) => {
@@ -155,7 +163,7 @@ impl Tree {
 
     /// Removes a subscription and every node that is not needed any more. Returns whether there was one.
     pub(super) fn remove(&mut self, filter: &Filter, dest: Dest) -> bool {
-        self.forget_recent();
+        self.forget(filter);
         let removed = match (edges(filter), filter) {
             (Some(edges), _) => self.root.remove(&edges, dest),
             (None, filter) => {
@@ -193,9 +201,26 @@ impl Tree {
         found
     }
 
+    /// A filter changes: the answers it may be part of are void. One without a wildcard is about its own topic only; a caller of
+    /// RPC subscribes to a reply topic for each call.
+    fn forget(&mut self, filter: &Filter) {
+        let is_literal = edges(filter).is_some_and(|edges| edges.iter().all(|edge| matches!(edge, Edge::Literal(_))));
+        if !is_literal {
+            self.forget_recent();
+        } else if let Some(known) = self.recent.remove(filter.pattern()) {
+            self.remembered -= known.len() + 1;
+        }
+    }
+
     fn forget_recent(&mut self) {
         self.recent = AHashMap::new();
         self.remembered = 0;
+    }
+
+    /// Those who subscribed to the very topic, without a wildcard.
+    pub(super) fn by_name(&self, topic: &str) -> &[Target] {
+        let end = topic.split('/').try_fold(&self.root, |node, level| node.literal.get(level));
+        end.map(|node| node.targets.as_slice()).unwrap_or_default()
     }
 
     pub(super) fn search(&self, topic: &str) -> Vec<Target> {

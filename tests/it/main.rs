@@ -25,6 +25,7 @@ mod torn;
 mod access;
 mod at_rest;
 mod commands;
+mod commlib;
 mod config;
 mod control;
 mod durability;

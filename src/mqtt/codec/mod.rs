@@ -16,6 +16,8 @@ mod reason;
 pub(crate) mod topic;
 
 #[cfg(test)]
+mod commlib;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use connect::{Connect, ConnectError, Will, read_connect};

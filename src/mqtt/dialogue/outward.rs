@@ -57,6 +57,8 @@ impl Dialogue {
             Outbound::Attached { .. }
             | Outbound::Refused(_)
             | Outbound::Request { .. }
+            | Outbound::Asked { .. }
+            | Outbound::Offered { .. }
             | Outbound::Response { .. }
             | Outbound::Probe => {
                 log::error!(client_id = &*self.publisher; "the router sent an answer to what an MQTT link never asks");

@@ -21,6 +21,7 @@ pub(super) fn delivery(message: Message, id: Option<u32>) -> Outbound {
         pattern: None,
         identifiers: vec![],
         expiry_s: None,
+        author: None,
     })
 }
 

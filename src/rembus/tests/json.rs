@@ -113,7 +113,7 @@ async fn json_exposers_serve_and_json_subscribers_see_the_payload_where_python_l
     next(&mut client).await;
 
     let data = Bytes::from_static(&[0x82, 1, 2]);
-    world.say(client.link, Outbound::Request { call: CallId(5), method: "jadd".into(), data }).await;
+    world.say(client.link, Outbound::Request { call: CallId(5), method: "jadd".into(), data, caller: None }).await;
     assert_eq!(next(&mut client).await, r#"{"jsonrpc":"2.0","id":5,"method":"jadd","params":[1,2]}"#);
     assert!(matches!(world.hear().await, Inbound::Written { count: 1 }));
     say(&mut client, r#"{"jsonrpc":"2.0","id":5,"result":{"type":4,"sts":0,"data":3}}"#).await;
@@ -138,6 +138,7 @@ async fn json_exposers_serve_and_json_subscribers_see_the_payload_where_python_l
             pattern: None,
             identifiers: Vec::new(),
             expiry_s: None,
+            author: None,
         };
         world.say(client.link, Outbound::Deliver(delivery)).await;
         assert_eq!(next(&mut client).await, text);

@@ -49,7 +49,17 @@ fn flood(count: usize) -> Vec<Outbound> {
     let delivery = || {
         let message = Arc::clone(&message);
         let qos = Qos::AtMostOnce;
-        Delivery { message, qos, id: None, dup: false, retain: false, pattern: None, identifiers: Vec::new(), expiry_s: None }
+        Delivery {
+            message,
+            qos,
+            id: None,
+            dup: false,
+            retain: false,
+            pattern: None,
+            identifiers: Vec::new(),
+            expiry_s: None,
+            author: None,
+        }
     };
     (0..count).map(|_| Outbound::Deliver(delivery())).collect()
 }

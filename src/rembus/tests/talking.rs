@@ -210,7 +210,8 @@ async fn commands_that_make_no_sense_are_answered_with_a_reason() {
 async fn a_call_goes_to_its_exposer_and_the_answer_back_untouched() {
     let mut world = World::new(Settings::default());
     let mut client = world.connect().await;
-    let request = Outbound::Request { call: CallId(77), method: "add".into(), data: Bytes::from_static(&[0x82, 1, 2]) };
+    let request =
+        Outbound::Request { call: CallId(77), method: "add".into(), data: Bytes::from_static(&[0x82, 1, 2]), caller: None };
     world.say(client.link, request).await;
     assert_eq!(client.next().await, codec::rpc(MessageId(77), "add", None, &[0x82, 1, 2]));
     assert!(matches!(world.hear().await, Inbound::Written { count: 1 }));
@@ -242,6 +243,7 @@ fn delivery(qos: Qos, id: Option<u32>, slot: Option<u32>, pattern: Option<&str>,
         pattern: pattern.map(Arc::from),
         identifiers: Vec::new(),
         expiry_s: None,
+        author: None,
     })
 }
 

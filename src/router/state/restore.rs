@@ -42,11 +42,11 @@ impl<'a> Restorer<'a> {
     /// Takes the next record, in the order in which they were written.
     pub fn take(&mut self, seq: Seq, kind: u8, body: &Bytes) -> Result<(), RestoreError> {
         match kind {
-            kind::MESSAGE if !message::concerns_state(body) => {}
-            kind::MESSAGE | kind::COPY => {
+            kind::MESSAGE | kind::CONVERSATION if !message::concerns_state(body) => {}
+            kind::MESSAGE | kind::CONVERSATION | kind::COPY => {
                 let (message, route) = message::decode_routed(body)?;
                 let message = Arc::new(message);
-                if kind == kind::MESSAGE && message.retain {
+                if kind != kind::COPY && message.retain {
                     let deadline = stored_deadline(&message, self.now);
                     // What did not fit then does not fit now; it was counted then.
                     self.router.retained.set(&message, deadline).ok();
@@ -234,6 +234,7 @@ impl<'a> Restorer<'a> {
             pattern: None,
             identifiers: copy.identifiers,
             expiry_s: None,
+            author: None,
         };
         let parcel = Parcel { delivery, deadline, seq, after: Seq(0), share, line: None };
         self.with(id, |_, session| session.out.restore(parcel));

@@ -154,6 +154,20 @@ fn nothing_is_left_of_short_lived_filters() {
 }
 
 #[test]
+fn a_subscription_to_one_topic_leaves_what_is_remembered_of_others() {
+    let mut tree = tree(&[mqtt("a/#")]);
+    assert_eq!(tree.matches("a/b").len(), 1);
+    assert_eq!(tree.matches("reply").len(), 0);
+    tree.insert(&mqtt("reply"), target(7, &mqtt("reply")));
+    assert!(tree.recent.contains_key("a/b"));
+    assert_eq!(tree.matches("reply").len(), 1);
+    assert!(tree.remove(&mqtt("reply"), Dest::Session(key(7))));
+    assert_eq!((tree.matches("reply").len(), tree.remembered), (0, 3));
+    tree.insert(&mqtt("+"), target(8, &mqtt("+")));
+    assert_eq!((tree.matches("reply").len(), tree.matches("a/b").len()), (1, 1));
+}
+
+#[test]
 fn topics_nobody_wants_do_not_fill_memory() {
     let mut tree = tree(&[mqtt("a")]);
     for n in 0..200_000 {
