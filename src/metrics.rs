@@ -15,9 +15,11 @@ mod access;
 mod doors;
 mod exposition;
 mod history;
+mod links;
 mod process;
 
 use crate::access::Counts;
+use crate::bridge::LinkReport;
 use crate::message::Seq;
 use crate::router::Report;
 use crate::wal::Health;
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub history: Option<History>,
     /// `None` if there is no login at all.
     pub access: Option<Counts>,
+    /// Links to other brokers.
+    pub links: Vec<LinkReport>,
     pub process: Process,
 }
 
@@ -82,6 +86,7 @@ impl Snapshot {
         if let Some(history) = &self.history {
             history::render(&mut page, history, self.log.written);
         }
+        links::render(&mut page, &self.links);
         process::render(&mut page, &self.process);
         page.finish()
     }

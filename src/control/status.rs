@@ -1,6 +1,7 @@
 //! `/status`: what the gateway is doing, for people and scripts.
 
 use super::Failure;
+use crate::bridge::LinkReport;
 use axum::extract::State;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct Status {
     /// `None` without a schema.
     pub history: Option<History>,
     pub access: Access,
+    /// Links to other brokers.
+    pub links: Vec<LinkReport>,
 }
 
 /// A door that listens.

@@ -1,6 +1,7 @@
 //! Where `/metrics`, `/readyz` and `/status` get their numbers.
 
 use crate::access::{self, Access};
+use crate::bridge::{LinkReport, LinkStats};
 use crate::clock::{Mono, SharedClock};
 use crate::control::{self, Status};
 use crate::history::History;
@@ -30,6 +31,7 @@ pub(super) struct Parts {
     pub(super) wear: Wear,
     pub(super) history: Option<Arc<History>>,
     pub(super) access: Arc<Access>,
+    pub(super) links: Vec<Arc<LinkStats>>,
     pub(super) readers_log_in: bool,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
@@ -75,6 +77,10 @@ impl Sources for Parts {
         Some(self.access.counts())
     }
 
+    fn links(&self) -> Vec<LinkReport> {
+        self.links.iter().map(|link| link.report()).collect()
+    }
+
     fn doors_closed(&self) -> Vec<String> {
         self.doors.iter().filter(|(_, task)| task.is_finished()).map(|(door, _)| (*door).to_owned()).collect()
     }
@@ -103,6 +109,7 @@ impl control::StatusSource for Parts {
             },
             history: Sources::history(self).map(history),
             access: self.access_status(),
+            links: Sources::links(self),
         }
     }
 }

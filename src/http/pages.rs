@@ -2,6 +2,7 @@
 
 use super::guard::guard;
 use crate::access::{Access, Counts};
+use crate::bridge::LinkReport;
 use crate::metrics::{self, Doors, History, Log, Process, Snapshot};
 use crate::router::Report;
 use crate::wal::Health;
@@ -31,6 +32,8 @@ pub trait Sources: Send + Sync + 'static {
     fn guard(&self) -> Option<Arc<Access>>;
     /// What access counts.
     fn access(&self) -> Option<Counts>;
+    /// How the links to other brokers are.
+    fn links(&self) -> Vec<LinkReport>;
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
@@ -72,7 +75,7 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
 async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
     let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
-    let access = sources.access();
-    let snapshot = Snapshot { router, doors, log, history, access, process: Process::read() };
+    let (access, links) = (sources.access(), sources.links());
+    let snapshot = Snapshot { router, doors, log, history, access, links, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -50,6 +50,8 @@ pub struct Options {
     pub unreleased_max: usize,
     /// Methods that the gateway serves itself through [`Effect::Invoke`].
     pub builtins: Vec<String>,
+    /// The gateway's number in the path of a message; empty if it has none. See `bridge/marks.rs`.
+    pub number: String,
     /// Says what sessions may do that were left behind by an earlier process; without it, everything.
     pub identities: Option<Arc<dyn Identify>>,
 }
@@ -77,6 +79,7 @@ impl Default for Options {
             registrations_max: 10_000,
             unreleased_max: 10_000,
             builtins: Vec::new(),
+            number: String::new(),
             identities: None,
         }
     }

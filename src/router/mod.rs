@@ -20,6 +20,7 @@
 //! | `calls.rs`, `services.rs` | RPC |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
+//! | `matcher.rs` | the rules of the tree, for others |
 //! | `gate.rs` | acknowledgements wait for the disk |
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
@@ -34,6 +35,7 @@ mod hub;
 mod keeper;
 mod link;
 mod links;
+mod matcher;
 mod outgoing;
 mod pattern;
 mod policy;
@@ -60,6 +62,7 @@ pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use keeper::{KeepError, Restored};
 pub use link::{Link, LinkReceiver, LinkSender};
+pub use matcher::Matcher;
 pub use outgoing::QueueLimits;
 pub use report::Report;
 pub use retained::RetainedLimits;
