@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails stops, and says where")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table goes to standard output")]
 
+mod backlog;
 mod broker;
 mod flow;
 mod measure;
@@ -53,7 +54,7 @@ fn wish() -> Wish {
             "--bench" => {}
             name if !name.starts_with('-') => wish.only.push(name.to_owned()),
             other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc]…"
+                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|backlog]…"
             ),
         }
     }
@@ -129,6 +130,15 @@ async fn main() {
     }
     if chosen("rpc") {
         tables.push(compare(&wish, "RPC to `version`, 32 in flight", &[Kind::GatewayPlain, Kind::Python], Measure::Rpc).await);
+    }
+    if chosen("backlog") && wish.wants(Kind::GatewayPlain) {
+        let mut table =
+            Table::new("a backlog of 150 MB to a mosquitto, 1 kB each, and live traffic meanwhile", backlog::COLUMNS);
+        for round in 0..wish.rounds {
+            eprintln!("backlog: {}/{}", round + 1, wish.rounds);
+            table.add(Kind::GatewayPlain.name(), &backlog::run().await);
+        }
+        tables.push(table);
     }
     for table in tables.iter().filter(|table| !table.is_empty()) {
         println!("\n{table}");
