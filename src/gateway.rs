@@ -1,9 +1,9 @@
 //! Wires the parts together, starts them in the right order and stops them in the reverse.
 //!
 //! ```text
-//! start: lock the data folder ─ open the log ─ history (opens beside) ─ router ─ doors listen ─ ready
+//! start: lock the data folder ─ open the log ─ history (opens beside) ─ router ─ links ─ doors listen ─ ready
 //! SIGHUP: certificate files are read again, nobody notices
-//! stop:  doors stop listening, let acknowledgements leave, close ─ history's last batch ─ log synced and closed
+//! stop:  doors stop listening, let acknowledgements leave, close ─ links note how far they are ─ history's last batch ─ log synced and closed
 //! ```
 
 mod commands;
@@ -16,6 +16,7 @@ mod time;
 mod vital;
 
 use crate::access::{self, Access, HashError};
+use crate::bridge::{self, Links, Surroundings};
 use crate::clock::{BoardClock, Linux, SharedClock, SystemClock};
 use crate::commlib::{self, Commlib};
 use crate::config::{self, Config, Loaded};
@@ -26,7 +27,7 @@ use crate::message::Seq;
 use crate::router::{self, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
 use crate::systemd::Notifier;
 use crate::tls::{self, TlsError};
-use crate::wal::{self, Health, LogHandle, WalError};
+use crate::wal::{self, Health, Hold, LogHandle, WalError};
 use crate::wear::{self, Wear};
 use crate::{control, http, metrics, mqtt, rembus};
 use commands::Commands;
@@ -108,6 +109,7 @@ struct Gateway {
     log: LogHandle,
     wear: Wear,
     history: Option<Arc<History>>,
+    links: Links,
     access: Arc<Access>,
     commlib: commlib::Shared,
     doors: JoinSet<()>,
@@ -128,7 +130,7 @@ impl Gateway {
         let notifier = Notifier::from_env();
         let lock = lock_data(&config.gateway.data)?;
         let access = open_access(&config, &clock)?;
-        let log = open_log(&config, &clock)?;
+        let (log, start_hold) = open_log(&config, &clock)?;
         board.settle(&SystemDisk, time::newest(&log));
         let wear = wear::watch(&config.gateway.data, config.wal.write_budget, log.clone(), Arc::clone(&clock));
         let history = schema.map(|schema| {
@@ -149,6 +151,7 @@ impl Gateway {
             builtins: services.methods(),
             reserved: config.rembus.reserved_methods.clone(),
             identities: Some(Arc::clone(&access) as _),
+            number: bridge::number(log.log_id()),
             ..router::Options::default()
         };
         let (mut router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
@@ -160,6 +163,18 @@ impl Gateway {
         tokio::spawn(router.run());
         tokio::spawn(time::learn(board, hub.clone(), history.is_some()));
 
+        let around = Surroundings {
+            hub: hub.clone(),
+            log: log.clone(),
+            clock: Arc::clone(&clock),
+            disk: SystemDisk::shared(),
+            data: config.gateway.data.clone(),
+        };
+        // Before the doors: a new link forwards what is published from now on.
+        let links = Links::start(config.links.clone(), &around);
+
+        drop(start_hold);
+
         let vital = VitalSigns::new(hub.clone(), log.clone());
         let mut gateway = Self {
             stop_timeout: config.gateway.stop_timeout,
@@ -168,6 +183,7 @@ impl Gateway {
             log,
             wear,
             history,
+            links,
             access,
             commlib: commlib::Shared::default(),
             doors: JoinSet::new(),
@@ -244,6 +260,7 @@ impl Gateway {
             log: self.log.clone(),
             wear: self.wear.clone(),
             history: self.history.clone(),
+            links: self.links.stats(),
             access: Arc::clone(&self.access),
             commlib: self.commlib.clone(),
             readers_log_in: !config.http.anonymous,
@@ -355,6 +372,7 @@ impl Gateway {
         }
         self.stop_doors.send_replace(true);
         while self.doors.join_next().await.is_some() {}
+        self.links.stop().await;
         if let Some(history) = &self.history {
             history.close().await;
         }
@@ -413,8 +431,9 @@ fn tell(recovery: &wal::Recovery) {
     log::info!(records = recovery.records, segments = recovery.segments, last:% = recovery.last; "log open");
 }
 
-/// Opens the log and gives it a thread of its own, because it waits for the disk.
-fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayError> {
+/// Opens the log and gives it a thread of its own, because it waits for the disk. Nothing is removed from it before the hold is
+/// dropped: those who need old records must have said so first.
+fn open_log(config: &Config, clock: &SharedClock) -> Result<(LogHandle, Hold), GatewayError> {
     let options = wal::Options {
         dir: config.gateway.data.join("wal"),
         segment_bytes: 8 << 20,
@@ -426,6 +445,7 @@ fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayEr
     };
     let (log, handle, recovery) = wal::open(SystemDisk::shared(), Arc::clone(clock), options)?;
     tell(&recovery);
+    let start_hold = handle.hold(Seq(0));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -438,5 +458,5 @@ fn open_log(config: &Config, clock: &SharedClock) -> Result<LogHandle, GatewayEr
             }
         })
         .map_err(|error| GatewayError::System { what: "the log's thread", error })?;
-    Ok(handle)
+    Ok((handle, start_hold))
 }

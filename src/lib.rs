@@ -16,12 +16,14 @@
 //! * The *router* ([`router`]) is a pure state machine: events in, effects out. It owns sessions, subscriptions, services,
 //!   queues and acknowledgements, and never touches a socket, a file or a clock. [`router::Hub`] runs it.
 //! * The *log* ([`wal`]) makes every message durable once, in order, with group commit. It knows no protocol.
+//! * *Links* ([`bridge`]) carry messages and calls to other brokers and back; what waits for them is a cursor on the log.
 //! * *History* ([`history`]) is a reader of the log. It can lag or die without touching routing.
 //! * Commands ([`cli`]) reach the running gateway through [`control`], a socket for its owner.
 //! * [`clock`], [`disk`] and [`net`] are the only ways to the outside world, so that a seeded simulation can replace them.
 //! * [`gateway`] wires it all together; `main.rs` only starts it.
 
 pub mod access;
+pub mod bridge;
 pub mod cli;
 pub mod clock;
 pub mod commlib;

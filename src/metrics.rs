@@ -16,9 +16,11 @@ mod commlib;
 mod doors;
 mod exposition;
 mod history;
+mod links;
 mod process;
 
 use crate::access::Counts;
+use crate::bridge::LinkReport;
 use crate::message::Seq;
 use crate::router::Report;
 use crate::wal::Health;
@@ -44,6 +46,8 @@ pub struct Snapshot {
     /// `None` if there is no login at all.
     pub access: Option<Counts>,
     pub commlib: Option<crate::commlib::Figures>,
+    /// Links to other brokers.
+    pub links: Vec<LinkReport>,
     pub process: Process,
 }
 
@@ -87,6 +91,7 @@ impl Snapshot {
         if let Some(history) = &self.history {
             history::render(&mut page, history, self.log.written);
         }
+        links::render(&mut page, &self.links);
         process::render(&mut page, &self.process);
         page.finish()
     }

@@ -56,7 +56,7 @@ pub(crate) struct Broker {
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -129,6 +129,10 @@ async fn listening(addr: SocketAddr) {
 
 impl Broker {
     pub(crate) async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &[]).await
+    }
+
+    pub(crate) async fn start_with(kind: Kind, environment: &[(&str, String)]) -> Self {
         // On the disk of the checkout: /tmp may be memory.
         let data = tempfile::Builder::new().prefix("bench-").tempdir_in(format!("{ROOT}/target")).unwrap();
         let (mqtt, tls, rembus, http) = (free_port(), free_port(), free_port(), free_port());
@@ -138,7 +142,7 @@ impl Broker {
             companion = Some(spawn(mosquitto(data.path(), &pki, [mqtt, tls], false)));
             listening(mqtt).await;
         }
-        let command = match kind {
+        let mut command = match kind {
             Kind::Gateway | Kind::GatewayPlain => {
                 gateway(&data.path().join("data"), kind == Kind::Gateway, &pki, [mqtt, tls, rembus, http])
             }
@@ -146,6 +150,7 @@ impl Broker {
             Kind::Python => python(data.path(), rembus, None),
             Kind::PythonBridge => python(data.path(), rembus, Some(mqtt)),
         };
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let begin = Instant::now();
         let child = spawn(command);
         if kind.speaks_mqtt() {

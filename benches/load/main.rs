@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails stops, and says where")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table goes to standard output")]
 
+mod backlog;
 mod broker;
 mod flow;
 mod measure;
@@ -54,7 +55,7 @@ fn wish() -> Wish {
             "--bench" => {}
             name if !name.starts_with('-') => wish.only.push(name.to_owned()),
             other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|replay|replay-q0]…"
+                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|replay|replay-q0|backlog]…"
             ),
         }
     }
@@ -136,6 +137,15 @@ async fn main() {
             let title = format!("100,000 messages that a component missed, QoS {}, beside 1,000 msg/s to another", qos as u8);
             tables.push(compare(&wish, &title, &[Kind::GatewayPlain], Measure::Replay(qos)).await);
         }
+    }
+    if chosen("backlog") && wish.wants(Kind::GatewayPlain) {
+        let mut table =
+            Table::new("a backlog of 150 MB to a mosquitto, 1 kB each, and live traffic meanwhile", backlog::COLUMNS);
+        for round in 0..wish.rounds {
+            eprintln!("backlog: {}/{}", round + 1, wish.rounds);
+            table.add(Kind::GatewayPlain.name(), &backlog::run().await);
+        }
+        tables.push(table);
     }
     for table in tables.iter().filter(|table| !table.is_empty()) {
         println!("\n{table}");

@@ -1,6 +1,7 @@
 //! `check`: what the configuration means.
 
-use crate::config::{Config, Listen, Loaded, show_duration as duration, show_size as size};
+use crate::bridge::Direction;
+use crate::config::{Config, Entry, Listen, Loaded, show_duration as duration, show_size as size};
 use crate::disk::{Disk, SystemDisk};
 use crate::history::model::{Schema, TopicSegment};
 use std::fmt::{Display, Write};
@@ -20,7 +21,7 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
     }
     page.line("");
     let mut changed = loaded.settings.changed().peekable();
-    if changed.peek().is_none() {
+    if changed.peek().is_none() && loaded.settings.all_entries().is_empty() {
         page.line("Every value is the default.");
     } else {
         page.line("Not the default:");
@@ -28,6 +29,7 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
     for (key, setting) in changed {
         page.line(format_args!("  {key} = {}  ({})", setting.value, setting.origin));
     }
+    entries(&mut page, loaded.settings.all_entries(), 2);
     for note in loaded.notes.iter().chain(&room(&loaded.config)) {
         page.line("");
         page.line(format_args!("note: {note}"));
@@ -37,7 +39,7 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
 }
 
 fn meaning(page: &mut Page, config: &Config) {
-    let Config { gateway, mqtt, rembus, http, tls, access: _, wal, history } = config;
+    let Config { gateway, mqtt, rembus, http, tls, access: _, wal, history, links } = config;
     page.item("name", &gateway.name);
     page.item("data", gateway.data.display());
     let ways = [("", &mqtt.listen), ("tls ", &mqtt.tls_listen), ("ws ", &mqtt.ws_listen), ("wss ", &mqtt.wss_listen)];
@@ -74,6 +76,35 @@ fn meaning(page: &mut Page, config: &Config) {
             ),
         ),
         None => page.item("history", "off (no schema)"),
+    }
+    for parent in &links.parents {
+        let name = &parent.component;
+        let (forward, expose) = (parent.forward.len(), parent.expose.len());
+        let address = format_args!("{}:{}", parent.link.host, parent.link.port).to_string();
+        page.item(
+            "parent",
+            format_args!("{address} as {name}, {forward} patterns go there, {expose} methods can be called from there"),
+        );
+    }
+    for remote in &links.remotes {
+        let out = remote.topics.iter().filter(|bridge| bridge.direction == Direction::Out).count();
+        let address = format_args!("{}:{}", remote.link.host, remote.link.port).to_string();
+        let (into, calls) = (remote.topics.len() - out, remote.calls.len());
+        page.item(
+            "remote",
+            format_args!("{} at {address}: {out} filters go there, {into} come from there, {calls} services", remote.link.name),
+        );
+    }
+}
+
+/// The entries of structured sections, each with what was given in it.
+fn entries(page: &mut Page, list: &[Entry], indent: usize) {
+    for entry in list {
+        page.line(format_args!("{:indent$}{entry}  ({})", "", entry.origin));
+        for (key, setting) in entry.given() {
+            page.line(format_args!("{:indent$}  {} = {}", "", key.name, setting.value));
+        }
+        entries(page, entry.settings.all_entries(), indent + 2);
     }
 }
 

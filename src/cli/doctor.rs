@@ -144,7 +144,37 @@ fn examine(status: &Status, found: &mut Findings) {
         _ => found.fail("log", "the disk failed", "the gateway restarts by itself; look at the disk"),
     }
     history(status, found);
+    links(status, found);
     access(status, found);
+}
+
+fn links(status: &Status, found: &mut Findings) {
+    for link in &status.links {
+        let what = format!("{} {}", link.kind, link.name);
+        match &link.trouble {
+            Some(trouble) if !link.connected => {
+                let waiting = bytesize::ByteSize(link.waiting_bytes);
+                found.fail(
+                    "link",
+                    format_args!("{what}: {trouble}"),
+                    &format!("{waiting} wait for it; is it there, and does it let the gateway in?"),
+                );
+            }
+            Some(trouble) => found.warn("link", format_args!("{what}: {trouble}"), "look at the rights of the gateway there"),
+            None if link.connected => {
+                found.ok("link", format_args!("{what} is up, {} records behind the log", link.waiting_records))
+            }
+            None => found.warn("link", format_args!("{what} is not up yet"), "try again in a moment"),
+        }
+        let dropped: u64 = link.dropped.values().sum();
+        if dropped > 0 {
+            found.warn(
+                "link",
+                format_args!("{what}: {dropped} messages or calls were given up since the start"),
+                "the metric rembus_gateway_link_dropped_total says why",
+            );
+        }
+    }
 }
 
 fn history(status: &Status, found: &mut Findings) {
@@ -237,6 +267,14 @@ mod tests {
         let damage = History { damaged_files: 1, rows_reloaded: 10, rows_lost: 2, ..History::default() };
         sick.history = Some(History { trouble: Some("no engine".into()), tables, ..damage });
         sick.doors[0].address = "0.0.0.0:1883".into();
+        sick.links = vec![crate::bridge::LinkReport {
+            kind: "remote".into(),
+            name: "cloud".into(),
+            trouble: Some("it refuses the gateway: NotAuthorized".into()),
+            waiting_bytes: 5 << 20,
+            dropped: [("refused".into(), 7)].into(),
+            ..crate::bridge::LinkReport::default()
+        }];
         let mut found = examined(&sick);
         clock(0, &mut found);
         disk(Path::new("/"), u64::MAX, &mut found);

@@ -2,6 +2,7 @@
 
 use super::remote::{Gateway, Where};
 use super::{Refusal, Streams};
+use crate::bridge::LinkReport;
 use crate::config::show_duration;
 use crate::control::{Access, Commlib, Door, History, Log, Router, Status};
 use std::fmt::{Display, Write};
@@ -55,6 +56,9 @@ fn page(status: &Status) -> String {
     match &status.history {
         Some(history) => history_lines(&mut page, history),
         None => page.item("history", "off (no schema)"),
+    }
+    for report in &status.links {
+        page.item(&report.kind, link(report));
     }
     page.item("access", access(&status.access));
     if status.commlib != Commlib::default() {
@@ -127,6 +131,26 @@ fn card(log: &Log) -> String {
     }
 }
 
+fn link(link: &LinkReport) -> String {
+    let state = match &link.trouble {
+        Some(trouble) if !link.connected => format!("DOWN: {trouble}"),
+        Some(trouble) => format!("up, but {trouble}"),
+        None if link.connected => "up".to_owned(),
+        None => "connecting".to_owned(),
+    };
+    let mut text = format!("{}, {state}; {} forwarded, {} received", link.name, link.forwarded, link.received);
+    if link.waiting_records > 0 {
+        let (bytes, since) = (bytesize::ByteSize(link.waiting_bytes), show_duration(Duration::from_secs(link.waiting_s)));
+        write!(text, "; {} records ({bytes}) behind the log, the oldest waits {since}", link.waiting_records)
+            .expect(INFALLIBLE);
+    }
+    let dropped: u64 = link.dropped.values().sum();
+    if dropped > 0 {
+        write!(text, "; {dropped} GIVEN UP").expect(INFALLIBLE);
+    }
+    text
+}
+
 fn history_lines(page: &mut Page, history: &History) {
     match &history.trouble {
         Some(trouble) => page.item("history", format_args!("NOT WORKING: {trouble}")),
@@ -192,6 +216,14 @@ mod tests {
             history: Some(History { lag: 1, tables: [("telemetry".into(), table)].into(), ..History::default() }),
             access: Access { users: 3, rules: 5, logins: 40, refused: 2, denied: 1, ..Access::default() },
             commlib: Commlib { alive: 2, gone: 1, calls: 12, served: 4, actions: 1, ..Commlib::default() },
+            links: vec![LinkReport {
+                kind: "parent".into(),
+                name: "gw1@cloud".into(),
+                connected: true,
+                forwarded: 990,
+                received: 4,
+                ..LinkReport::default()
+            }],
         }
     }
 
@@ -202,7 +234,19 @@ mod tests {
 
     #[test]
     fn what_is_wrong_stands_out() {
+        let link = LinkReport {
+            kind: "remote".into(),
+            name: "cloud".into(),
+            trouble: Some("it cannot be reached: refused".into()),
+            forwarded: 10,
+            waiting_records: 1234,
+            waiting_bytes: 5 << 20,
+            waiting_s: 3700,
+            dropped: [("backlog_size".into(), 7)].into(),
+            ..LinkReport::default()
+        };
         let sick = Status {
+            links: vec![link],
             doors_closed: vec!["rembus".into()],
             router: None,
             log: Log { health: "full".into(), ..status().log },

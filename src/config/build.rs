@@ -192,20 +192,22 @@ pub(crate) fn config(settings: &Settings) -> Config {
             maintenance: from.duration("history", "maintenance"),
             snapshots: from.duration("history", "snapshots"),
         },
+        // Read by the caller, who knows the mistakes.
+        links: crate::bridge::Settings::default(),
     }
 }
 
 const KIND: &str = "the kind of the key in the table fits the field it fills";
 
 /// Reads settings as what their kind says they are.
-struct Values<'a>(&'a Settings);
+pub(super) struct Values<'a>(pub(super) &'a Settings);
 
 impl Values<'_> {
     fn value(&self, section: &str, name: &str) -> Value {
         self.0.value(get(section, name))
     }
 
-    fn text(&self, section: &str, name: &str) -> String {
+    pub(super) fn text(&self, section: &str, name: &str) -> String {
         self.text_or_off(section, name).unwrap_or_else(|| panic!("{KIND}"))
     }
 
@@ -216,55 +218,60 @@ impl Values<'_> {
         }
     }
 
-    fn texts(&self, section: &str, name: &str) -> Vec<String> {
-        let Value::Texts(texts) = self.value(section, name) else { panic!("{KIND}") };
-        texts
-    }
-
     fn secrets(&self, section: &str, name: &str) -> BTreeMap<String, String> {
         let Value::Secrets(secrets) = self.value(section, name) else { panic!("{KIND}") };
         secrets
     }
 
-    fn listen(&self, section: &str, name: &str) -> Listen {
+    pub(super) fn texts(&self, section: &str, name: &str) -> Vec<String> {
+        let Value::Texts(texts) = self.value(section, name) else { panic!("{KIND}") };
+        texts
+    }
+
+    pub(super) fn pairs(&self, section: &str, name: &str) -> Vec<(String, String)> {
+        let Value::Pairs(pairs) = self.value(section, name) else { panic!("{KIND}") };
+        pairs
+    }
+
+    pub(super) fn listen(&self, section: &str, name: &str) -> Listen {
         addresses(&self.value(section, name))
     }
 
-    fn path(&self, section: &str, name: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, section: &str, name: &str) -> Option<PathBuf> {
         match self.value(section, name) {
             Value::Path(path) => Some(path),
             _ => None,
         }
     }
 
-    fn switch(&self, section: &str, name: &str) -> bool {
+    pub(super) fn switch(&self, section: &str, name: &str) -> bool {
         let Value::Switch(on) = self.value(section, name) else { panic!("{KIND}") };
         on
     }
 
-    fn duration(&self, section: &str, name: &str) -> Duration {
+    pub(super) fn duration(&self, section: &str, name: &str) -> Duration {
         let Value::Duration(duration) = self.value(section, name) else { panic!("{KIND}") };
         duration
     }
 
-    fn duration_or_off(&self, section: &str, name: &str) -> Option<Duration> {
+    pub(super) fn duration_or_off(&self, section: &str, name: &str) -> Option<Duration> {
         (self.value(section, name) != Value::Off).then(|| self.duration(section, name))
     }
 
-    fn bytes_or_off(&self, section: &str, name: &str) -> Option<u64> {
+    pub(super) fn bytes_or_off(&self, section: &str, name: &str) -> Option<u64> {
         (self.value(section, name) != Value::Off).then(|| self.bytes(section, name))
     }
 
-    fn bytes(&self, section: &str, name: &str) -> u64 {
+    pub(super) fn bytes(&self, section: &str, name: &str) -> u64 {
         let Value::Size(bytes) = self.value(section, name) else { panic!("{KIND}") };
         bytes
     }
 
-    fn size(&self, section: &str, name: &str) -> usize {
+    pub(super) fn size(&self, section: &str, name: &str) -> usize {
         usize::try_from(self.bytes(section, name)).unwrap_or(usize::MAX)
     }
 
-    fn count(&self, section: &str, name: &str) -> usize {
+    pub(super) fn count(&self, section: &str, name: &str) -> usize {
         let Value::Count(count) = self.value(section, name) else { panic!("{KIND}") };
         usize::try_from(count).unwrap_or(usize::MAX)
     }

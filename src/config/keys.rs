@@ -12,6 +12,8 @@ pub struct Key {
     pub default: &'static str,
     /// One phrase for the operator.
     pub about: &'static str,
+    /// Without it an entry of a structured section is no use. Keys of ordinary sections never are.
+    pub required: bool,
 }
 
 /// What a value must look like.
@@ -39,8 +41,12 @@ pub enum Kind {
     Secret,
     /// `duckdb`, `sqlite` or `postgres:` and how to connect.
     Catalog,
+    /// A text with rules of its own; the default may be empty, which is none.
+    Phrase(Words),
     /// A list of such texts; variables and flags write commas between.
     Texts(Words),
+    /// A list of pairs of texts, `[["from", "to"]]`; only in the file.
+    Pairs(Words),
     /// Names and their secrets, `{ acme = "…" }`; variables write `acme=…`, commas between. Values are never shown.
     Secrets(Words),
     /// Only the default so far; the text says what will come.
@@ -75,7 +81,7 @@ impl Key {
     /// The variable that sets this key.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("{}{}_{}", super::env::PREFIX, self.section.to_uppercase(), self.name.to_uppercase())
+        super::env::variable(&format!("{}_{}", self.section, self.name))
     }
 
     /// The default as it would stand in the file, quotes included.
@@ -83,7 +89,7 @@ impl Key {
     pub fn default_in_toml(&self) -> String {
         match &self.kind {
             Kind::Switch | Kind::Count(..) => self.default.into(),
-            Kind::Texts(_) if self.default.is_empty() => "[]".into(),
+            Kind::Texts(_) | Kind::Pairs(_) if self.default.is_empty() => "[]".into(),
             Kind::Texts(_) => format!("{:?}", self.default.split(',').collect::<Vec<_>>()),
             Kind::Secrets(_) => "{}".into(),
             Kind::Later(later) if later.shape != Shape::Text => self.default.into(),
@@ -94,23 +100,37 @@ impl Key {
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{}] {}", self.section, self.name)
+        match super::sections::find(self.section) {
+            Some(section) => write!(f, "{section} {}", self.name),
+            None => write!(f, "[{}] {}", self.section, self.name),
+        }
     }
 }
 
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
-const GIB: u64 = 1024 * MIB;
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * KIB;
+pub(super) const GIB: u64 = 1024 * MIB;
 const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const TENTH: Duration = Duration::from_millis(100);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const TENTH: Duration = Duration::from_millis(100);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-const fn key(section: &'static str, name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
-    Key { section, name, kind, default, about }
+pub(super) const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    about: &'static str,
+) -> Key {
+    Key { section, name, kind, default, about, required: false }
+}
+
+/// A key of a structured section that must be given.
+pub(super) const fn required(section: &'static str, name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { section, name, kind, default: "", about, required: true }
 }
 
 const fn later(shape: Shape, what: &'static str) -> Kind {
@@ -295,15 +315,21 @@ pub static KEYS: &[Key] = &[
     key("history", "snapshots", Kind::Duration(HOUR, YEAR), "7days", "how far `when` sees deleted and replaced rows"),
 ];
 
-/// The names of the sections, each once.
+/// The names of the ordinary sections, each once.
 pub(crate) fn sections() -> Vec<&'static str> {
     let mut sections: Vec<_> = KEYS.iter().map(|key| key.section).collect();
     sections.dedup();
     sections
 }
 
+/// The keys of a section, structured or not.
+pub(crate) fn of(section: &str) -> impl Iterator<Item = &'static Key> {
+    let structured = super::sections::find(section).map_or(&[][..], |section| section.keys);
+    KEYS.iter().chain(structured).filter(move |key| key.section == section)
+}
+
 pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.section == section && key.name == name)
+    of(section).find(|key| key.name == name)
 }
 
 pub(crate) fn get(section: &str, name: &str) -> &'static Key {

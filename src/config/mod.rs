@@ -1,7 +1,8 @@
 //! What the operator can set: the TOML file, the environment twins and the flags, in that order of precedence from below.
 //!
 //! One table ([`keys::KEYS`]) names every key with its kind, its default and its meaning. The file, the environment, the flags,
-//! `check` and the table in the README all follow it, so none of them can know a key that the others do not.
+//! `check` and the table in the README all follow it, so none of them can know a key that the others do not. Tables of which
+//! there may be several (`[[parent]]`, `[remote.NAME]`) are *structured sections*; `sections.rs` says how to add one.
 //!
 //! Promises: an unknown key, a value of the wrong kind and a combination that cannot work are mistakes, never ignored; all of
 //! them are reported together, each with its place (file, line and column, or the name of the variable or flag) and a likely
@@ -10,6 +11,8 @@
 //! | file | what |
 //! |---|---|
 //! | `keys.rs` | the table of keys |
+//! | `sections.rs` | structured sections: which there are, and their entries |
+//! | `links.rs` | the sections of links to other brokers |
 //! | `value.rs` | one text or TOML value → one checked value |
 //! | `file.rs`, `env.rs` | where settings come from |
 //! | `tls.rs` | the certificate files that the configuration names |
@@ -23,8 +26,10 @@ mod build;
 mod env;
 mod file;
 mod keys;
+mod links;
 mod mistake;
 mod schema;
+mod sections;
 mod settings;
 mod tls;
 mod value;
@@ -33,6 +38,7 @@ mod value;
 mod tests;
 
 use crate::access::CertificateUser;
+use crate::bridge;
 use crate::clock::SystemClock;
 use crate::history::model::{Limits, Schema};
 use crate::tls::Files as TlsFiles;
@@ -42,6 +48,7 @@ use std::time::Duration;
 
 pub use keys::{KEYS, Key};
 pub use mistake::{ConfigErrors, Mistake, Place};
+pub use sections::{Entry, Form, SECTIONS, Section};
 pub use settings::{Origin, Setting, Settings};
 pub use value::{Value, show_duration, show_size};
 
@@ -57,6 +64,8 @@ pub struct Config {
     pub access: Access,
     pub wal: Wal,
     pub history: History,
+    /// Links to other brokers.
+    pub links: bridge::Settings,
 }
 
 #[derive(Debug, Clone)]
@@ -213,6 +222,7 @@ impl Loaded {
         env::read(env, &mut settings, &mut errors);
         flags.read(&mut settings, &mut errors);
         build::check(&settings, &mut errors);
+        let links = links::read(&settings, &mut errors);
         let mut notes = build::notes(&settings);
         let mut conflicts = Vec::new();
         let schema = schema::read(&settings, &mut notes, &mut conflicts, &mut errors);
@@ -221,7 +231,8 @@ impl Loaded {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { config: build::config(&settings), schema, settings, notes, survivable })
+        let config = Config { links, ..build::config(&settings) };
+        Ok(Self { config, schema, settings, notes, survivable })
     }
 }
 

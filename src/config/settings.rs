@@ -2,6 +2,7 @@
 
 use super::keys::{KEYS, Key, Kind};
 use super::mistake::{ConfigErrors, Place};
+use super::sections::{Entry, Section};
 use super::value::{self, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,13 +54,17 @@ pub struct Setting {
 
 /// What was given, by key; a later source replaces an earlier one.
 #[derive(Debug, Clone, Default)]
-pub struct Settings(BTreeMap<(&'static str, &'static str), Setting>);
+pub struct Settings {
+    keys: BTreeMap<(&'static str, &'static str), Setting>,
+    /// The entries of structured sections, in their order.
+    entries: Vec<Entry>,
+}
 
 impl Settings {
     /// What somebody set explicitly; `None` if the default holds.
     #[must_use]
     pub fn given(&self, key: &Key) -> Option<&Setting> {
-        self.0.get(&(key.section, key.name))
+        self.keys.get(&(key.section, key.name))
     }
 
     /// The value that holds.
@@ -78,6 +83,26 @@ impl Settings {
             .filter(|(key, setting)| setting.value != value::default(key))
     }
 
+    /// The entries of a structured section that are no mistake by themselves.
+    pub fn entries(&self, path: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.section.path == path && entry.sound)
+    }
+
+    /// The entries of all structured sections.
+    #[must_use]
+    pub fn all_entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) fn add(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// Forgets what was said of a structured section so far.
+    pub(crate) fn forget(&mut self, section: &Section) {
+        self.entries.retain(|entry| entry.section.path != section.path);
+    }
+
     /// Checks a text from the environment or the command line and keeps it.
     pub(crate) fn set_text(&mut self, key: &'static Key, text: &str, origin: Origin, errors: &mut ConfigErrors) {
         self.set(key, value::from_text(key, text), origin, errors);
@@ -94,7 +119,7 @@ impl Settings {
         match value {
             Ok(value) => {
                 let value = rooted(key, value, &origin);
-                self.0.insert((key.section, key.name), Setting { value, origin });
+                self.keys.insert((key.section, key.name), Setting { value, origin });
             }
             Err(wrong) => errors.add(origin.place(), format!("{key}: {}", wrong.text), wrong.hint),
         }

@@ -22,6 +22,7 @@ pub enum Value {
     Secret(String),
     Texts(Vec<String>),
     Secrets(BTreeMap<String, String>),
+    Pairs(Vec<(String, String)>),
     Path(PathBuf),
     Off,
     Switch(bool),
@@ -43,6 +44,7 @@ impl std::fmt::Display for Value {
                 let names: Vec<String> = secrets.keys().map(|name| format!("{name:?} = \"…\"")).collect();
                 write!(f, "{{ {} }}", names.join(", "))
             }
+            Self::Pairs(pairs) => f.debug_list().entries(pairs.iter().map(|(from, to)| [from, to])).finish(),
             Self::Path(path) => write!(f, "\"{}\"", path.display()),
             Self::Off => f.write_str("\"off\""),
             Self::Switch(on) => write!(f, "{on}"),
@@ -98,6 +100,8 @@ pub(crate) fn from_text(key: &Key, text: &str) -> Result<Value, Wrong> {
                 pairs.map(|pair| pair.split_once('=').ok_or_else(|| wrong("a name has no `=` behind it", "acme=12345678"))),
             )
         }
+        Kind::Pairs(_) if text.is_empty() => Ok(Value::Pairs(Vec::new())),
+        Kind::Pairs(_) => Err(wrong("a list of pairs is given in the file", format!("{} = {}", key.name, example(key)))),
         _ => from_quoted(key, text),
     }
 }
@@ -128,7 +132,11 @@ pub(crate) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Value, Wrong> 
                 }),
             )
         }
-        (Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_), _) => Err(wrong_type(key, value)),
+        (Kind::Pairs(words), DeValue::Array(list)) => match list.iter().map(|pair| two(pair.get_ref())).collect() {
+            Some(list) => pairs(words, list),
+            None => Err(wrong_type(key, value)),
+        },
+        (Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_) | Kind::Pairs(_), _) => Err(wrong_type(key, value)),
         (Kind::Later(later), _) if later.shape != Shape::Text => Err(wrong_type(key, value)),
         (_, DeValue::String(text)) => from_quoted(key, text),
         _ => Err(wrong_type(key, value)),
@@ -143,6 +151,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
         Kind::Texts(_) => "a list of texts",
         Kind::Secrets(_) => "a table of names with their secrets",
         Kind::Later(later) if later.shape == Shape::List => "a list",
+        Kind::Pairs(_) => "a list of pairs of texts",
         Kind::Later(later) if later.shape == Shape::Table => "a table",
         _ => "a text in quotes",
     };
@@ -151,10 +160,13 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
 }
 
 /// A right value, as it stands in the file.
-fn example(key: &Key) -> String {
+pub(crate) fn example(key: &Key) -> String {
     match &key.kind {
         Kind::Texts(words) => format!("[\"{}\"]", words.example),
         Kind::Secrets(words) => format!("{{ {} = \"12345678\" }}", words.example),
+        Kind::Phrase(words) => format!("\"{}\"", words.example),
+        Kind::Pairs(_) => "[[\"sonar\", \"range\"]]".into(),
+        Kind::Name if key.default.is_empty() => "\"gw1\"".into(),
         Kind::PathOrOff if key.section == "tls" => "\"gateway.pem\"".into(),
         Kind::PathOrOff if key.default == "off" => "\"telemetry.json\"".into(),
         Kind::Listen if key.default == "off" => "\"127.0.0.1:8883\"".into(),
@@ -181,12 +193,14 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
         Kind::Text => Ok(Value::Text(text.into())),
         Kind::Secret => Ok(Value::Secret(text.into())),
         Kind::Catalog => catalog(text),
+        Kind::Phrase(_) if text.is_empty() && key.default.is_empty() && !key.required => Ok(Value::Text(String::new())),
+        Kind::Phrase(words) => one(words, text).map(Value::Text),
         Kind::Later(_) if text == key.default => Ok(Value::Text(text.into())),
         Kind::Later(later) => Err(wrong(
             format!("`{text}` needs {}, which this release does not have yet", later.what),
             format!("leave it out, or write {}", key.default),
         )),
-        Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_) => {
+        Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_) | Kind::Pairs(_) => {
             unreachable!("read by the callers, who know whether there were quotes")
         }
     }
@@ -241,6 +255,20 @@ fn secrets<'a>(words: &Words, pairs: impl Iterator<Item = Result<(&'a str, &'a s
         return Err(wrong(format!("has {} names", secrets.len()), format!("at most {TEXTS_MAX}")));
     }
     Ok(Value::Secrets(secrets))
+}
+
+fn pairs(words: &Words, list: Vec<(&str, &str)>) -> Result<Value, Wrong> {
+    let pairs = list.into_iter().map(|(from, to)| Ok((one(words, from)?, one(words, to)?))).collect::<Result<Vec<_>, _>>()?;
+    if pairs.len() > TEXTS_MAX {
+        return Err(wrong(format!("has {} pairs", pairs.len()), format!("at most {TEXTS_MAX}")));
+    }
+    Ok(Value::Pairs(pairs))
+}
+
+fn two<'a>(value: &'a DeValue<'_>) -> Option<(&'a str, &'a str)> {
+    let pair = value.as_array().filter(|pair| pair.len() == 2)?;
+    let text = |at: usize| pair.get(at)?.get_ref().as_str();
+    Some((text(0)?, text(1)?))
 }
 
 fn empty(key: &Key) -> Wrong {

@@ -1,6 +1,7 @@
 //! `/status`: what the gateway is doing, for people and scripts.
 
 use super::Failure;
+use crate::bridge::LinkReport;
 use axum::extract::State;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct Status {
     pub access: Access,
     #[serde(default)]
     pub commlib: Commlib,
+    /// Links to other brokers.
+    pub links: Vec<LinkReport>,
 }
 
 /// A door that listens.

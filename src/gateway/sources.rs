@@ -1,6 +1,7 @@
 //! Where `/metrics`, `/readyz` and `/status` get their numbers.
 
 use crate::access::{self, Access};
+use crate::bridge::{LinkReport, LinkStats};
 use crate::clock::{Mono, SharedClock};
 use crate::commlib;
 use crate::control::{self, Status};
@@ -32,6 +33,7 @@ pub(super) struct Parts {
     pub(super) history: Option<Arc<History>>,
     pub(super) access: Arc<Access>,
     pub(super) commlib: commlib::Shared,
+    pub(super) links: Vec<Arc<LinkStats>>,
     pub(super) readers_log_in: bool,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
@@ -81,6 +83,10 @@ impl Sources for Parts {
         Some(self.commlib.read())
     }
 
+    fn links(&self) -> Vec<LinkReport> {
+        self.links.iter().map(|link| link.report()).collect()
+    }
+
     fn doors_closed(&self) -> Vec<String> {
         self.doors.iter().filter(|(_, task)| task.is_finished()).map(|(door, _)| (*door).to_owned()).collect()
     }
@@ -110,6 +116,7 @@ impl control::StatusSource for Parts {
             history: self.history.as_ref().map(|kept| history(&kept.status())),
             access: self.access_status(),
             commlib: self.commlib_status(),
+            links: Sources::links(self),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::guard::guard;
 use crate::access::{Access, Counts};
+use crate::bridge::LinkReport;
 use crate::commlib::Figures;
 use crate::metrics::{self, Doors, History, Log, Process, Snapshot};
 use crate::router::Report;
@@ -36,6 +37,8 @@ pub trait Sources: Send + Sync + 'static {
     fn commlib(&self) -> Option<Figures> {
         None
     }
+    /// How the links to other brokers are.
+    fn links(&self) -> Vec<LinkReport>;
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
@@ -77,7 +80,7 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
 async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
     let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
-    let (access, commlib) = (sources.access(), sources.commlib());
-    let snapshot = Snapshot { router, doors, log, history, access, commlib, process: Process::read() };
+    let (access, commlib, links) = (sources.access(), sources.commlib(), sources.links());
+    let snapshot = Snapshot { router, doors, log, history, access, commlib, links, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -49,6 +49,10 @@ impl Sources for Fake {
     fn access(&self) -> Option<Counts> {
         None
     }
+
+    fn links(&self) -> Vec<crate::bridge::LinkReport> {
+        Vec::new()
+    }
 }
 
 /// A running door.

@@ -1,4 +1,5 @@
 use super::*;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -109,6 +110,20 @@ fn snapshot() -> Snapshot {
             keys: 2,
             rules: 9,
         }),
+        links: vec![LinkReport {
+            kind: "remote".into(),
+            name: "cloud".into(),
+            connected: true,
+            connections: 3,
+            forwarded: 1000,
+            received: 50,
+            calls: 7,
+            waiting_records: 12,
+            waiting_bytes: 3456,
+            waiting_s: 9,
+            dropped: [("refused".into(), 2), ("too_large".into(), 1)].into(),
+            ..LinkReport::default()
+        }],
         process: Process {
             cpu_seconds: 1.25,
             resident_bytes: 31_457_280,

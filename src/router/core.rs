@@ -62,6 +62,8 @@ pub struct Options {
     pub builtins: Vec<String>,
     /// Beginnings of method names that nobody may offer: with them somebody could pose as the gateway.
     pub reserved: Vec<String>,
+    /// The gateway's number in the path of a message; empty if it has none. See `bridge/marks.rs`.
+    pub number: String,
     /// Says what sessions may do that were left behind by an earlier process; without it, everything.
     pub identities: Option<Arc<dyn Identify>>,
 }
@@ -92,6 +94,7 @@ impl Default for Options {
             private_actions: true,
             builtins: Vec::new(),
             reserved: RESERVED.map(String::from).into(),
+            number: String::new(),
             identities: None,
         }
     }

@@ -24,6 +24,7 @@
 //! | `conversation.rs` | traffic between two that is nobody else's business |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
+//! | `matcher.rs` | the rules of the tree, for others |
 //! | `gate.rs` | acknowledgements wait for the disk |
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
@@ -41,6 +42,7 @@ mod inventory;
 mod keeper;
 mod link;
 mod links;
+mod matcher;
 mod outgoing;
 mod part;
 mod pattern;
@@ -72,6 +74,7 @@ pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use interest::Interest;
 pub use keeper::{KeepError, Restored};
 pub use link::{Link, LinkReceiver, LinkSender};
+pub use matcher::Matcher;
 pub use outgoing::QueueLimits;
 pub use part::{Part, Running, start};
 pub use report::Report;

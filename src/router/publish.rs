@@ -10,6 +10,7 @@ use super::timers::Timer;
 use super::trail::Mark;
 use super::tree::Dest;
 use crate::access::Action;
+use crate::bridge::has_been_at;
 use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Qos, Seq};
 use crate::wal::Health;
@@ -48,6 +49,14 @@ impl Router {
         if !self.may(link, Action::Publish, &message.topic) || message.topic.starts_with("$SYS/") {
             return self.refuse(link, token, qos, Refusal::NotAuthorized, effects);
         }
+        if self.is_back(link, &message) {
+            // Whoever brought it back must not bring it again.
+            *self.counters.refused.entry("loop").or_default() += 1;
+            if qos > Qos::AtMostOnce {
+                effects.push(Effect::Send { link, out: Outbound::Accepted { token, qos, outcome: Ok(()) } });
+            }
+            return;
+        }
         if qos == Qos::ExactlyOnce {
             match self.note_unreleased(from, token) {
                 Ok(true) => {}
@@ -71,6 +80,12 @@ impl Router {
         if qos > Qos::AtMostOnce {
             self.gate.hold(self.last, Held::Accepted { link, token, qos });
         }
+    }
+
+    /// Whether a message went round in a circle of links. One that a link of this gateway fetched has its mark too, and is new.
+    fn is_back(&self, link: LinkId, message: &Message) -> bool {
+        let by_mqtt = self.links.get(&link).is_some_and(|known| known.info.dialect == Dialect::Mqtt);
+        by_mqtt && has_been_at(message, &self.options.number)
     }
 
     /// A publication of the gateway itself, or a will. Nobody waits for an answer.

@@ -1,5 +1,6 @@
 //! How everybody else uses the log.
 
+use super::format::HEADER_BYTES;
 use super::log::Request;
 use super::shared::{PENDING_BYTES_MAX, Shared};
 use super::{Batch, LogState, LogStats, Reader, WalError};
@@ -81,6 +82,30 @@ impl LogHandle {
     pub fn hold(&self, upto: Seq) -> Hold {
         let place = self.shared.holds().insert(upto);
         Hold { shared: Arc::clone(&self.shared), place }
+    }
+
+    /// How many bytes of records the log has after record `seq`; in segments of an earlier life it may be up to a segment too much.
+    #[must_use]
+    pub fn bytes_after(&self, seq: Seq) -> u64 {
+        let segments = self.shared.segments();
+        let mut following = None;
+        let mut bytes = 0;
+        for segment in segments.iter().rev() {
+            let Some(first) = segment.first() else { continue };
+            if following.is_some_and(|following| following <= seq.next()) {
+                break;
+            }
+            let from = if first > seq { HEADER_BYTES } else { segment.place_of(seq.next()).unwrap_or(HEADER_BYTES) };
+            bytes += segment.end().saturating_sub(from);
+            following = Some(first);
+        }
+        bytes
+    }
+
+    /// Likewise, from after `from` up to `upto`.
+    #[must_use]
+    pub fn bytes_between(&self, from: Seq, upto: Seq) -> u64 {
+        self.bytes_after(from).saturating_sub(self.bytes_after(upto))
     }
 
     /// Random, made with the folder; whoever stores a sequence number elsewhere stores this beside it.

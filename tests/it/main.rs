@@ -8,11 +8,13 @@
 //! | [`gateway`] | a running gateway, its log, `kill -9`, SIGTERM, the next life on the same data |
 //! | [`programs`] | the scenario programs of `tests/clients/`: published Python clients and mosquitto's |
 //! | [`pki`], [`tls_peer`] | certificates made on the spot, and clients that use them |
+//! | [`far_end`] | other brokers that links lead to, and a cable that can be pulled |
 //! | [`mqtt_peer`], [`rembus_peer`], [`http_peer`] | small peers under full control, for what no orderly client would do |
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, and says where")]
 #![allow(clippy::print_stderr, reason = "a failed test shows the gateway's log")]
 
+mod far_end;
 mod gateway;
 mod http_peer;
 mod mqtt_peer;
@@ -40,10 +42,12 @@ mod mapping;
 mod mqtt_clients;
 mod mqtt_rules;
 mod outside;
+mod parent;
 mod power;
 mod rembus_clients;
 mod rembus_login;
 mod rembus_rules;
+mod remote;
 mod replay;
 mod sim;
 mod stop;

@@ -1,0 +1,146 @@
+//! The gateway as a component of another Rembus broker: the one of the published package, with real keys.
+
+use crate::far_end::{Cable, brokerd, free_port};
+use crate::gateway::{Gateway, Plan, until};
+use crate::mqtt_peer::MqttPeer;
+use crate::rembus_peer::{PUB, RembusPeer, encode, text};
+use ciborium::Value;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+fn plan(addr: SocketAddr, more: &str) -> Plan {
+    Plan::default().set("parent", &format!("[{{ url = \"ws://{addr}\", name = \"gw1\"{more} }}]"))
+}
+
+fn link(gateway: &Gateway, name: &str) -> u64 {
+    let (code, json, _) = gateway.ask(&["status", "--json"]);
+    assert_eq!(code, 0);
+    let status: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let link = &status["links"][0];
+    link[name].as_u64().unwrap_or_else(|| u64::from(link[name].as_bool().unwrap()))
+}
+
+/// A component at the parent that hears what comes on `topic`.
+async fn listener(addr: SocketAddr, topic: &str) -> RembusPeer {
+    let mut peer = RembusPeer::login(addr, "monitor").await;
+    peer.subscribe(topic).await;
+    peer.reactive().await;
+    peer
+}
+
+/// The numbers that it is told until `last`, acknowledged.
+async fn numbers_until(peer: &mut RembusPeer, last: i64) -> Vec<i64> {
+    let mut heard = Vec::new();
+    while heard.last() != Some(&last) {
+        let received = peer.receive().await.unwrap();
+        assert_eq!(received.kind, PUB);
+        peer.send(encode(vec![Value::from(5), received.rest[0].clone()])).await;
+        let number = received.rest[2].as_array().unwrap()[0].as_integer().unwrap();
+        heard.push(i128::from(number).try_into().unwrap());
+    }
+    heard
+}
+
+async fn publish_numbers(addr: SocketAddr, topic: &str, numbers: std::ops::Range<i64>) {
+    let mut peer = MqttPeer::connect(addr, "sensor").await;
+    for n in numbers {
+        peer.publish(topic, n.to_string()).await;
+    }
+}
+
+const FORWARD: &str = ", forward = [\"**/count\", \"alarms\"]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_broker_gets_what_waited_in_order_through_kills_of_the_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let far = free_port();
+    let _broker = brokerd(folder.path(), far);
+    let mut monitor = listener(far, "dev1/count").await;
+    let cable = Cable::new().await;
+    let mut gateway = plan(cable.addr, FORWARD).start();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 0..1000).await;
+    publish_numbers(gateway.doors.mqtt, "dev1/other", 0..50).await;
+    gateway.kill();
+    gateway.start_again();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 1000..1500).await;
+    until("the backlog is told", 20, || (link(&gateway, "waiting_records") >= 1550).then_some(()));
+
+    cable.plug_in(far);
+    let mut heard = numbers_until(&mut monitor, 200).await;
+    gateway.kill();
+    gateway.start_again();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 1500..1600).await;
+    heard.extend(numbers_until(&mut monitor, 1599).await);
+    let mut seen = BTreeSet::new();
+    let first: Vec<i64> = heard.iter().copied().filter(|n| seen.insert(*n)).collect();
+    assert_eq!(first, (0..1600).collect::<Vec<_>>());
+
+    // The cable is pulled while everything works.
+    cable.pull();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 1600..1700).await;
+    cable.plug_in(far);
+    let heard = numbers_until(&mut monitor, 1699).await;
+    assert_eq!(heard.iter().copied().collect::<BTreeSet<_>>(), (1600..1700).collect());
+    until("nothing waits", 30, || (link(&gateway, "waiting_records") == 0).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_of_the_parent_ask_history_and_other_exposed_methods_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let far = free_port();
+    let _broker = brokerd(folder.path(), far);
+    let expose =
+        ", expose = [{ method = \"query_telemetry\", as = \"gw1/query_telemetry\" }, { method = \"add\", as = \"gw1/add\" }]";
+    let gateway = plan(far, expose).start();
+    until("the link is up", 60, || (link(&gateway, "connected") == 1).then_some(()));
+    let mut sensor = MqttPeer::connect(gateway.doors.mqtt, "sensor").await;
+    sensor.publish("dev1/telemetry", r#"{"temperature":21.5,"pressure":980}"#).await;
+
+    let mut analyst = RembusPeer::login(far, "analyst").await;
+    let answer =
+        analyst.rpc("gw1/query_telemetry", vec![Value::Map(vec![(text("where"), text("dn = 'dev1'"))])]).await.unwrap();
+    let Value::Tag(80, frame) = answer else { panic!("no frame: {answer:?}") };
+    let frame = frame.into_bytes().unwrap();
+    let rows: usize =
+        arrow_ipc::reader::StreamReader::try_new(frame.as_slice(), None).unwrap().map(|b| b.unwrap().num_rows()).sum();
+    assert_eq!(rows, 1);
+
+    // Nobody offers it here yet.
+    assert_eq!(analyst.rpc("gw1/add", vec![Value::from(1)]).await.unwrap_err().0, 42);
+    let (status, _) = analyst.rpc("gw1/delete_telemetry", vec![]).await.unwrap_err();
+    assert_eq!(status, 42);
+    let (status, said) =
+        analyst.rpc("gw1/query_telemetry", vec![Value::Map(vec![(text("where"), text("no = such"))])]).await.unwrap_err();
+    assert!(status == 40 && said.as_text().is_some_and(|said| said.contains("no")), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_made_and_proves_the_gateway_once_the_parent_knows_its_public_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let far = free_port();
+    let key = keys.path().join("parent.key");
+    let with_key = format!("{FORWARD}, key = \"{}\"", key.display());
+    let mut broker = brokerd(folder.path(), far);
+    let mut gateway = plan(far, &with_key).start();
+    until("the link is up", 60, || (link(&gateway, "connected") == 1).then_some(()));
+    assert!(gateway.stop().success());
+    broker.stop();
+
+    let known = folder.path().join("cloud/keys");
+    std::fs::create_dir_all(&known).unwrap();
+    std::fs::copy(keys.path().join("parent.key.pub"), known.join("gw1.ecdsa.pem")).unwrap();
+    let _broker = brokerd(folder.path(), far);
+    gateway.start_again();
+    let mut monitor = listener(far, "dev1/count").await;
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 0..10).await;
+    assert_eq!(numbers_until(&mut monitor, 9).await, (0..10).collect::<Vec<_>>());
+
+    // Without the key, or with another, the name is somebody else's.
+    assert!(gateway.stop().success());
+    let stranger = plan(far, FORWARD).start();
+    stranger.wait_for_log("it wants a proof, and this gateway has no key for it");
+    let other = plan(far, &format!("{FORWARD}, key = \"{}\"", keys.path().join("other.key").display())).start();
+    other.wait_for_log("it refuses the gateway");
+    assert_eq!(link(&other, "connections"), 0);
+}
