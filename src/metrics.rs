@@ -12,6 +12,7 @@
 //! ```
 
 mod access;
+mod bus;
 mod doors;
 mod exposition;
 mod history;
@@ -23,6 +24,7 @@ use crate::router::Report;
 use crate::wal::Health;
 use crate::wear;
 use exposition::{Kind, Page};
+use std::sync::Arc;
 
 pub use doors::Doors;
 pub use history::{History, Table};
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub history: Option<History>,
     /// `None` if there is no login at all.
     pub access: Option<Counts>,
+    /// `None` without a bus.
+    pub bus: Option<Arc<crate::bus::Counts>>,
     pub process: Process,
 }
 
@@ -75,6 +79,9 @@ impl Snapshot {
             tables(&mut page, report);
         }
         doors::render(&mut page, &self.doors);
+        if let Some(counts) = &self.bus {
+            bus::render(&mut page, counts);
+        }
         if let Some(counts) = &self.access {
             access::render(&mut page, counts);
         }

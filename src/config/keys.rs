@@ -33,8 +33,21 @@ pub enum Kind {
     Count(u64, u64),
     /// Exactly one of these.
     Choice(&'static [&'static str]),
+    /// A text with rules of its own; the default may be empty, which is none.
+    Text(Words),
+    /// A list of such texts; variables and flags write commas between.
+    Texts(Words),
     /// Only the default so far; the text says what will come.
     Later(Later),
+}
+
+/// The rules of a text.
+#[derive(Debug)]
+pub struct Words {
+    /// A right one, for hints.
+    pub example: &'static str,
+    /// What is wrong with a text.
+    pub check: fn(&str) -> Result<(), String>,
 }
 
 /// A key that exists before its function does.
@@ -64,6 +77,8 @@ impl Key {
     pub fn default_in_toml(&self) -> String {
         match &self.kind {
             Kind::Switch | Kind::Count(..) => self.default.into(),
+            Kind::Texts(_) if self.default.is_empty() => "[]".into(),
+            Kind::Texts(_) => format!("[\"{}\"]", self.default),
             Kind::Later(later) if later.shape != Shape::Text => self.default.into(),
             _ => format!("\"{}\"", self.default),
         }
@@ -97,6 +112,24 @@ const fn later(shape: Shape, what: &'static str) -> Kind {
 
 /// `auto` is DuckDB where it is built in.
 const BACKENDS: &[&str] = if cfg!(feature = "duckdb") { &["auto", "duckdb", "lite"] } else { &["auto", "lite"] };
+
+const MODE: Words = Words {
+    example: "0660",
+    check: |text| match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(()),
+        _ => Err("is no file mode: up to three digits from 0 to 7".into()),
+    },
+};
+const GROUP: Words = Words {
+    example: "dialout",
+    check: |text| if text.contains([':', '/', ' ']) { Err("is no name of a group".into()) } else { Ok(()) },
+};
+const UID: Words = Words {
+    example: "1000",
+    check: |text| text.parse::<u32>().map(drop).map_err(|_| "is no number of a user; `id -u NAME` says it".into()),
+};
+/// Any text is a topic of the bus.
+const BUS_TOPIC: Words = Words { example: "sensors/#", check: |_| Ok(()) };
 
 /// In the order of the README.
 pub static KEYS: &[Key] = &[
@@ -184,7 +217,27 @@ pub static KEYS: &[Key] = &[
         "cn",
         "what names the user in a client certificate: common name or alternative name",
     ),
-    key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on the same machine"),
+    key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on this machine (busrt, elbus), in the data folder"),
+    key("bus", "mode", Kind::Text(MODE), "0660", "who may connect: the file mode of the socket"),
+    key("bus", "group", Kind::Text(GROUP), "", "the socket's group, by name or number"),
+    key(
+        "bus",
+        "allow_uids",
+        Kind::Texts(UID),
+        "",
+        "users of this machine who may connect, as numbers; none: whom the mode lets in",
+    ),
+    key("bus", "tcp", Kind::Listen, "off", "the same over TCP, for this machine only"),
+    key("bus", "timeout", Kind::Duration(TENTH, HOUR), "5s", "programs are heard, and take what is sent, this often"),
+    key("bus", "max_clients", Kind::Count(1, 10_000), "64", "more programs are turned away"),
+    key("bus", "max_frame", Kind::Size(KIB, 256 * MIB), "8MiB", "largest frame taken"),
+    key("bus", "max_subscriptions", Kind::Count(1, 10_000), "1024", "topics that one program may subscribe to or exclude"),
+    key("bus", "queue", Kind::Count(16, 1_000_000), "8192", "frames that may wait for one program; then senders are refused"),
+    key("bus", "queue_size", Kind::Size(64 * KIB, GIB), "8MiB", "and their size"),
+    key("bus", "import", Kind::Texts(BUS_TOPIC), "#", "publications of programs that others may hear"),
+    key("bus", "history", Kind::Texts(BUS_TOPIC), "#", "those of them that are logged and kept in tables"),
+    key("bus", "export", Kind::Texts(BUS_TOPIC), "#", "what programs may hear of others"),
+    key("bus", "messagepack", Kind::Texts(BUS_TOPIC), "", "topics whose payload on the bus is MessagePack"),
     key(
         "wal",
         "ack_delay_max",

@@ -1,15 +1,21 @@
 //! One value: from a text or from TOML, checked against the kind of its key.
 
-use super::keys::{Key, Kind, Shape, nearest};
+use super::keys::{Key, Kind, Shape, Words, nearest};
 use bytesize::ByteSize;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
+/// Longest text that has rules of its own, in bytes; as a topic.
+const TEXT_MAX: usize = 65_535;
+/// Most texts in a list.
+const TEXTS_MAX: usize = 1_000;
+
 /// A checked value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Text(String),
+    Texts(Vec<String>),
     Path(PathBuf),
     Off,
     Switch(bool),
@@ -24,6 +30,7 @@ impl std::fmt::Display for Value {
         match self {
             Self::Text(text) if text == "[]" || text == "{}" => f.write_str(text),
             Self::Text(text) => write!(f, "\"{text}\""),
+            Self::Texts(texts) => write!(f, "{texts:?}"),
             Self::Path(path) => write!(f, "\"{}\"", path.display()),
             Self::Off => f.write_str("\"off\""),
             Self::Switch(on) => write!(f, "{on}"),
@@ -71,6 +78,7 @@ pub(crate) fn from_text(key: &Key, text: &str) -> Result<Value, Wrong> {
     match &key.kind {
         Kind::Switch => switch(text),
         Kind::Count(min, max) => count(key, text, *min, *max),
+        Kind::Texts(words) => texts(words, text.split(',').map(str::trim).filter(|text| !text.is_empty())),
         _ => from_quoted(key, text),
     }
 }
@@ -86,7 +94,11 @@ pub(crate) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Value, Wrong> 
         (Kind::Later(later), DeValue::Table(table)) if later.shape == Shape::Table => {
             from_quoted(key, if table.is_empty() { "{}" } else { "{…}" })
         }
-        (Kind::Switch | Kind::Count(..), _) => Err(wrong_type(key, value)),
+        (Kind::Texts(words), DeValue::Array(list)) => match list.iter().map(|text| text.get_ref().as_str()).collect() {
+            Some(list) => texts(words, Vec::into_iter(list)),
+            None => Err(wrong_type(key, value)),
+        },
+        (Kind::Switch | Kind::Count(..) | Kind::Texts(_), _) => Err(wrong_type(key, value)),
         (Kind::Later(later), _) if later.shape != Shape::Text => Err(wrong_type(key, value)),
         (_, DeValue::String(text)) => from_quoted(key, text),
         _ => Err(wrong_type(key, value)),
@@ -99,6 +111,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
         Kind::Count(..) => "a whole number, without quotes",
         Kind::Duration(..) | Kind::Size(..) | Kind::DurationOrOff(..) | Kind::SizeOrOff(..) => "a text with a unit",
         Kind::Later(later) if later.shape == Shape::List => "a list",
+        Kind::Texts(_) => "a list of texts",
         Kind::Later(later) if later.shape == Shape::Table => "a table",
         _ => "a text in quotes",
     };
@@ -109,6 +122,8 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
 /// A right value, as it stands in the file.
 fn example(key: &Key) -> String {
     match &key.kind {
+        Kind::Text(words) => format!("\"{}\"", words.example),
+        Kind::Texts(words) => format!("[\"{}\"]", words.example),
         Kind::PathOrOff if key.section == "tls" => "\"gateway.pem\"".into(),
         Kind::PathOrOff if key.default == "off" => "\"telemetry.json\"".into(),
         Kind::Listen if key.default == "off" => "\"127.0.0.1:8883\"".into(),
@@ -130,13 +145,38 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
         Kind::Duration(min, max) | Kind::DurationOrOff(min, max) => duration(key, text, *min, *max),
         Kind::Size(min, max) | Kind::SizeOrOff(min, max) => size(key, text, *min, *max),
         Kind::Choice(choices) => choice(text, choices),
+        Kind::Text(_) if text.is_empty() && key.default.is_empty() => Ok(Value::Text(String::new())),
+        Kind::Text(words) => one(words, text).map(Value::Text),
         Kind::Later(_) if text == key.default => Ok(Value::Text(text.into())),
         Kind::Later(later) => Err(wrong(
             format!("`{text}` needs {}, which this release does not have yet", later.what),
             format!("leave it out, or write {}", key.default),
         )),
-        Kind::Switch | Kind::Count(..) => unreachable!("read by the callers, who know whether there were quotes"),
+        Kind::Switch | Kind::Count(..) | Kind::Texts(_) => {
+            unreachable!("read by the callers, who know whether there were quotes")
+        }
     }
+}
+
+/// A text by its own rules, and by those of all: not empty, no control characters, no more than a topic may have.
+fn one(words: &Words, text: &str) -> Result<String, Wrong> {
+    let right = || format!("for example \"{}\"", words.example);
+    if text.is_empty() {
+        return Err(wrong("must not be empty", right()));
+    }
+    if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+        return Err(wrong(format!("must have at most {TEXT_MAX} bytes and no control characters"), right()));
+    }
+    (words.check)(text).map_err(|reason| wrong(format!("`{text}` {reason}"), right()))?;
+    Ok(text.to_owned())
+}
+
+fn texts<'a>(words: &Words, list: impl Iterator<Item = &'a str>) -> Result<Value, Wrong> {
+    let texts: Vec<String> = list.map(|text| one(words, text)).collect::<Result<_, _>>()?;
+    if texts.len() > TEXTS_MAX {
+        return Err(wrong(format!("has {} texts", texts.len()), format!("at most {TEXTS_MAX}")));
+    }
+    Ok(Value::Texts(texts))
 }
 
 fn empty(key: &Key) -> Wrong {

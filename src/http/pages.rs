@@ -31,6 +31,8 @@ pub trait Sources: Send + Sync + 'static {
     fn guard(&self) -> Option<Arc<Access>>;
     /// What access counts.
     fn access(&self) -> Option<Counts>;
+    /// What programs on the bus send each other; `None` if there is no bus.
+    fn bus(&self) -> Option<Arc<crate::bus::Counts>>;
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
@@ -73,6 +75,7 @@ async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
     let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
     let access = sources.access();
-    let snapshot = Snapshot { router, doors, log, history, access, process: Process::read() };
+    let bus = sources.bus();
+    let snapshot = Snapshot { router, doors, log, history, access, bus, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -40,6 +40,9 @@ impl Router {
         if self.builtins.contains(method) {
             return self.call_builtin(link, token, method, data, effects);
         }
+        if let Some((program, method)) = bus_method(method) {
+            return self.call_program(link, token, program, method, data, effects);
+        }
         let sessions = &self.sessions;
         let load = |key| sessions.get(key).filter(|session| session.link.is_some()).map(|session| session.serving.len());
         match self.services.resolve(method, session, self.options.policy, load) {
@@ -67,6 +70,22 @@ impl Router {
         match online {
             Some(key) => self.forward(link, token, key, method.into(), data, effects),
             None => respond(link, token, Status::TARGET_NOT_FOUND, text(target), effects),
+        }
+    }
+
+    /// To a busrt program. Whether it serves the method is its own affair here as well.
+    fn call_program(
+        &mut self,
+        link: LinkId,
+        token: Token,
+        program: &str,
+        method: &str,
+        data: Bytes,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.sessions.by_name(Dialect::Bus, program) {
+            Some(key) => self.forward(link, token, key, method.into(), data, effects),
+            None => respond(link, token, Status::TARGET_NOT_FOUND, text(program), effects),
         }
     }
 
@@ -172,6 +191,11 @@ impl Router {
             }
         }
     }
+}
+
+/// `bus/{program}/{method}`: who is asked, and for what.
+fn bus_method(method: &str) -> Option<(&str, &str)> {
+    method.strip_prefix("bus/")?.split_once('/')
 }
 
 /// A CBOR text.

@@ -18,12 +18,14 @@
 //! | `claims.rs` | two components, one name |
 //! | `policy.rs` | links whose user is gone |
 //! | `calls.rs`, `services.rs` | RPC |
+//! | `bus.rs` | busrt: exclusions, and what crosses between its programs and everybody else |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
 //! | `gate.rs` | acknowledgements wait for the disk |
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
 mod backfill;
+mod bus;
 mod calls;
 mod claims;
 mod core;
@@ -56,10 +58,11 @@ pub(crate) mod stand_in;
 mod tests;
 
 pub use self::core::{Options, Router};
+pub use bus::BusFilters;
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use keeper::{KeepError, Restored};
-pub use link::{Link, LinkReceiver, LinkSender};
+pub use link::{Link, LinkReceiver, LinkSender, Unsent};
 pub use outgoing::QueueLimits;
 pub use report::Report;
 pub use retained::RetainedLimits;

@@ -9,7 +9,7 @@ use super::timers::Timer;
 use super::tree::Dest;
 use crate::access::Action;
 use crate::clock::Mono;
-use crate::message::{Dialect, Message, Qos, Seq};
+use crate::message::{Dialect, Message, Qos, Reach, Seq};
 use crate::wal::Health;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,8 @@ impl Router {
     ) {
         let qos = message.qos;
         // `$` topics are the gateway's own [MQTT-4.7.2-1].
-        if !self.may(link, Action::Publish, &message.topic) || message.topic.starts_with("$SYS/") {
+        let own = message.topic.starts_with("$SYS/") && message.reach != Reach::Dialect;
+        if own || !self.may(link, Action::Publish, &message.topic) {
             return self.refuse(link, token, qos, Refusal::NotAuthorized, effects);
         }
         if qos == Qos::ExactlyOnce {
@@ -46,15 +47,18 @@ impl Router {
                 Err(refusal) => return self.refuse(link, token, qos, refusal, effects),
             }
         }
-        if let Some(refusal) = self.log_refuses(qos) {
+        let logged = message.reach == Reach::Everywhere;
+        if let Some(refusal) = self.log_refuses(qos).filter(|_| logged) {
             if let Some(session) = self.sessions.get_mut(from) {
                 session.unreleased.remove(&token);
             }
             return self.refuse(link, token, qos, refusal, effects);
         }
         self.accept(Some(from), message, (qos == Qos::ExactlyOnce).then_some(token), effects);
-        if qos > Qos::AtMostOnce {
+        if qos > Qos::AtMostOnce && logged {
             self.gate.hold(self.last, Held::Accepted { link, token, qos });
+        } else if qos > Qos::AtMostOnce {
+            effects.push(Effect::Send { link, out: Outbound::Accepted { token, qos, outcome: Ok(()) } });
         }
     }
 
@@ -145,11 +149,15 @@ impl Router {
     }
 
     /// Everything is logged, also what nobody waits for; only QoS 0 gives way when the log has no room or too much to do, and
-    /// what the gateway tells of itself.
+    /// what the gateway tells of itself. What is not to be logged was never promised to be.
     fn append(&mut self, message: &Arc<Message>, route: Vec<u8>, effects: &mut Vec<Effect>) {
         let waits = message.qos > Qos::AtMostOnce;
         let behind = self.log_behind && !message.retain;
         if message.dialect == Dialect::Internal {
+            return;
+        }
+        if message.reach != Reach::Everywhere {
+            self.counters.not_logged += 1;
             return;
         }
         if !waits && (self.log.health != Health::Fine || behind) {
@@ -172,6 +180,8 @@ impl Router {
         route: &mut Route,
     ) -> Vec<SessionKey> {
         let targets = self.tree.matches(&message.topic);
+        let excluded = self.exclusions.matches_any(&message.topic);
+        let qos = if message.reach == Reach::Everywhere { message.qos } else { Qos::AtMostOnce };
         if targets.is_empty() && message.dialect != Dialect::Internal {
             self.counters.unmatched += 1;
         }
@@ -192,9 +202,12 @@ impl Router {
             if target.no_local && Some(key) == from {
                 continue;
             }
+            if !self.crosses(message, key) || excluded.iter().any(|excluded| excluded.dest == target.dest) {
+                continue;
+            }
             let delivery = Delivery {
                 message: Arc::clone(message),
-                qos: message.qos.min(target.qos),
+                qos: qos.min(target.qos),
                 id: None,
                 dup: false,
                 // [MQTT-3.3.1-9]: a copy of a live message has no retain flag, unless the subscription wants it as published.

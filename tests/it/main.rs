@@ -24,6 +24,7 @@ mod torn;
 
 mod access;
 mod at_rest;
+mod bus;
 mod commands;
 mod config;
 mod control;
