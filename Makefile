@@ -59,9 +59,9 @@ bench: ## measures beside mosquitto and the Python broker, and prints a table
 	@scripts/setup bench
 	bench/run
 
-fuzz: ## the MQTT decoder and door under arbitrary input, SECONDS=60 each (nightly Rust)
+fuzz: ## the decoders of MQTT and the bus and the MQTT door under arbitrary input, SECONDS=60 each (nightly Rust)
 	@scripts/setup fuzz
-	@for target in mqtt_decoder mqtt_session; do \
+	@for target in mqtt_decoder mqtt_session bus_frames; do \
 	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
 	done
 

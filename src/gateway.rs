@@ -24,15 +24,15 @@ use crate::disk::SystemDisk;
 use crate::door::Way;
 use crate::history::{self, History};
 use crate::message::Seq;
-use crate::router::{self, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
+use crate::router::{self, BusFilters, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
 use crate::systemd::Notifier;
 use crate::tls::{self, TlsError};
 use crate::wal::{self, Health, Hold, LogHandle, WalError};
 use crate::wear::{self, Wear};
-use crate::{control, http, metrics, mqtt, rembus};
+use crate::{bus, control, http, metrics, mqtt, rembus};
 use commands::Commands;
 pub(crate) use lake::Compacted;
-use listen::listen;
+use listen::{listen, listen_bus};
 use reload::Reloads;
 use services::GatewayServices;
 use sources::Parts;
@@ -112,6 +112,9 @@ struct Gateway {
     links: Links,
     access: Arc<Access>,
     commlib: commlib::Shared,
+    services: Arc<GatewayServices>,
+    /// The names on the bus, if there is one.
+    programs: Option<Arc<bus::Board>>,
     doors: JoinSet<()>,
     stop_doors: watch::Sender<bool>,
     /// The HTTP door and the control socket: they tell how the stop goes, so they go last.
@@ -139,7 +142,8 @@ impl Gateway {
             settings.gateway.clone_from(&config.gateway.name);
             Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
         });
-        let services = Arc::new(GatewayServices::new(history.clone()));
+        let programs = bus_board(&config, &access, &clock);
+        let services = Arc::new(GatewayServices::new(history.clone(), programs.clone()));
         let options = router::Options {
             name: config.gateway.name.clone(),
             policy: config.rembus.policy,
@@ -150,6 +154,7 @@ impl Gateway {
             system_interval: config.mqtt.sys_interval.unwrap_or_default(),
             builtins: services.methods(),
             reserved: config.rembus.reserved_methods.clone(),
+            bus_export: BusFilters::new(config.bus.export.clone()),
             identities: Some(Arc::clone(&access) as _),
             number: bridge::number(log.log_id()),
             ..router::Options::default()
@@ -186,6 +191,8 @@ impl Gateway {
             links,
             access,
             commlib: commlib::Shared::default(),
+            services,
+            programs,
             doors: JoinSet::new(),
             stop_doors: watch::Sender::new(false),
             watchers: JoinSet::new(),
@@ -238,7 +245,7 @@ impl Gateway {
             let access = Some(Arc::clone(&self.access));
             let settings = Arc::new(mqtt::Settings { access, ..mqtt::Settings::from(&config.mqtt) });
             counts.insert("mqtt", Arc::clone(&settings.stats));
-            addresses.extend(mqtt.addresses.iter().map(|addr| ("mqtt", Some(*addr), settings.anonymous)));
+            addresses.extend(mqtt.addresses.iter().map(|addr| ("mqtt", addr.to_string(), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("mqtt", self.doors.spawn(mqtt::serve(mqtt.entrances, hub, settings, clock, stop))));
         }
@@ -246,11 +253,20 @@ impl Gateway {
             let access = Some(Arc::clone(&self.access));
             let settings = Arc::new(rembus::Settings { access, ..rembus::Settings::from(&config.rembus) });
             counts.insert("rembus", Arc::clone(&settings.stats));
-            addresses.extend(rembus.addresses.iter().map(|addr| ("rembus", Some(*addr), settings.anonymous)));
+            addresses.extend(rembus.addresses.iter().map(|addr| ("rembus", addr.to_string(), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
             doors.push(("rembus", self.doors.spawn(rembus::serve(rembus.entrances, hub, settings, clock, stop))));
         }
-        addresses.extend(http.addresses.iter().map(|addr| ("http", Some(*addr), config.http.anonymous)));
+        if let Some(board) = self.programs.clone() {
+            let (listeners, found) = listen_bus(&config.bus).await?;
+            let settings = board.settings();
+            counts.insert("bus", Arc::clone(&settings.stats));
+            addresses.extend(found.iter().map(|place| ("bus", place.clone(), true)));
+            let path = config.bus.path.clone().unwrap_or_default();
+            let (hub, stop) = (self.hub.clone(), self.stop_doors.subscribe());
+            doors.push(("bus", self.doors.spawn(async move { bus::serve(listeners, &path, hub, board, stop).await })));
+        }
+        addresses.extend(http.addresses.iter().map(|addr| ("http", addr.to_string(), config.http.anonymous)));
         let parts = Arc::new(Parts {
             name: config.gateway.name.clone(),
             data: config.gateway.data.clone(),
@@ -264,6 +280,7 @@ impl Gateway {
             access: Arc::clone(&self.access),
             commlib: self.commlib.clone(),
             readers_log_in: !config.http.anonymous,
+            programs: self.programs.as_ref().map(|board| Arc::clone(&board.settings().counts)),
             counts,
             doors,
             addresses,
@@ -279,12 +296,12 @@ impl Gateway {
     /// SIGHUP reads the schema file again.
     fn follow_schema(&mut self, config: &Config) {
         let (Some(history), Some(path)) = (self.history.clone(), config.history.schema.clone()) else { return };
-        let hub = self.hub.clone();
+        let (hub, services) = (self.hub.clone(), Arc::clone(&self.services));
         self.reloads.add("schema", move || {
             let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             let schema = history::schema::parse(&text).map_err(|errors| errors.to_string())?;
             history.take_schema(schema)?;
-            hub.set_builtins(history.methods()).map_err(|error| error.to_string())
+            hub.set_builtins(services.methods()).map_err(|error| error.to_string())
         });
     }
 
@@ -390,6 +407,13 @@ fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<
     async move {
         stop.wait_for(|stop| *stop).await.ok();
     }
+}
+
+/// Who may be on the bus, before anybody is; `None` if nobody listens.
+fn bus_board(config: &Config, access: &Arc<Access>, clock: &SharedClock) -> Option<Arc<bus::Board>> {
+    let wanted = &config.bus;
+    let settings = bus::Settings { access: Some(Arc::clone(access)), ..bus::Settings::from(wanted) };
+    (wanted.path.is_some() || !wanted.tcp.is_empty()).then(|| bus::Board::new(Arc::new(settings), Arc::clone(clock)))
 }
 
 fn open_access(config: &Config, clock: &SharedClock) -> Result<Arc<Access>, HashError> {

@@ -10,7 +10,7 @@
 //!                                                   wal/ ────┘ history reads the log with a cursor and fills the lake
 //! ```
 //!
-//! * A *door* ([`mqtt`], [`rembus`], [`http`]) speaks one dialect. It turns bytes into [`router::Inbound`] and
+//! * A *door* ([`mqtt`], [`rembus`], [`bus`], [`http`]) speaks one dialect. It turns bytes into [`router::Inbound`] and
 //!   [`router::Outbound`] into bytes, and decides nothing else.
 //!   What all doors do alike is in [`door`]: who comes in by which way (TCP, [`tls`], WebSocket, behind a proxy), and how many.
 //! * The *router* ([`router`]) is a pure state machine: events in, effects out. It owns sessions, subscriptions, services,
@@ -24,6 +24,7 @@
 
 pub mod access;
 pub mod bridge;
+pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod commlib;

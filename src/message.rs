@@ -79,6 +79,8 @@ pub enum Dialect {
     Rembus = 2,
     /// The gateway itself.
     Internal = 3,
+    /// busrt and elbus programs on this machine.
+    Bus = 4,
 }
 
 impl Dialect {
@@ -97,8 +99,21 @@ impl Dialect {
             Self::Mqtt => "mqtt",
             Self::Rembus => "rembus",
             Self::Internal => "gateway",
+            Self::Bus => "bus",
         }
     }
+}
+
+/// How far a publication goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// To everybody, and into the log.
+    #[default]
+    Everywhere,
+    /// To everybody who listens now, and never into the log: what is too much for a card, or worth nothing tomorrow.
+    Live,
+    /// To peers of the same dialect who listen now.
+    Dialect,
 }
 
 /// Content in the form in which it arrived. The other form is made when somebody needs it.
@@ -164,6 +179,10 @@ pub struct Message {
     pub properties: Option<Box<Properties>>,
     /// Set by the router, by the rules of the configuration.
     pub form: Option<Arc<Form>>,
+    /// Not in the log: what is there has gone everywhere.
+    pub reach: Reach,
+    /// busrt: its publisher asked for no delay. Not in the log.
+    pub realtime: bool,
     converted: OnceLock<Converted>,
 }
 
@@ -187,6 +206,8 @@ impl Message {
             publisher,
             properties: None,
             form: None,
+            reach: Reach::Everywhere,
+            realtime: false,
             converted: OnceLock::new(),
         }
     }

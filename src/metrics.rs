@@ -12,6 +12,7 @@
 //! ```
 
 mod access;
+mod bus;
 mod commlib;
 mod doors;
 mod exposition;
@@ -26,6 +27,7 @@ use crate::router::Report;
 use crate::wal::Health;
 use crate::wear;
 use exposition::{Kind, Page};
+use std::sync::Arc;
 
 pub use doors::Doors;
 pub use history::{History, Table};
@@ -48,6 +50,8 @@ pub struct Snapshot {
     pub commlib: Option<crate::commlib::Figures>,
     /// Links to other brokers.
     pub links: Vec<LinkReport>,
+    /// `None` without a bus.
+    pub bus: Option<Arc<crate::bus::Counts>>,
     pub process: Process,
 }
 
@@ -81,6 +85,9 @@ impl Snapshot {
             tables(&mut page, report);
         }
         doors::render(&mut page, &self.doors);
+        if let Some(counts) = &self.bus {
+            bus::render(&mut page, counts);
+        }
         if let Some(counts) = &self.access {
             access::render(&mut page, counts);
         }

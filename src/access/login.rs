@@ -186,6 +186,27 @@ impl Access {
         }
     }
 
+    /// Somebody on this machine, of whom the kernel says who he is: the user `uid:N` if there is one, else nobody in
+    /// particular. `client` is what he calls himself.
+    pub fn local(&self, door: &'static str, uid: Option<u32>, client: &str, peer: SocketAddr) -> Result<Admission, Denied> {
+        let (state, _) = self.shared.state();
+        let name = uid.map(|uid| format!("uid:{uid}"));
+        let user = name.as_deref().and_then(|name| state.policy.users().get_key_value(name));
+        let decided = match user {
+            None => Ok(self.nobody(door, Some(client))),
+            Some((_, user)) if user.disabled => Err(Refused::Disabled),
+            Some((name, user)) => {
+                let client = Client { name: Some(client), component: false };
+                self.seated(name.as_str().into(), Proof::None, client, user.connections_max)
+            },
+        };
+        match decided {
+            Ok(_) => drop(self.shared.ledger.logins.fetch_add(1, Relaxed)),
+            Err(why) => self.shared.ledger.refuse(door, peer, name.as_deref().unwrap_or_default(), client, why),
+        }
+        decided.map_err(Denied)
+    }
+
     async fn decide(
         &self,
         door: &'static str,

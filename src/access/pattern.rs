@@ -260,6 +260,19 @@ fn steps(filter: &Filter) -> Option<Vec<Step<'_>>> {
                 });
             }
         }
+        // What stands behind `#` makes no difference: more is covered than is meant.
+        Filter::Bus(topic) => {
+            for level in topic.split('/') {
+                match level {
+                    "+" => steps.push(Step::One),
+                    "#" => {
+                        steps.push(Step::Any);
+                        break;
+                    }
+                    text => steps.push(Step::Literal(text)),
+                }
+            }
+        }
         Filter::Rembus(pattern) => {
             for level in pattern.split('/') {
                 match level {

@@ -39,7 +39,7 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
 }
 
 fn meaning(page: &mut Page, config: &Config) {
-    let Config { gateway, mqtt, rembus, http, tls, access: _, wal, history, links } = config;
+    let Config { gateway, mqtt, rembus, http, tls, access: _, bus, wal, history, links } = config;
     page.item("name", &gateway.name);
     page.item("data", gateway.data.display());
     let ways = [("", &mqtt.listen), ("tls ", &mqtt.tls_listen), ("ws ", &mqtt.ws_listen), ("wss ", &mqtt.wss_listen)];
@@ -51,6 +51,15 @@ fn meaning(page: &mut Page, config: &Config) {
         &[("", &http.listen), ("https ", &http.tls_listen)],
         format_args!("health and metrics{}", login(http.anonymous)),
     );
+    let path = bus.path.as_ref().map(|path| path.display().to_string());
+    let tcp = bus.tcp.iter().map(|address| format!("tcp {address}"));
+    let places: Vec<String> = path.into_iter().chain(tcp).collect();
+    if places.is_empty() {
+        page.item("bus", "off");
+    } else {
+        let frames = size(bus.max_frame as u64);
+        page.item("bus", format_args!("{}; frames up to {frames}, {} programs", places.join(", "), bus.max_clients));
+    }
     if let Some(tls) = tls {
         page.item("tls", tls.certificate.display());
     }

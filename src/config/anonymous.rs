@@ -86,7 +86,7 @@ pub(super) fn note(settings: &Settings, doors: &[&'static str]) -> Option<String
     })
 }
 
-fn is_loopback(address: &str) -> bool {
+pub(super) fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.parse::<IpAddr>().map_or(host == "localhost", |ip| ip.to_canonical().is_loopback())

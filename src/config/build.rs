@@ -4,7 +4,7 @@ use super::keys::{KEYS, Key, Kind, get};
 use super::mistake::{ConfigErrors, Place};
 use super::settings::Settings;
 use super::value::{Value, addresses};
-use super::{Access, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use super::{Access, Bus, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
 use super::{anonymous, tls};
 use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
@@ -81,28 +81,21 @@ fn same_address(settings: &Settings, errors: &mut ConfigErrors) {
     }
 }
 
-/// The bus door is not there yet: only its default and `off` pass.
+/// Who comes over the bus does not say who he is.
 fn bus(settings: &Settings, errors: &mut ConfigErrors) {
-    let key = get("bus", "path");
-    let default = Value::Path(key.default.into());
-    if let Some(setting) = settings.given(key).filter(|setting| setting.value != Value::Off && setting.value != default) {
+    let key = get("bus", "tcp");
+    for address in addresses(&settings.value(key)).iter().filter(|address| !anonymous::is_loopback(address)) {
         errors.add(
-            setting.origin.place(),
-            format!("{key}: {} needs the bus door, which this release does not have yet", setting.value),
-            "leave it out, or write \"off\"".to_owned(),
+            settings.given(key).map_or(Place::Nowhere, |setting| setting.origin.place()),
+            format!("{key}: `{address}` can be reached from other machines, and the bus has no login"),
+            "listen on 127.0.0.1; MQTT and Rembus are for the network".to_owned(),
         );
     }
 }
 
 /// What an operator should know although nothing is wrong.
 pub(crate) fn notes(settings: &Settings) -> Vec<String> {
-    let bus = get("bus", "path");
-    let asked = settings.given(bus).filter(|setting| setting.value != Value::Off);
-    asked
-        .map(|setting| format!("{} {bus}: the bus door comes with a later release; nothing listens there", setting.origin))
-        .into_iter()
-        .chain(anonymous::note(settings, &DOORS))
-        .collect()
+    anonymous::note(settings, &DOORS).into_iter().collect()
 }
 
 /// Makes the configuration out of checked settings.
@@ -110,7 +103,11 @@ pub(crate) fn config(settings: &Settings) -> Config {
     let from = Values(settings);
     let data = from.path("gateway", "data").expect("a folder cannot be off");
     Config {
-        gateway: Gateway { name: from.text("gateway", "name"), stop_timeout: from.duration("gateway", "stop_timeout"), data },
+        gateway: Gateway {
+            name: from.text("gateway", "name"),
+            stop_timeout: from.duration("gateway", "stop_timeout"),
+            data: data.clone(),
+        },
         mqtt: Mqtt {
             listen: from.listen("mqtt", "listen"),
             tls_listen: from.listen("mqtt", "tls_listen"),
@@ -162,6 +159,23 @@ pub(crate) fn config(settings: &Settings) -> Config {
                 "san" => CertificateUser::AlternativeName,
                 _ => CertificateUser::CommonName,
             },
+        },
+        bus: Bus {
+            path: from.path("bus", "path").map(|path| data.join(path)),
+            mode: u32::from_str_radix(&from.text("bus", "mode"), 8).expect("it was checked"),
+            group: Some(from.text("bus", "group")).filter(|group| !group.is_empty()),
+            allow_uids: from.texts("bus", "allow_uids").iter().filter_map(|uid| uid.parse().ok()).collect(),
+            tcp: from.listen("bus", "tcp"),
+            timeout: from.duration("bus", "timeout"),
+            max_clients: from.count("bus", "max_clients"),
+            max_frame: from.size("bus", "max_frame"),
+            max_subscriptions: from.count("bus", "max_subscriptions"),
+            queue: from.count("bus", "queue"),
+            queue_size: from.size("bus", "queue_size"),
+            import: from.texts("bus", "import"),
+            history: from.texts("bus", "history"),
+            export: from.texts("bus", "export"),
+            messagepack: from.texts("bus", "messagepack"),
         },
         wal: Wal {
             ack_delay_max: from.duration("wal", "ack_delay_max"),

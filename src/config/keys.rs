@@ -153,6 +153,23 @@ const TENANT: Words = Words {
 };
 /// The beginning of a method's name.
 const METHOD: Words = Words { example: "query_", check: |_| Ok(()) };
+const MODE: Words = Words {
+    example: "0660",
+    check: |text| match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(()),
+        _ => Err("is no file mode: up to three digits from 0 to 7".into()),
+    },
+};
+const GROUP: Words = Words {
+    example: "dialout",
+    check: |text| if text.contains([':', '/', ' ']) { Err("is no name of a group".into()) } else { Ok(()) },
+};
+const UID: Words = Words {
+    example: "1000",
+    check: |text| text.parse::<u32>().map(drop).map_err(|_| "is no number of a user; `id -u NAME` says it".into()),
+};
+/// Any text is a topic of the bus.
+const BUS_TOPIC: Words = Words { example: "sensors/#", check: |_| Ok(()) };
 
 /// In the order of the README.
 pub static KEYS: &[Key] = &[
@@ -241,7 +258,27 @@ pub static KEYS: &[Key] = &[
         "cn",
         "what names the user in a client certificate: common name or alternative name",
     ),
-    key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on the same machine"),
+    key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on this machine (busrt, elbus), in the data folder"),
+    key("bus", "mode", Kind::Phrase(MODE), "0660", "who may connect: the file mode of the socket"),
+    key("bus", "group", Kind::Phrase(GROUP), "", "the socket's group, by name or number"),
+    key(
+        "bus",
+        "allow_uids",
+        Kind::Texts(UID),
+        "",
+        "users of this machine who may connect, as numbers; none: whom the mode lets in",
+    ),
+    key("bus", "tcp", Kind::Listen, "off", "the same over TCP, for this machine only"),
+    key("bus", "timeout", Kind::Duration(TENTH, HOUR), "5s", "programs are heard, and take what is sent, this often"),
+    key("bus", "max_clients", Kind::Count(1, 10_000), "64", "more programs are turned away"),
+    key("bus", "max_frame", Kind::Size(KIB, 256 * MIB), "8MiB", "largest frame taken"),
+    key("bus", "max_subscriptions", Kind::Count(1, 10_000), "1024", "topics that one program may subscribe to or exclude"),
+    key("bus", "queue", Kind::Count(16, 1_000_000), "8192", "frames that may wait for one program; then senders are refused"),
+    key("bus", "queue_size", Kind::Size(64 * KIB, GIB), "8MiB", "and their size"),
+    key("bus", "import", Kind::Texts(BUS_TOPIC), "#", "publications of programs that others may hear"),
+    key("bus", "history", Kind::Texts(BUS_TOPIC), "#", "those of them that are logged and kept in tables"),
+    key("bus", "export", Kind::Texts(BUS_TOPIC), "#", "what programs may hear of others"),
+    key("bus", "messagepack", Kind::Texts(BUS_TOPIC), "", "topics whose payload on the bus is MessagePack"),
     key(
         "wal",
         "ack_delay_max",

@@ -62,6 +62,7 @@ pub struct Config {
     /// `None`: there is no certificate, so nothing listens for TLS.
     pub tls: Option<TlsFiles>,
     pub access: Access,
+    pub bus: Bus,
     pub wal: Wal,
     pub history: History,
     /// Links to other brokers.
@@ -143,6 +144,29 @@ pub struct Http {
 #[derive(Debug, Clone)]
 pub struct Access {
     pub certificate_user: CertificateUser,
+}
+
+#[derive(Debug, Clone)]
+pub struct Bus {
+    /// `None`: no socket.
+    pub path: Option<PathBuf>,
+    /// Permission bits of the socket.
+    pub mode: u32,
+    pub group: Option<String>,
+    /// Empty: everybody whom the mode lets in.
+    pub allow_uids: Vec<u32>,
+    pub tcp: Listen,
+    pub timeout: Duration,
+    pub max_clients: usize,
+    pub max_frame: usize,
+    pub max_subscriptions: usize,
+    pub queue: usize,
+    pub queue_size: usize,
+    /// busrt topic filters.
+    pub import: Vec<String>,
+    pub history: Vec<String>,
+    pub export: Vec<String>,
+    pub messagepack: Vec<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! Opens the listeners of the doors.
 
 use super::GatewayError;
-use crate::config::Listen;
+use crate::bus::BusListener;
+use crate::config::{Bus, Listen};
 use crate::door::{Entrance, Way};
 use crate::net::{Listener, TcpListener};
 use std::net::SocketAddr;
@@ -32,4 +33,24 @@ pub(super) async fn listen<const N: usize>(door: &'static str, ways: [(&Listen, 
         }
     }
     Ok(opened)
+}
+
+/// Listens for programs; says where, as `status` shows it.
+pub(super) async fn listen_bus(wanted: &Bus) -> Result<(Vec<BusListener>, Vec<String>), GatewayError> {
+    let (mut listeners, mut places) = (Vec::new(), Vec::new());
+    if let Some(path) = &wanted.path {
+        let failed = |error| GatewayError::Listen { door: "bus", addr: path.display().to_string(), error };
+        listeners.push(BusListener::unix(path, wanted.mode, wanted.group.as_deref()).map_err(failed)?);
+        log::info!(door = "bus", path:% = path.display(); "listening");
+        places.push(path.display().to_string());
+    }
+    for address in &wanted.tcp {
+        let failed = |error| GatewayError::Listen { door: "bus", addr: address.clone(), error };
+        let listener = BusListener::tcp(address).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        log::info!(door = "bus", addr:%, transport = "tcp"; "listening");
+        places.push(addr.to_string());
+        listeners.push(listener);
+    }
+    Ok((listeners, places))
 }

@@ -1,23 +1,29 @@
-//! History as methods that anybody on the bus can call.
+//! What the gateway itself offers as methods that anybody can call.
 
+use crate::bus::Board;
 use crate::history::History;
+use crate::mapping;
 use crate::message::Seq;
 use crate::router::{HubHandle, LinkId, Services, Status};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-/// Hands calls of `query_T`, `delete_T` and `upsert_T` to history.
+/// The programs on the bus.
+const PROGRAMS: &str = "bus/clients";
+
+/// Hands calls of `query_T`, `delete_T` and `upsert_T` to history, and answers others itself.
 #[derive(Debug)]
 pub(super) struct GatewayServices {
     history: Option<Arc<History>>,
+    programs: Option<Arc<Board>>,
     /// History writes table commands through the router, which is made with these services: the circle is closed afterwards.
     hub: OnceLock<HubHandle>,
 }
 
 impl GatewayServices {
-    pub(super) fn new(history: Option<Arc<History>>) -> Self {
-        Self { history, hub: OnceLock::new() }
+    pub(super) fn new(history: Option<Arc<History>>, programs: Option<Arc<Board>>) -> Self {
+        Self { history, programs, hub: OnceLock::new() }
     }
 
     pub(super) fn connect(&self, hub: HubHandle) {
@@ -25,7 +31,8 @@ impl GatewayServices {
     }
 
     pub(super) fn methods(&self) -> Vec<String> {
-        self.history.as_ref().map(|history| history.methods()).unwrap_or_default()
+        let history = self.history.as_ref().map(|history| history.methods()).unwrap_or_default();
+        self.programs.iter().map(|_| PROGRAMS.to_owned()).chain(history).collect()
     }
 }
 
@@ -37,6 +44,10 @@ impl Services for GatewayServices {
         data: Bytes,
         upto: Seq,
     ) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
+        if let (Some(programs), PROGRAMS) = (&self.programs, &*method) {
+            let clients = mapping::json_to_cbor(&programs.clients());
+            return Box::pin(std::future::ready((Status::OK, clients)));
+        }
         let (Some(history), Some(hub)) = (self.history.clone(), self.hub.get().cloned()) else {
             return Box::pin(std::future::ready((Status::METHOD_NOT_FOUND, text(&method))));
         };

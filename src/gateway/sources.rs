@@ -2,6 +2,7 @@
 
 use crate::access::{self, Access};
 use crate::bridge::{LinkReport, LinkStats};
+use crate::bus;
 use crate::clock::{Mono, SharedClock};
 use crate::commlib;
 use crate::control::{self, Status};
@@ -11,7 +12,6 @@ use crate::metrics;
 use crate::router::{HubHandle, Report};
 use crate::wal::{Health, LogHandle};
 use crate::wear::Wear;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,11 +35,12 @@ pub(super) struct Parts {
     pub(super) commlib: commlib::Shared,
     pub(super) links: Vec<Arc<LinkStats>>,
     pub(super) readers_log_in: bool,
+    pub(super) programs: Option<Arc<bus::Counts>>,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
     pub(super) doors: Vec<(&'static str, tokio::task::AbortHandle)>,
     /// Where each door listens, and whether strangers may use it.
-    pub(super) addresses: Vec<(&'static str, Option<SocketAddr>, bool)>,
+    pub(super) addresses: Vec<(&'static str, String, bool)>,
 }
 
 impl Sources for Parts {
@@ -69,6 +70,10 @@ impl Sources for Parts {
 
     fn history(&self) -> Option<metrics::History> {
         Some(self.history.as_ref()?.status().into())
+    }
+
+    fn bus(&self) -> Option<Arc<bus::Counts>> {
+        self.programs.clone()
     }
 
     fn guard(&self) -> Option<Arc<Access>> {
@@ -142,11 +147,11 @@ impl Parts {
         }
     }
 
-    fn door(&self, (name, address, anonymous): &(&'static str, Option<SocketAddr>, bool)) -> control::Door {
+    fn door(&self, (name, address, anonymous): &(&'static str, String, bool)) -> control::Door {
         let stats = self.counts.get(name);
         control::Door {
             name: (*name).into(),
-            address: address.map(|address| address.to_string()).unwrap_or_default(),
+            address: address.clone(),
             anonymous: *anonymous,
             accepted: stats.map(|stats| stats.accepted.load(Relaxed)).unwrap_or_default(),
             refused: stats.map(|stats| stats.refused.load(Relaxed)).unwrap_or_default(),

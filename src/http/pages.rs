@@ -39,6 +39,8 @@ pub trait Sources: Send + Sync + 'static {
     }
     /// How the links to other brokers are.
     fn links(&self) -> Vec<LinkReport>;
+    /// What programs on the bus send each other; `None` if there is no bus.
+    fn bus(&self) -> Option<Arc<crate::bus::Counts>>;
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
@@ -80,7 +82,7 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
 async fn scrape<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     let router = ask_router(&*sources).await;
     let (doors, log, history) = (sources.doors(), sources.log(), sources.history());
-    let (access, commlib, links) = (sources.access(), sources.commlib(), sources.links());
-    let snapshot = Snapshot { router, doors, log, history, access, commlib, links, process: Process::read() };
+    let (access, commlib, links, bus) = (sources.access(), sources.commlib(), sources.links(), sources.bus());
+    let snapshot = Snapshot { router, doors, log, history, access, commlib, links, bus, process: Process::read() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], snapshot.render()).into_response()
 }

@@ -46,6 +46,10 @@ impl Sources for Fake {
         self.guard.clone()
     }
 
+    fn bus(&self) -> Option<Arc<crate::bus::Counts>> {
+        None
+    }
+
     fn access(&self) -> Option<Counts> {
         None
     }

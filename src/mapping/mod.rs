@@ -16,10 +16,14 @@
 //! CBOR to JSON: NaN and infinities become null, integers beyond 64 bits decimal strings, bytes within other values base64,
 //! keys that are not text become text, tags are dropped except for numbers (2, 3) and frames (80). A frame (an Arrow IPC
 //! stream) is unpacked when it is an argument itself; one that cannot be read goes as its bytes.
+//!
+//! MessagePack (busrt) is between the two: everything has a form there but integers beyond 64 bits (decimal strings) and frames
+//! (arrays of row maps). From it, a time (extension -1) becomes seconds since 1970, any other extension its bytes.
 
 mod frame;
 mod from_json;
 mod number;
+mod pack;
 mod rows;
 mod to_json;
 
@@ -30,6 +34,7 @@ use crate::rembus::cbor::Writer;
 use bytes::Bytes;
 
 pub use frame::{FrameError, read_frame};
+pub use pack::{arguments_to_pack, cbor_to_pack, pack_to_arguments, pack_to_cbor, parameters_to_pack};
 
 /// What a Rembus value becomes on MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]

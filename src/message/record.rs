@@ -176,6 +176,7 @@ pub fn decode_routed(body: &Bytes) -> Result<(Message, Bytes), RecordError> {
         1 => Dialect::Mqtt,
         2 => Dialect::Rembus,
         3 => Dialect::Internal,
+        4 => Dialect::Bus,
         _ => return Err(RecordError::Invalid { field: "dialect" }),
     };
     let flags = byte(&mut rest, "flags")?;
@@ -271,7 +272,7 @@ mod tests {
         (head, any::<Option<u32>>(), any::<bool>(), proptest::option::of(properties)).prop_map(
             |((topic, payload, is_rembus, qos, received, dialect, publisher), slot, retain, properties)| {
                 let payload = if is_rembus { Payload::Rembus(payload) } else { Payload::Mqtt(payload) };
-                let dialect = [Dialect::Mqtt, Dialect::Rembus, Dialect::Internal][usize::from(dialect) - 1];
+                let dialect = [Dialect::Mqtt, Dialect::Rembus, Dialect::Internal, Dialect::Bus][usize::from(dialect) - 1];
                 let qos = Qos::from_level(qos).unwrap();
                 let mut message = Message::new(topic, payload, qos, Wall(received), dialect, publisher.into());
                 message.slot = slot;

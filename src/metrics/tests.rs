@@ -29,6 +29,16 @@ fn doors() -> Doors {
     doors
 }
 
+fn bus() -> Arc<crate::bus::Counts> {
+    let bus = crate::bus::Counts::default();
+    for (counter, value) in
+        [(&bus.messages, 30), (&bus.broadcasts, 4), (&bus.queue_full, 2), (&bus.nobody, 1), (&bus.denied, 3)]
+    {
+        counter.store(value, Ordering::Relaxed);
+    }
+    Arc::new(bus)
+}
+
 fn snapshot() -> Snapshot {
     let rejected = [("column \"t\": not a number".to_owned(), 3)].into_iter().collect();
     let table = Table { rows_in_lake: 1000, rows_in_tail: 20, rows_taken: 1020, rejected, rows_evicted: 0 };
@@ -61,6 +71,7 @@ fn snapshot() -> Snapshot {
             shared_groups: 1,
         }),
         doors: doors(),
+        bus: Some(bus()),
         log: Log {
             written: Seq(95),
             durable: Seq(90),

@@ -48,6 +48,9 @@ impl Router {
             }
             return self.call_builtin(link, token, method, data, effects);
         }
+        if let Some((program, method)) = bus_method(method) {
+            return self.call_program(link, token, program, method, data, effects);
+        }
         let sessions = &self.sessions;
         // Also whoever offered it before the topic became private.
         let serves = |session: &&Session| {
@@ -74,6 +77,22 @@ impl Router {
         match online {
             Some(key) => self.forward(caller, (key, Some(target.into())), method.into(), data, effects),
             None => respond(caller.link, caller.token, Status::TARGET_NOT_FOUND, text(&target), effects),
+        }
+    }
+
+    /// To a busrt program. Whether it serves the method is its own affair here as well.
+    fn call_program(
+        &mut self,
+        link: LinkId,
+        token: Token,
+        program: &str,
+        method: &str,
+        data: Bytes,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.sessions.by_name(Dialect::Bus, program) {
+            Some(key) => self.forward(link, token, key, method.into(), data, effects),
+            None => respond(link, token, Status::TARGET_NOT_FOUND, text(program), effects),
         }
     }
 
@@ -202,6 +221,11 @@ impl Router {
             }
         }
     }
+}
+
+/// `bus/{program}/{method}`: who is asked, and for what.
+fn bus_method(method: &str) -> Option<(&str, &str)> {
+    method.strip_prefix("bus/")?.split_once('/')
 }
 
 /// A CBOR text.

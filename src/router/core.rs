@@ -1,5 +1,6 @@
 //! The router's state and what each event does to it. Links, calls and deliveries have files of their own.
 
+use super::bus::BusFilters;
 use super::calls::{Caller, text};
 use super::event::{
     Attach, CloseReason, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Past, ReadId, Refusal,
@@ -64,6 +65,8 @@ pub struct Options {
     pub reserved: Vec<String>,
     /// The gateway's number in the path of a message; empty if it has none. See `bridge/marks.rs`.
     pub number: String,
+    /// What busrt programs may be told of the other doors' topics; no topic that begins with `.` or `$` is.
+    pub bus_export: BusFilters,
     /// Says what sessions may do that were left behind by an earlier process; without it, everything.
     pub identities: Option<Arc<dyn Identify>>,
 }
@@ -95,6 +98,7 @@ impl Default for Options {
             builtins: Vec::new(),
             reserved: RESERVED.map(String::from).into(),
             number: String::new(),
+            bus_export: BusFilters::everything(),
             identities: None,
         }
     }
@@ -141,6 +145,8 @@ pub struct Router {
     pub(super) links: AHashMap<LinkId, Link>,
     pub(super) sessions: Sessions,
     pub(super) tree: Tree,
+    /// What sessions do not want, although they are subscribed.
+    pub(super) exclusions: Tree,
     pub(super) groups: Groups,
     pub(super) retained: RetainedStore,
     /// Bytes that wait in all queues.
@@ -187,6 +193,7 @@ impl Router {
             links: AHashMap::new(),
             sessions: Sessions::default(),
             tree: Tree::default(),
+            exclusions: Tree::default(),
             groups: Groups::default(),
             retained,
             queued_bytes: 0,
@@ -281,6 +288,14 @@ impl Router {
             Inbound::Unsubscribe { token, filters } => {
                 let outcomes = filters.iter().map(|filter| self.unsubscribe(session, filter, effects)).collect();
                 self.say_when_kept(link, session, Outbound::Unsubscribed { token, outcomes }, effects);
+            }
+            Inbound::Exclude { token, filters } => {
+                let outcomes = filters.into_iter().map(|filter| self.exclude(session, filter)).collect();
+                effects.push(Effect::Send { link, out: Outbound::Subscribed { token, outcomes } });
+            }
+            Inbound::Include { token, filters } => {
+                let outcomes = filters.iter().map(|filter| self.include(session, filter)).collect();
+                effects.push(Effect::Send { link, out: Outbound::Unsubscribed { token, outcomes } });
             }
             Inbound::Reactive { token, on, reach } => {
                 if on {

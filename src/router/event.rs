@@ -61,6 +61,10 @@ pub enum Inbound {
     Subscribe { token: Token, filters: Vec<Subscription> },
     /// Answered by [`Outbound::Unsubscribed`], one outcome a filter, in order.
     Unsubscribe { token: Token, filters: Vec<Filter> },
+    /// busrt: topics that match are not delivered, whatever is subscribed. Answered by [`Outbound::Subscribed`].
+    Exclude { token: Token, filters: Vec<Filter> },
+    /// busrt: takes exclusions back. Answered by [`Outbound::Unsubscribed`].
+    Include { token: Token, filters: Vec<Filter> },
     /// Rembus: publications may be delivered from now on, or no more. Stored ones reach back as far as `reach` at most.
     /// Answered by [`Outbound::Response`].
     Reactive { token: Token, on: bool, reach: Past },
@@ -167,6 +171,8 @@ pub enum Filter {
     Shared { group: String, filter: String },
     /// Rembus topic; a pattern if it contains `*`.
     Rembus(String),
+    /// busrt topic with `+` and `#`, by rules of its own (`protocol/busrt.md` section 4); every text is one.
+    Bus(String),
 }
 
 impl Filter {
@@ -174,7 +180,7 @@ impl Filter {
     #[must_use]
     pub fn pattern(&self) -> &str {
         match self {
-            Self::Mqtt(filter) | Self::Shared { filter, .. } | Self::Rembus(filter) => filter,
+            Self::Mqtt(filter) | Self::Shared { filter, .. } | Self::Rembus(filter) | Self::Bus(filter) => filter,
         }
     }
 }

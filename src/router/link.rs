@@ -25,11 +25,26 @@ impl LinkSender {
         self.id
     }
 
+    /// Likewise, without waiting; hands the batch back if the inbox is full.
+    pub fn try_send(&mut self, batch: Vec<Inbound>) -> Result<(), Unsent> {
+        self.inbox.try_send(Letter::Batch { link: self.id, batch }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(Letter::Batch { batch, .. }) => Unsent::Full(batch),
+            _ => Unsent::Stopped,
+        })
+    }
+
     /// Hands over what was decoded from the socket, in order. Waits while the router's inbox is full: the caller stops reading
     /// its socket meanwhile, and so the peer is slowed down. Cancel safe, but the batch is lost with the call.
     pub async fn send(&mut self, batch: Vec<Inbound>) -> Result<(), HubStopped> {
         self.inbox.send(Letter::Batch { link: self.id, batch }).await.map_err(|_| HubStopped)
     }
+}
+
+/// Why a batch is not with the router.
+#[derive(Debug)]
+pub enum Unsent {
+    Full(Vec<Inbound>),
+    Stopped,
 }
 
 impl Drop for LinkSender {

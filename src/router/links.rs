@@ -8,6 +8,7 @@ use super::outgoing::Outgoing;
 use super::session::{Session, SessionId, SessionKey};
 use super::state::Change;
 use super::timers::Timer;
+use super::tree::Dest;
 use crate::access::Identity;
 use crate::message::{COMMON, Dialect};
 use ahash::{AHashMap, AHashSet};
@@ -56,6 +57,7 @@ impl Router {
             waits_for_answer: false,
             will: None,
             filters: BTreeMap::new(),
+            exclusions: BTreeSet::new(),
             backfill: VecDeque::new(),
             exposed: BTreeSet::new(),
             out: self.new_queue(dialect, false, u16::MAX),
@@ -77,7 +79,7 @@ impl Router {
         let anonymous = known.session;
         let refusal = if anonymous.and_then(|key| self.sessions.get(key)).is_some_and(|session| session.named) {
             Some(Refusal::AlreadyNamed)
-        } else if attach.name.is_empty() && dialect == Dialect::Rembus {
+        } else if attach.name.is_empty() && dialect != Dialect::Mqtt {
             Some(Refusal::NameInvalid)
         } else if !attach.identity.is_valid() {
             // The user was removed since he logged in.
@@ -184,7 +186,7 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.link = Some(link);
         session.identity = attach.identity;
-        session.reactive = session.dialect == Dialect::Mqtt;
+        session.reactive = session.dialect != Dialect::Rembus;
         session.resend_after = attach.resend_after;
         session.expiry = attach.expiry;
         session.left = None;
@@ -257,7 +259,8 @@ impl Router {
             Dialect::Mqtt => session.expiry > Expiry::WithLink,
             // A named component finds its registrations again.
             Dialect::Rembus => session.named && session.has_registrations(),
-            Dialect::Internal => false,
+            // Nothing waits for a program that is gone (busrt.md 4).
+            Dialect::Bus | Dialect::Internal => false,
         };
         let before = session.out.queue_bytes();
         // What a group gave goes to others, even if the session ends.
@@ -355,6 +358,9 @@ impl Router {
         self.counters.left_over(session.out.clear());
         if session.dialect == Dialect::Internal {
             self.part_ended(key);
+        }
+        for filter in &session.exclusions {
+            self.exclusions.remove(filter, Dest::Session(key));
         }
         for method in &session.exposed {
             self.services.unexpose(method, key);

@@ -22,6 +22,7 @@
 //! | `inventory.rs` | who offers and subscribes to what |
 //! | `part.rs` | parts of the gateway that take part like clients |
 //! | `conversation.rs` | traffic between two that is nobody else's business |
+//! | `bus.rs` | busrt: exclusions, and what crosses between its programs and everybody else |
 //! | `tree.rs`, `pattern.rs` | who subscribed to a topic |
 //! | `outgoing.rs` | a session's bounded queue and what is under way |
 //! | `matcher.rs` | the rules of the tree, for others |
@@ -29,6 +30,7 @@
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
 mod backfill;
+mod bus;
 mod calls;
 mod claims;
 mod conversation;
@@ -68,12 +70,13 @@ pub(crate) mod stand_in;
 mod tests;
 
 pub use self::core::{Options, RESERVED, Router};
+pub use bus::BusFilters;
 pub use conversation::is_reply as is_reply_topic;
 pub use event::*;
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use interest::Interest;
 pub use keeper::{KeepError, Restored};
-pub use link::{Link, LinkReceiver, LinkSender};
+pub use link::{Link, LinkReceiver, LinkSender, Unsent};
 pub use matcher::Matcher;
 pub use outgoing::QueueLimits;
 pub use part::{Part, Running, start};

@@ -12,7 +12,7 @@ use super::tree::Dest;
 use crate::access::Action;
 use crate::bridge::has_been_at;
 use crate::clock::{Mono, Wall};
-use crate::message::{Dialect, Message, Qos, Seq};
+use crate::message::{Dialect, Message, Qos, Reach, Seq};
 use crate::wal::Health;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,8 @@ impl Router {
             message.publisher = Arc::clone(&session.name);
         }
         // `$` topics are the gateway's own [MQTT-4.7.2-1].
-        if !self.may(link, Action::Publish, &message.topic) || message.topic.starts_with("$SYS/") {
+        let own = message.topic.starts_with("$SYS/") && message.reach != Reach::Dialect;
+        if own || !self.may(link, Action::Publish, &message.topic) {
             return self.refuse(link, token, qos, Refusal::NotAuthorized, effects);
         }
         if self.is_back(link, &message) {
@@ -70,15 +71,18 @@ impl Router {
                 Err(refusal) => return self.refuse(link, token, qos, refusal, effects),
             }
         }
-        if let Some(refusal) = self.log_refuses(qos) {
+        let logged = message.reach == Reach::Everywhere;
+        if let Some(refusal) = self.log_refuses(qos).filter(|_| logged) {
             if let Some(session) = self.sessions.get_mut(from) {
                 session.unreleased.remove(&token);
             }
             return self.refuse(link, token, qos, refusal, effects);
         }
         self.accept(Some(from), message, (qos == Qos::ExactlyOnce).then_some(token), effects);
-        if qos > Qos::AtMostOnce {
+        if qos > Qos::AtMostOnce && logged {
             self.gate.hold(self.last, Held::Accepted { link, token, qos });
+        } else if qos > Qos::AtMostOnce {
+            effects.push(Effect::Send { link, out: Outbound::Accepted { token, qos, outcome: Ok(()) } });
         }
     }
 
@@ -193,7 +197,7 @@ impl Router {
 
     fn is_logged(&self, message: &Message) -> bool {
         let gives_way = self.log.health != Health::Fine || (self.log_behind && !message.retain);
-        is_booked(message) && (message.qos > Qos::AtMostOnce || !gives_way)
+        is_booked(message) && message.reach == Reach::Everywhere && (message.qos > Qos::AtMostOnce || !gives_way)
     }
 
     /// Queues a copy for everybody who wants one. `route` gets those that must outlive the process. Returns the sessions that
@@ -207,6 +211,8 @@ impl Router {
         route: &mut Route,
     ) -> Vec<SessionKey> {
         let targets = self.tree.matches(&message.topic);
+        let excluded = self.exclusions.matches_any(&message.topic);
+        let qos = if message.reach == Reach::Everywhere { message.qos } else { Qos::AtMostOnce };
         if targets.is_empty() && is_booked(message) {
             self.counters.unmatched += 1;
         }
@@ -228,6 +234,9 @@ impl Router {
             };
             let Dest::Session(key) = target.dest else { continue };
             if target.no_local && Some(key) == from {
+                continue;
+            }
+            if !self.crosses(message, key) || excluded.iter().any(|excluded| excluded.dest == target.dest) {
                 continue;
             }
             let dialect = self.sessions.get(key).map(|session| session.dialect);
@@ -253,7 +262,7 @@ impl Router {
             }
             let delivery = Delivery {
                 message: Arc::clone(message),
-                qos: message.qos.min(target.qos),
+                qos: qos.min(target.qos),
                 id: None,
                 dup: false,
                 // [MQTT-3.3.1-9]: a copy of a live message has no retain flag, unless the subscription wants it as published.

@@ -96,7 +96,7 @@ impl Router {
     pub(super) fn register(&mut self, key: SessionKey, wanted: &Subscription) {
         let pattern = match &wanted.filter {
             Filter::Rembus(pattern) if pattern.contains('*') => Some(Arc::from(pattern.as_str())),
-            Filter::Rembus(_) | Filter::Mqtt(_) | Filter::Shared { .. } => None,
+            Filter::Rembus(_) | Filter::Mqtt(_) | Filter::Shared { .. } | Filter::Bus(_) => None,
         };
         match &wanted.filter {
             Filter::Shared { group, filter } => {
@@ -106,7 +106,7 @@ impl Router {
                     self.tree.insert(&Filter::Mqtt(filter.clone()), Target::group(group));
                 }
             }
-            plain @ (Filter::Mqtt(_) | Filter::Rembus(_)) => {
+            plain @ (Filter::Mqtt(_) | Filter::Rembus(_) | Filter::Bus(_)) => {
                 let target = Target::of(key, wanted, pattern);
                 self.tree.insert(plain, target.clone());
                 if let Some(follower) = self.follower(key).filter(|_| wanted.number > 0) {
@@ -215,6 +215,19 @@ impl Router {
 }
 
 impl Subscription {
+    /// What a busrt program asks for: whatever there is, its own as well.
+    #[must_use]
+    pub fn bus(topic: String) -> Self {
+        Self {
+            filter: Filter::Bus(topic),
+            qos: Qos::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::DoNotSend,
+            identifier: None,
+        }
+    }
+
     /// What a Rembus component asks for: as published, never its own.
     #[must_use]
     pub fn rembus(topic: String) -> Self {

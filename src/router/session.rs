@@ -49,6 +49,8 @@ pub(super) struct Session {
     pub(super) waits_for_answer: bool,
     pub(super) will: Option<Box<Will>>,
     pub(super) filters: BTreeMap<Filter, Subscription>,
+    /// busrt: what it does not want although it is subscribed.
+    pub(super) exclusions: BTreeSet<Filter>,
     /// Subscriptions that still have retained messages to come.
     pub(super) backfill: VecDeque<Backfill>,
     pub(super) exposed: BTreeSet<String>,

@@ -50,7 +50,7 @@ impl Router {
         let Some(session) = self.sessions.get(key) else { return };
         let shared = |filter: &Filter| match filter {
             Filter::Shared { group, filter } => self.groups.key(group, filter),
-            Filter::Mqtt(_) | Filter::Rembus(_) => None,
+            Filter::Mqtt(_) | Filter::Rembus(_) | Filter::Bus(_) => None,
         };
         let groups: Vec<_> = session.filters.keys().filter_map(shared).collect();
         for group in groups {

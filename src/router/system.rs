@@ -47,7 +47,7 @@ impl Router {
     fn figures(&mut self, interval: Duration) -> Vec<(&'static str, String)> {
         let report = self.report();
         let connected: u64 = report.connections.values().sum();
-        let dialects = [Dialect::Mqtt.name(), Dialect::Rembus.name()];
+        let dialects = [Dialect::Mqtt.name(), Dialect::Rembus.name(), Dialect::Bus.name()];
         let received: u64 = dialects.iter().filter_map(|name| report.received.get(name)).sum();
         let dropped: u64 = report.dropped.values().sum();
         let stored = report.retained + report.queued;

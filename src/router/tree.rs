@@ -1,4 +1,4 @@
-//! One tree for MQTT filters and Rembus patterns, each with its own exact rules.
+//! One tree for MQTT filters, Rembus patterns and busrt topics, each with its own exact rules.
 //!
 //! A filter is a path of levels; subscriptions hang where it ends. A topic is matched level by level with the set of nodes
 //! that are still possible (an automaton, not a search), so the time is bounded by levels times nodes reached.
@@ -6,6 +6,8 @@
 //! ```text
 //! MQTT:   literal, `+` (any level, even empty), `#` (the rest, parent included); neither matches a leading `$`  [MQTT-4.7.2-1]
 //! Rembus: literal, `*` within a level (never empty), `**` (any number of levels, also none)                     rembus.md 7.1
+//! busrt:  literal, `+` (any level), `#` (one level or more below; what follows it counts for nothing, except that      busrt.md 4
+//!         `a/#/b` matches `a` as well); both match a leading `$` or `.`
 //! ```
 //!
 //! The answers for recent topics are remembered until a subscription changes: sensors publish to the same few topics.
@@ -62,6 +64,18 @@ impl Target {
         }
     }
 
+    /// Only whose it is matters.
+    pub(super) fn exclusion(session: SessionKey) -> Self {
+        Self {
+            dest: Dest::Session(session),
+            qos: Qos::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifiers: Vec::new(),
+            pattern: None,
+        }
+    }
+
     /// The options are those of the member that is picked.
     pub(super) fn group(group: GroupKey) -> Self {
         Self {
@@ -103,6 +117,17 @@ struct Node {
     targets: Vec<Target>,
     /// MQTT filters that end here with `#`.
     hash: Vec<Target>,
+    /// What busrt topics need; mostly there is none.
+    bus: Option<Box<BusEdges>>,
+}
+
+#[derive(Debug, Default)]
+struct BusEdges {
+    plus: Option<Box<Node>>,
+    /// Topics that end here with `#`: they want at least one level more.
+    below: Vec<Target>,
+    /// And those that have something behind `#`: they want this level as well.
+    rest: Vec<Target>,
 }
 
 /// A level of a filter, as an edge of the tree.
@@ -113,6 +138,9 @@ enum Edge<'a> {
     Glob(&'a str),
     Any,
     Hash,
+    BusPlus,
+    BusBelow,
+    BusRest,
 }
 
 fn edges(filter: &Filter) -> Option<Vec<Edge<'_>>> {
@@ -137,7 +165,24 @@ fn edges(filter: &Filter) -> Option<Vec<Edge<'_>>> {
                 })
                 .collect()
         }),
+        Filter::Bus(topic) => Some(bus_edges(topic)),
     }
+}
+
+fn bus_edges(topic: &str) -> Vec<Edge<'_>> {
+    let mut edges = Vec::new();
+    let mut levels = topic.split('/');
+    while let Some(level) = levels.next() {
+        match level {
+            "#" => {
+                edges.push(if levels.next().is_some() { Edge::BusRest } else { Edge::BusBelow });
+                break;
+            }
+            "+" => edges.push(Edge::BusPlus),
+            literal => edges.push(Edge::Literal(literal)),
+        }
+    }
+    edges
 }
 
 impl Tree {
@@ -186,7 +231,7 @@ impl Tree {
         self.count
     }
 
-    /// Everybody who subscribed to `topic`: an MQTT session once, a Rembus session once for each of its patterns.
+    /// Everybody who subscribed to `topic`: an MQTT or busrt session once, a Rembus session once for each of its patterns.
     pub(super) fn matches(&mut self, topic: &str) -> Arc<[Target]> {
         if let Some(known) = self.recent.get(topic) {
             return Arc::clone(known);
@@ -199,6 +244,11 @@ impl Tree {
         self.remembered += found.len() + 1;
         self.recent.insert(topic.into(), Arc::clone(&found));
         found
+    }
+
+    /// Likewise, and next to nothing where there are no subscriptions at all.
+    pub(super) fn matches_any(&mut self, topic: &str) -> Arc<[Target]> {
+        if self.count == 0 { Arc::default() } else { self.matches(topic) }
     }
 
     /// A filter changes: the answers it may be part of are void. One without a wildcard is about its own topic only; a caller of
@@ -234,6 +284,10 @@ impl Tree {
                 if !system {
                     collect(&node.hash, &mut found);
                 }
+                if let Some(bus) = &node.bus {
+                    collect(&bus.below, &mut found);
+                    collect(&bus.rest, &mut found);
+                }
                 node.step(level, system, &mut next);
             }
             now = next;
@@ -242,6 +296,9 @@ impl Tree {
             // `a/#` matches `a` as well [MQTT 4.7.1.2].
             collect(&node.hash, &mut found);
             collect(&node.targets, &mut found);
+            if let Some(bus) = &node.bus {
+                collect(&bus.rest, &mut found);
+            }
         }
         for (pattern, targets) in &self.irregular {
             if pattern::matches_irregular(pattern, topic) {
@@ -272,6 +329,9 @@ impl Node {
         if let (Some(child), false) = (&self.plus, system) {
             child.activate(next);
         }
+        if let Some(child) = self.bus.as_ref().and_then(|bus| bus.plus.as_ref()) {
+            child.activate(next);
+        }
         for (_, child) in self.globs.iter().filter(|(glob, _)| pattern::glob_matches(glob, level)) {
             child.activate(next);
         }
@@ -287,6 +347,9 @@ impl Node {
             Some((Edge::Hash, _)) => &mut self.hash,
             Some((Edge::Literal(level), rest)) => self.literal.entry((*level).into()).or_default().ends_of(rest),
             Some((Edge::Plus, rest)) => self.plus.get_or_insert_default().ends_of(rest),
+            Some((Edge::BusPlus, rest)) => self.bus.get_or_insert_default().plus.get_or_insert_default().ends_of(rest),
+            Some((Edge::BusBelow, _)) => &mut self.bus.get_or_insert_default().below,
+            Some((Edge::BusRest, _)) => &mut self.bus.get_or_insert_default().rest,
             Some((Edge::Any, rest)) => {
                 self.any.get_or_insert_with(|| Box::new(Self { is_any: true, ..Self::default() })).ends_of(rest)
             }
@@ -317,6 +380,7 @@ impl Node {
                 removed
             }
             Some((Edge::Plus, rest)) => remove_boxed(&mut self.plus, rest, dest),
+            Some((Edge::BusPlus | Edge::BusBelow | Edge::BusRest, _)) => self.remove_bus(edges, dest),
             Some((Edge::Any, rest)) => remove_boxed(&mut self.any, rest, dest),
             Some((Edge::Glob(glob), rest)) => {
                 let Some(at) = self.globs.iter().position(|(known, _)| **known == **glob) else { return false };
@@ -330,11 +394,25 @@ impl Node {
         }
     }
 
+    fn remove_bus(&mut self, edges: &[Edge<'_>], dest: Dest) -> bool {
+        let Some(bus) = &mut self.bus else { return false };
+        let removed = match edges.split_first() {
+            Some((Edge::BusPlus, rest)) => remove_boxed(&mut bus.plus, rest, dest),
+            Some((Edge::BusBelow, _)) => take(&mut bus.below, dest),
+            _ => take(&mut bus.rest, dest),
+        };
+        if bus.plus.is_none() && bus.below.is_empty() && bus.rest.is_empty() {
+            self.bus = None;
+        }
+        removed
+    }
+
     fn is_bare(&self) -> bool {
         self.literal.is_empty()
             && self.plus.is_none()
             && self.globs.is_empty()
             && self.any.is_none()
+            && self.bus.is_none()
             && self.targets.is_empty()
             && self.hash.is_empty()
     }

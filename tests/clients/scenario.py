@@ -45,6 +45,7 @@ class Doors:
         self.mqtt = mqtt
         # The reference writes its tables once a second; the gateway promises no staleness at all.
         self.reference = reference
+        self.bus = os.environ.get("BUS_SOCKET")
 
     @property
     def mqtt_host(self):

@@ -26,6 +26,7 @@ mod torn;
 
 mod access;
 mod at_rest;
+mod bus;
 mod commands;
 mod commlib;
 mod config;

@@ -45,6 +45,7 @@ impl Program {
         let mut child = Command::new(python())
             .arg(script)
             .args(["--rembus", &gateway.rembus_url(), "--mqtt", &gateway.doors.mqtt.to_string()])
+            .env("BUS_SOCKET", gateway.data().join("bus.sock"))
             .env("REMBUS_DIR", &home)
             .env("HOME", &home)
             .env("PYTHONDONTWRITEBYTECODE", "1")

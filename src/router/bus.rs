@@ -1,0 +1,116 @@
+//! What is particular to busrt programs: topics they do not want, and what crosses between them and everybody else.
+//!
+//! Topics that begin with `.` are the bus's own (`.broker/info`) and never leave it; those that begin with `$` are the
+//! gateway's own and never enter it (`protocol/busrt.md` section 9.1). Neither can be forged from the other side.
+
+use super::core::Router;
+use super::event::{Filter, Refusal};
+use super::session::SessionKey;
+use super::tree::{Dest, Target};
+use crate::message::{Dialect, Message, Qos, Reach};
+
+/// Topics of the configuration, by the rules of busrt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BusFilters(Vec<String>);
+
+impl BusFilters {
+    #[must_use]
+    pub fn new(filters: Vec<String>) -> Self {
+        Self(filters)
+    }
+
+    #[must_use]
+    pub fn everything() -> Self {
+        Self(vec!["#".into()])
+    }
+
+    /// A configuration has a handful of them: they are tried one by one.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        self.0.iter().any(|filter| matches(filter, topic))
+    }
+
+    /// Whether one filter means a topic.
+    #[must_use]
+    pub fn match_one(filter: &str, topic: &str) -> bool {
+        matches(filter, topic)
+    }
+}
+
+/// Whether a busrt topic filter means a topic; what the subscription tree does for many at once.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            // `a/#` wants a level below `a`; `a/#/b` takes `a` itself too.
+            (Some("#"), level) => return level.is_some() || filter.next().is_some(),
+            (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(wanted), Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+}
+
+impl Router {
+    pub(super) fn exclude(&mut self, key: SessionKey, filter: Filter) -> Result<Qos, Refusal> {
+        let max = self.options.registrations_max;
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
+        if session.exclusions.len() >= max && !session.exclusions.contains(&filter) {
+            return Err(Refusal::LimitReached);
+        }
+        self.exclusions.insert(&filter, Target::exclusion(key));
+        session.exclusions.insert(filter);
+        Ok(Qos::AtMostOnce)
+    }
+
+    /// Whether there was such an exclusion.
+    pub(super) fn include(&mut self, key: SessionKey, filter: &Filter) -> bool {
+        let known = self.sessions.get_mut(key).is_some_and(|session| session.exclusions.remove(filter));
+        known && self.exclusions.remove(filter, Dest::Session(key))
+    }
+
+    /// Whether a message may go from its publisher's side to a session's.
+    pub(super) fn crosses(&self, message: &Message, key: SessionKey) -> bool {
+        let Some(session) = self.sessions.get(key) else { return false };
+        let enters = session.dialect == Dialect::Bus && message.dialect != Dialect::Bus;
+        match message.reach {
+            Reach::Dialect => session.dialect == message.dialect,
+            _ if enters => !message.topic.starts_with(['.', '$']) && self.options.bus_export.matches(&message.topic),
+            // The door sees to it that what must not leave the bus has no such reach.
+            Reach::Everywhere | Reach::Live => true,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// All probed with the vendor's broker (busrt.md 4).
+    pub(in crate::router) const RULES: &[(&str, &[&str], &[&str])] = &[
+        ("a/#", &["a/b", "a/b/c", "a/"], &["a", "b", "ab"]),
+        ("#", &["a", "a/b", ".broker/info", "$SYS/x", ""], &[]),
+        ("a/#/b", &["a", "a/b", "a/x/y"], &["b", "ab/b"]),
+        ("a/+/#", &["a/b/c", "a/b/c/d"], &["a", "a/b"]),
+        ("+", &["a", "", ".x", "$y"], &["a/b", "/"]),
+        ("+/+", &["a/b", "/", "$SYS/x"], &["a", "a/b/c"]),
+        ("+x", &["+x"], &["ax", "x"]),
+        ("a/+x/#x", &["a/+x/#x"], &["a/yx/#x", "a/+x/zx"]),
+        ("sensors/+/temp", &["sensors/boiler/temp", "sensors//temp"], &["sensors/temp", "sensors/a/b/temp"]),
+        ("", &[""], &["a", "/"]),
+        ("a/b", &["a/b"], &["a", "a/b/c", "a/b/"]),
+    ];
+
+    #[test]
+    fn topics_follow_the_rules_of_the_vendors_broker() {
+        for (filter, yes, no) in RULES {
+            for topic in *yes {
+                assert!(matches(filter, topic), "{filter} {topic}");
+            }
+            for topic in *no {
+                assert!(!matches(filter, topic), "{filter} {topic}");
+            }
+        }
+    }
+}
