@@ -232,8 +232,12 @@ impl Gateway {
         ];
         let mqtt = listen("mqtt", ways).await?;
         let wanted = &config.rembus;
-        let ways =
-            [(&wanted.listen, plain(true, wanted.proxy_protocol)), (&wanted.tls_listen, secure(true, wanted.proxy_protocol))];
+        let ways = [
+            (&wanted.listen, plain(true, wanted.proxy_protocol)),
+            (&wanted.tls_listen, secure(true, wanted.proxy_protocol)),
+            (&wanted.tcp_listen, plain(false, wanted.proxy_protocol)),
+            (&wanted.tcp_tls_listen, secure(false, wanted.proxy_protocol)),
+        ];
         let rembus = listen("rembus", ways).await?;
         let wanted = &config.http;
         let ways =
@@ -287,7 +291,13 @@ impl Gateway {
         });
         if !http.entrances.is_empty() {
             let (parts, clock) = (Arc::clone(&parts), Arc::clone(clock));
-            self.watchers.spawn(http::serve(http.entrances, parts, clock, stopped(&self.stop_watchers)));
+            let api = config.http.api.then(|| http::Api {
+                hub: self.hub.clone(),
+                clock: Arc::clone(&clock),
+                access: Arc::clone(&self.access),
+                anonymous: config.http.anonymous && config.rembus.anonymous,
+            });
+            self.watchers.spawn(http::serve(http.entrances, parts, api, clock, stopped(&self.stop_watchers)));
         }
         self.open_control(&config.gateway.data, parts);
         Ok(())
@@ -421,7 +431,7 @@ fn open_access(config: &Config, clock: &SharedClock) -> Result<Arc<Access>, Hash
     let listens = |addresses: &[&config::Listen]| addresses.iter().any(|addresses| !addresses.is_empty());
     // A door that wants users says that access matters.
     let strict = (!mqtt.anonymous && listens(&[&mqtt.listen, &mqtt.tls_listen, &mqtt.ws_listen, &mqtt.wss_listen]))
-        || (!rembus.anonymous && listens(&[&rembus.listen, &rembus.tls_listen]));
+        || (!rembus.anonymous && listens(&[&rembus.listen, &rembus.tls_listen, &rembus.tcp_listen, &rembus.tcp_tls_listen]));
     let settings = access::Settings {
         certificate_user: config.access.certificate_user,
         strict,

@@ -82,6 +82,20 @@ impl Access {
         }
     }
 
+    /// Whether the name has a shared secret, which it may bring as a password where there is no challenge (HTTP).
+    #[must_use]
+    pub fn has_secret(&self, cid: &str) -> bool {
+        let (state, _) = self.shared.state();
+        state.keys.get(cid).is_some_and(|entry| matches!(entry.credential, Ok(Credential::Secret(_))))
+    }
+
+    /// Finds out whether `secret` is the one of `cid`. A wrong one is told late, as in [`attest`](Self::attest).
+    pub async fn with_secret(&self, peer: SocketAddr, cid: &str, secret: &[u8]) -> Result<Admission, Denied> {
+        let Some(challenge) = Challenge::new() else { return Err(Denied(Refused::Attestation)) };
+        let answer = challenge.answer(&String::from_utf8_lossy(secret));
+        self.attest(peer, cid, challenge, &answer).await
+    }
+
     async fn proves(&self, peer: SocketAddr, cid: &str, challenge: &Challenge, signature: &[u8]) -> Result<Admission, Refused> {
         let (state, _) = self.shared.state();
         let entry = state.keys.get(cid);

@@ -129,6 +129,8 @@ pub(crate) fn config(settings: &Settings) -> Config {
         rembus: Rembus {
             listen: from.listen("rembus", "listen"),
             tls_listen: from.listen("rembus", "tls_listen"),
+            tcp_listen: from.listen("rembus", "tcp_listen"),
+            tcp_tls_listen: from.listen("rembus", "tcp_tls_listen"),
             proxy_protocol: from.switch("rembus", "proxy_protocol"),
             anonymous: anonymous::admitted(settings, "rembus"),
             policy: match from.text("rembus", "policy").as_str() {
@@ -152,6 +154,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             tls_listen: from.listen("http", "tls_listen"),
             proxy_protocol: from.switch("http", "proxy_protocol"),
             anonymous: anonymous::admitted(settings, "http"),
+            api: from.switch("http", "api"),
         },
         tls: tls::files(settings),
         access: Access {

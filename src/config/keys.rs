@@ -206,6 +206,8 @@ pub static KEYS: &[Key] = &[
     key("mqtt", "sys_interval", Kind::DurationOrOff(SECOND, HOUR), "10s", "figures are published below `$SYS` this often"),
     key("rembus", "listen", Kind::Listen, "127.0.0.1:8338", "where Rembus components connect (WebSocket)"),
     key("rembus", "tls_listen", Kind::Listen, "off", "the same over TLS (wss)"),
+    key("rembus", "tcp_listen", Kind::Listen, "off", "where components of Rembus.jl connect over TCP"),
+    key("rembus", "tcp_tls_listen", Kind::Listen, "off", "the same over TLS"),
     key("rembus", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("rembus", "anonymous", Kind::Switch, "true", "components need no user; beyond loopback only if it is set"),
     key(
@@ -241,6 +243,7 @@ pub static KEYS: &[Key] = &[
     key("http", "tls_listen", Kind::Listen, "off", "the same over TLS (https)"),
     key("http", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("http", "anonymous", Kind::Switch, "true", "pages need no user; beyond loopback only if it is set"),
+    key("http", "api", Kind::Switch, "true", "programs may publish and call over HTTP; from other machines users only"),
     key("tls", "certificate", Kind::PathOrOff, "off", "the gateway's certificate and its chain (PEM)"),
     key("tls", "key", Kind::PathOrOff, "off", "the private key that belongs to it (PEM)"),
     key("tls", "client_ca", Kind::PathOrOff, "off", "CA certificates that vouch for clients (PEM)"),

@@ -107,6 +107,8 @@ pub struct Mqtt {
 pub struct Rembus {
     pub listen: Listen,
     pub tls_listen: Listen,
+    pub tcp_listen: Listen,
+    pub tcp_tls_listen: Listen,
     pub proxy_protocol: bool,
     pub anonymous: bool,
     pub policy: Policy,
@@ -139,6 +141,8 @@ pub struct Http {
     pub tls_listen: Listen,
     pub proxy_protocol: bool,
     pub anonymous: bool,
+    /// Rembus over plain HTTP.
+    pub api: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -9,8 +9,13 @@ use crate::tls::{ClientCertificate, Files};
 use std::path::PathBuf;
 
 /// Every key that makes a door listen with TLS.
-pub(super) const SECURE: [(&str, &str); 4] =
-    [("mqtt", "tls_listen"), ("mqtt", "wss_listen"), ("rembus", "tls_listen"), ("http", "tls_listen")];
+pub(super) const SECURE: [(&str, &str); 5] = [
+    ("mqtt", "tls_listen"),
+    ("mqtt", "wss_listen"),
+    ("rembus", "tls_listen"),
+    ("rembus", "tcp_tls_listen"),
+    ("http", "tls_listen"),
+];
 
 /// What the keys name, if there is a certificate and a key.
 pub(super) fn files(settings: &Settings) -> Option<Files> {

@@ -5,13 +5,15 @@
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 if every door listens, the router answers and the log takes writes; else 503 with the reasons, as JSON |
 //! | `/metrics` | everything counted, for Prometheus ([`crate::metrics`]) |
+//! | others | Rembus for programs that have nothing but HTTP ([`api`]) |
 //!
 //! With `[http] anonymous = false` only users may read them, except `/healthz`, which says nothing about anybody.
 //!
 //! Whoever connects here costs the others nothing: at most [`CONNECTIONS_MAX`] connections (a newcomer beyond takes the place of
-//! the oldest, which has either had its answer or is in no hurry), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all, and
-//! no bodies are read. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
+//! the oldest, which has either had its answer or is in no hurry), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all; bodies
+//! have limits of their own, and pages read none. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
 
+mod api;
 mod guard;
 mod pages;
 
@@ -32,6 +34,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+pub use api::Api;
 pub use pages::Sources;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -48,13 +51,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve<L: Listener, S: Sources>(
     entrances: Vec<Entrance<L>>,
     sources: Arc<S>,
+    api: Option<Api>,
     clock: SharedClock,
     stop: impl Future<Output = ()> + Send,
 ) {
     let mut entrances = Entrances::new(entrances);
     let stats = Arc::new(Stats::default());
     let (stopping, _) = watch::channel(false);
-    let service = TowerToHyperService::new(pages::router(sources));
+    let service = TowerToHyperService::new(pages::router(sources, api));
     let mut connections = JoinSet::new();
     // Oldest first; each ends its connection when it is dropped.
     let mut places = VecDeque::new();

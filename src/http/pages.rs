@@ -1,5 +1,6 @@
 //! What each path answers.
 
+use super::api::{self, Api};
 use super::guard::guard;
 use crate::access::{Access, Counts};
 use crate::bridge::LinkReport;
@@ -43,14 +44,18 @@ pub trait Sources: Send + Sync + 'static {
     fn bus(&self) -> Option<Arc<crate::bus::Counts>>;
 }
 
-pub(super) fn router<S: Sources>(sources: Arc<S>) -> axum::Router {
-    axum::Router::new()
+pub(super) fn router<S: Sources>(sources: Arc<S>, api: Option<Api>) -> axum::Router {
+    let pages = axum::Router::new()
         .route("/readyz", get(ready::<S>))
         .route("/metrics", get(scrape::<S>))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&sources), guard::<S>))
         .route("/healthz", get(async || "alive\n"))
         .fallback(async || (StatusCode::NOT_FOUND, "not here; there are /healthz, /readyz and /metrics\n"))
-        .with_state(sources)
+        .with_state(sources);
+    match api {
+        Some(api) => pages.merge(api::routes(api)),
+        None => pages,
+    }
 }
 
 async fn ask_router<S: Sources>(sources: &S) -> Option<Report> {

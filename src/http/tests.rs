@@ -70,7 +70,7 @@ async fn door(fake: Fake) -> Door {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(serve(vec![Entrance::plain(listener)], Arc::new(fake), SystemClock::shared(), async {
+    let task = tokio::spawn(serve(vec![Entrance::plain(listener)], Arc::new(fake), None, SystemClock::shared(), async {
         drop(stopped.await)
     }));
     Door { address, stop, task }

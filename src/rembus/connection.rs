@@ -8,25 +8,22 @@
 //! Writing never waits for reading, nor reading for writing: a peer that only writes, or only reads, is served. A peer that
 //! does not read is dropped when nothing moves for a while; a silent one when it does not answer pings either.
 
+use super::carrier::Carrier;
 use super::dialogue::{Dialogue, Farewell, Said};
 use super::login::{Done, Errand};
 use super::packet::Packet;
-use super::traffic::Metered;
 use super::watch::{Verdict, Watch};
 use super::{Settings, handshake};
 use crate::door::Stats;
-use crate::net::Stream;
 use crate::router::{Closed, HubStopped, Inbound, Link, Outbound};
 use bytes::Bytes;
-use futures_util::{Sink, StreamExt};
+use futures_util::StreamExt;
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -56,8 +53,8 @@ impl From<HubStopped> for End {
     }
 }
 
-pub(super) struct Connection<S> {
-    socket: WebSocketStream<Metered<S>>,
+pub(super) struct Connection<C> {
+    socket: C,
     link: Link,
     dialogue: Dialogue,
     settings: Arc<Settings>,
@@ -100,14 +97,8 @@ enum Woken {
     Tick,
 }
 
-impl<S: Stream> Connection<S> {
-    pub(super) fn new(
-        socket: WebSocketStream<Metered<S>>,
-        link: Link,
-        dialogue: Dialogue,
-        settings: Arc<Settings>,
-        watch: Watch,
-    ) -> Self {
+impl<C: Carrier> Connection<C> {
+    pub(super) fn new(socket: C, link: Link, dialogue: Dialogue, settings: Arc<Settings>, watch: Watch) -> Self {
         Self {
             socket,
             link,
@@ -185,10 +176,10 @@ impl<S: Stream> Connection<S> {
                     tick.as_mut().reset(until);
                 }
                 Woken::Tick => {
-                    let reading = self.may_read() && stopping.is_none();
+                    // Where nobody can be asked, silence says nothing.
+                    let reading = C::PINGS && self.may_read() && stopping.is_none();
                     let waiting = self.dirty;
-                    let meter = self.socket.get_ref();
-                    match self.watch.tick((meter.read, meter.written), reading, waiting) {
+                    match self.watch.tick(self.socket.moved(), reading, waiting) {
                         Verdict::Fine => {}
                         Verdict::Ping => self.give(Message::Ping(Bytes::new()))?,
                         Verdict::Silent => return Err(End::Dead(SILENT)),
@@ -384,6 +375,7 @@ impl<S: Stream> Connection<S> {
                         self.reconsidered.push(inbound);
                     }
                     Said::Redirected(inbound) => self.reconsidered.push(inbound),
+                    Said::Probe if !C::PINGS => self.reconsidered.push(Inbound::Alive),
                     Said::Probe => {
                         self.probed = true;
                         self.frames.push_back(Message::Ping(Bytes::new()));
@@ -428,24 +420,13 @@ impl<S: Stream> Connection<S> {
         if written && !self.has_errands() { self.leaving.take() } else { None }
     }
 
-    /// Says why, and gives the peer a moment to read it: closing a socket with unread bytes would reset it.
+    /// Says why, and gives the peer a moment to read it.
     async fn part(mut self, farewell: Farewell) {
         log::debug!(component = self.dialogue.peer_name(), code = u16::from(farewell.code), reason = farewell.reason.as_str();
             "connection closed");
         let until = Instant::now() + self.settings.farewell;
         let frame = CloseFrame { code: farewell.code, reason: handshake::short(&farewell.reason).into() };
-        let parted = async {
-            if self.socket.close(Some(frame)).await.is_ok() && !self.broken {
-                // Until the peer's own close frame. It waits for us to close the transport first (RFC 6455, 7.1.1).
-                while let Some(Ok(_)) = self.socket.next().await {}
-                return;
-            }
-            // Its frames make no sense any more: read them away until it has seen our end.
-            let stream = self.socket.get_mut();
-            stream.shutdown().await.ok();
-            let mut rest = [0; 4096];
-            while let Ok(1..) = stream.read(&mut rest).await {}
-        };
+        let parted = self.socket.part(frame, self.broken);
         let mut parted = pin!(parted);
         tokio::select! {
             () = &mut parted => {}

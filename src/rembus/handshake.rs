@@ -1,9 +1,11 @@
 //! From an accepted socket to a served connection. In its own task: nothing a peer does or leaves undone here delays others.
 
 use super::Settings;
+use super::carrier::Carrier;
 use super::connection::Connection;
 use super::dialogue::Dialogue;
 use super::login::Entry;
+use super::tcp::Framed;
 use super::traffic::Metered;
 use super::watch::Watch;
 use crate::access::{Admission, Admits, Credentials, Denied, Identity, Refused, basic};
@@ -40,9 +42,17 @@ pub(super) struct Door {
 
 /// Serves one accepted socket to its end.
 pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entry: door::Entry) {
-    let stats = Arc::clone(&door.settings.stats);
     // Boxed, so that what it needs is gone when it is done.
-    let Some((mut socket, peer, authorization)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
+    let Some((carried, peer, authorization)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
+    match carried {
+        Carried::WebSocket(socket) => serve(*socket, peer, authorization, &door).await,
+        Carried::Plain(stream) => serve(Framed::new(stream, door.settings.max_message), peer, None, &door).await,
+    }
+}
+
+/// From a carrier that is ready to the end.
+async fn serve<C: Carrier>(mut carrier: C, peer: Peer, authorization: Option<String>, door: &Door) {
+    let stats = Arc::clone(&door.settings.stats);
     let logging_in = Box::pin(login(&door.settings, &peer, authorization));
     let outcome = tokio::time::timeout(door.settings.handshake_timeout, logging_in).await;
     let (Admission { identity, seat: _seat }, entry) = match outcome.unwrap_or(Err("the login took too long")) {
@@ -51,7 +61,7 @@ pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entr
             Stats::count(&stats.refused);
             let frame = CloseFrame { code: CloseCode::Policy, reason: why.into() };
             // It may be gone already.
-            tokio::time::timeout(door.settings.farewell, socket.close(Some(frame))).await.ok();
+            tokio::time::timeout(door.settings.farewell, carrier.part(frame, false)).await.ok();
             return;
         }
     };
@@ -65,10 +75,14 @@ pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entr
     let (settings, clock) = (Arc::clone(&door.settings), Arc::clone(&door.clock));
     let dialogue = Dialogue::new(settings, clock, (link.sender.id(), addr), identity, entry);
     let watch = Watch::new(&door.settings);
-    Connection::new(socket, link, dialogue, Arc::clone(&door.settings), watch).serve(door.stop.clone()).await;
+    Connection::new(carrier, link, dialogue, Arc::clone(&door.settings), watch).serve(door.stop.clone()).await;
 }
 
-type Socket<S> = WebSocketStream<Metered<Line<S>>>;
+/// What carries messages once transport and handshake are done.
+enum Carried<S> {
+    WebSocket(Box<WebSocketStream<Metered<Line<S>>>>),
+    Plain(Metered<Line<S>>),
+}
 
 /// Whom the component acts for: user and password of the HTTP upgrade (`ws://user:password@…`), or the certificate that the
 /// transport has verified. Without either, where one is needed, it may still prove its name with a key, over Rembus itself.
@@ -106,13 +120,16 @@ async fn shake_hands<S: Stream>(
     arrival: Arrival<S>,
     door: &Door,
     mut entry: door::Entry,
-) -> Option<(Socket<S>, Peer, Option<String>)> {
+) -> Option<(Carried<S>, Peer, Option<String>)> {
     let (settings, stats) = (&door.settings, &*door.settings.stats);
     let _half_open = Present::new(&stats.half_open);
     let (mut stop, mut addr) = (door.stop.clone(), arrival.addr);
     let shaking = async {
         let (line, peer) = arrival.carry().await?;
         addr = peer.addr;
+        if !peer.transport.is_web_socket() {
+            return Ok((Carried::Plain(Metered::new(line)), peer, None));
+        }
         let mut authorization = None;
         #[expect(clippy::result_large_err, reason = "the type is the library's")]
         let look = |request: &Request, response: Response| {
@@ -122,7 +139,7 @@ async fn shake_hands<S: Stream>(
             Ok(response)
         };
         let accepted = accept_hdr_async_with_config(Metered::new(line), look, Some(web_socket(settings))).await;
-        Ok((accepted.map_err(no_web_socket)?, peer, authorization))
+        Ok((Carried::WebSocket(Box::new(accepted.map_err(no_web_socket)?)), peer, authorization))
     };
     let shaken: Option<Result<_, TransportError>> = tokio::select! {
         shaken = shaking => Some(shaken),

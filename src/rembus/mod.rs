@@ -1,4 +1,5 @@
-//! The Rembus door: WebSocket with binary messages in CBOR and text messages in JSON, as the Python and Julia clients speak it.
+//! The Rembus door: WebSocket with binary messages in CBOR and text messages in JSON, as the Python and Julia clients speak it;
+//! and CBOR behind lengths on a plain stream, as Rembus.jl does (`tcp.rs`).
 //!
 //! It turns messages into [`Inbound`](crate::router::Inbound) and [`Outbound`](crate::router::Outbound) into messages, and
 //! decides nothing about who gets what. `data` passes untouched.
@@ -30,6 +31,7 @@
 //! Known limits of this release: ids have exactly 8 bytes; the reference takes shorter ones.
 
 mod accept;
+mod carrier;
 pub mod cbor;
 pub mod codec;
 mod connection;
@@ -39,6 +41,7 @@ mod login;
 pub mod name;
 mod packet;
 mod settings;
+mod tcp;
 mod traffic;
 mod watch;
 

@@ -12,9 +12,15 @@ pub(crate) fn get(addr: SocketAddr, path: &str) -> (u16, String) {
 
 /// The same with header lines, each with its line end.
 pub(crate) fn get_with(addr: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    ask(addr, "GET", path, headers, "")
+}
+
+/// Any request, with a body.
+pub(crate) fn ask(addr: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {addr}\r\n{headers}{length}Connection: close\r\n\r\n{body}").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

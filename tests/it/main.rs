@@ -37,6 +37,7 @@ mod first_light;
 mod full_disk;
 mod hostile;
 mod http;
+mod http_api;
 mod known_errors;
 mod lake;
 mod mapping;

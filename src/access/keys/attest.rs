@@ -40,12 +40,18 @@ impl Challenge {
         writer.finish()
     }
 
+    /// What somebody who knows a shared secret answers.
+    #[must_use]
+    pub fn answer(&self, secret: &str) -> Vec<u8> {
+        digest(&SHA256, &self.signed(secret)).as_ref().to_vec()
+    }
+
     /// Whether `signature` is the answer of whoever has the other half of `credential`.
     #[must_use]
     pub fn is_answered(&self, credential: &Credential, cid: &str, signature: &[u8]) -> bool {
         match credential {
             Credential::Key(key) => key.verifies(&self.signed(cid), signature),
-            Credential::Secret(secret) => same(digest(&SHA256, &self.signed(secret)).as_ref(), signature),
+            Credential::Secret(secret) => same(&self.answer(secret), signature),
         }
     }
 }

@@ -3,12 +3,13 @@
 mod broken;
 mod json;
 mod living;
+mod streams;
 mod talking;
 
 use super::codec::{self, Flags, MessageId};
 use super::{Settings, serve};
 use crate::clock::SystemClock;
-use crate::door::Entrance;
+use crate::door::{Entrance, Way};
 use crate::message::Qos;
 use crate::net::Listener;
 use crate::router::stand_in::StandIn;
@@ -52,12 +53,16 @@ struct World {
 
 impl World {
     fn new(settings: Settings) -> Self {
+        Self::behind(settings, Way { web_socket: true, ..Way::default() })
+    }
+
+    fn behind(settings: Settings, way: Way) -> Self {
         let (router, hub) = StandIn::new();
         let (corridor, listener) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);
         let settings = Arc::new(settings);
         let door = tokio::spawn(serve(
-            vec![Entrance::plain(Corridor(listener))],
+            vec![Entrance::new(Corridor(listener), way)],
             hub,
             Arc::clone(&settings),
             SystemClock::shared(),
