@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::disk::SystemDisk;
 use crate::door::Entrance;
 use crate::metrics::{Doors, History, Log};
-use crate::net::TcpListener;
+use crate::net::{Listener as _, TcpListener};
 use crate::router::{Hub, NoServices, Options, Report};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ async fn door(settings: access::Settings, anonymous: bool, prepare: impl FnOnce(
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
     let clock = SystemClock::shared();
-    let options = crate::wal::Options { dir: folder.path().join("wal"), ..crate::wal::Options::default() };
+    let options = crate::wal::Options::new(folder.path().join("wal"));
     let (log, handle, _) = crate::wal::open(SystemDisk::shared(), Arc::clone(&clock), options).unwrap();
     tokio::spawn(log.run());
     let access = Arc::new(Access::open(SystemDisk::shared(), Arc::clone(&clock), folder.path(), settings).unwrap());
