@@ -198,7 +198,7 @@ impl Access {
             Some((name, user)) => {
                 let client = Client { name: Some(client), component: false };
                 self.seated(name.as_str().into(), Proof::None, client, user.connections_max)
-            },
+            }
         };
         match decided {
             Ok(_) => drop(self.shared.ledger.logins.fetch_add(1, Relaxed)),

@@ -7,7 +7,7 @@ use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Properties, Qos};
 use crate::router::{
-    Delivery, Filter, HubHandle, HubStopped, Inbound, Link, LinkInfo, LinkReceiver, LinkSender, Outbound, Refusal,
+    Delivery, Filter, HubHandle, HubStopped, Inbound, Link, LinkInfo, LinkReceiver, LinkSender, Outbound, Past, Refusal,
     RetainHandling, Status, Subscription, Token,
 };
 use bytes::Bytes;
@@ -50,7 +50,7 @@ impl Port {
             last_token: 0,
         };
         let token = port.token();
-        port.say(Inbound::Reactive { token, on: true }).await?;
+        port.say(Inbound::Reactive { token, on: true, reach: Past::Nothing }).await?;
         Ok(port)
     }
 
@@ -97,6 +97,8 @@ impl Port {
             retain_as_published: false,
             retain_handling: RetainHandling::DoNotSend,
             identifier: None,
+            number: 0,
+            past: Past::Nothing,
         };
         let token = self.token();
         self.say(Inbound::Subscribe { token, filters: vec![subscription] }).await

@@ -32,10 +32,15 @@ impl Dialogue {
                 self.acknowledge_token(token, Code::OK);
             }
             Outbound::Response { token, status, data } => self.respond(token, status, &data),
-            Outbound::Request { call, method, data } => self.request(call, &method, &data),
+            Outbound::Request { call, method, data, .. } => self.request(call, &method, &data),
             Outbound::Close(reason) => return Err(reason),
             Outbound::Probe => self.batch.push(Inbound::Alive),
-            Outbound::Attached { .. } | Outbound::Refused(_) | Outbound::Completed { .. } | Outbound::Release { .. } => {
+            Outbound::Attached { .. }
+            | Outbound::Refused(_)
+            | Outbound::Completed { .. }
+            | Outbound::Release { .. }
+            | Outbound::Asked { .. }
+            | Outbound::Offered { .. } => {
                 log::error!(client = &*self.client.name; "the router sent an answer to what a bus link never asks");
             }
         }
@@ -106,7 +111,7 @@ fn sender(message: &Message) -> std::borrow::Cow<'_, str> {
 
 fn refused(refusal: Refusal) -> Code {
     match refusal {
-        Refusal::NotAuthorized => Code::ACCESS,
+        Refusal::NotAuthorized | Refusal::Reserved => Code::ACCESS,
         Refusal::DiskFull | Refusal::LogFailed => Code::IO,
         Refusal::LimitReached | Refusal::NameInUse | Refusal::AlreadyNamed => Code::BUSY,
         Refusal::NameInvalid => Code::DATA,

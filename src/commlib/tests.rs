@@ -10,7 +10,7 @@ use crate::clock::Wall;
 use crate::mapping;
 use crate::message::{Dialect, Message, Payload};
 use crate::router::{
-    Attach, Effect, Entry, Event, Expiry, LinkId, LinkInfo, OnConflict, Options, RetainHandling, Router, Subscription,
+    Attach, Effect, Entry, Event, Expiry, LinkId, LinkInfo, OnConflict, Options, Past, RetainHandling, Router, Subscription,
 };
 use crate::wal::LogState;
 use std::collections::VecDeque;
@@ -92,7 +92,7 @@ impl World {
     /// A Rembus component that offers these methods.
     fn component(&mut self, methods: &[&str]) -> LinkId {
         let link = self.open(Dialect::Rembus);
-        self.say(link, Inbound::Reactive { token: Token(0), on: true });
+        self.say(link, Inbound::Reactive { token: Token(0), on: true, reach: Past::Nothing });
         for method in methods {
             self.say(link, Inbound::Expose { token: Token(0), method: (*method).into() });
         }
@@ -108,6 +108,8 @@ impl World {
             retain_as_published: false,
             retain_handling: RetainHandling::Send,
             identifier: None,
+            number: 0,
+            past: Past::Nothing,
         };
         self.say(link, Inbound::Subscribe { token: Token(0), filters: vec![subscription] });
     }

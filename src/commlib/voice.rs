@@ -3,7 +3,7 @@
 use super::wire::Data;
 use crate::mapping;
 use crate::message::{Dialect, Message, Payload, Qos};
-use crate::router::{CallId, Filter, Inbound, Now, RetainHandling, Status, Subscription, Token};
+use crate::router::{CallId, Filter, Inbound, Now, Past, RetainHandling, Status, Subscription, Token};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ impl Voice {
             retain_as_published: false,
             retain_handling: RetainHandling::DoNotSend,
             identifier: None,
+            number: 0,
+            past: Past::Nothing,
         };
         self.out.push(Inbound::Subscribe { token, filters: vec![subscription] });
     }

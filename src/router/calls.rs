@@ -48,8 +48,12 @@ impl Router {
             }
             return self.call_builtin(link, token, method, data, effects);
         }
-        if let Some((program, method)) = bus_method(method) {
-            return self.call_program(link, token, program, method, data, effects);
+        if let Some((program, of_it)) = bus_method(method) {
+            if *tenant != *COMMON {
+                // So do the programs on this machine.
+                return respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects);
+            }
+            return self.call_program(caller, program, of_it, data, effects);
         }
         let sessions = &self.sessions;
         // Also whoever offered it before the topic became private.
@@ -81,18 +85,10 @@ impl Router {
     }
 
     /// To a busrt program. Whether it serves the method is its own affair here as well.
-    fn call_program(
-        &mut self,
-        link: LinkId,
-        token: Token,
-        program: &str,
-        method: &str,
-        data: Bytes,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn call_program(&mut self, caller: Caller, program: &str, method: &str, data: Bytes, effects: &mut Vec<Effect>) {
         match self.sessions.by_name(Dialect::Bus, program) {
-            Some(key) => self.forward(link, token, key, method.into(), data, effects),
-            None => respond(link, token, Status::TARGET_NOT_FOUND, text(program), effects),
+            Some(key) => self.forward(caller, (key, None), method.into(), data, effects),
+            None => respond(caller.link, caller.token, Status::TARGET_NOT_FOUND, text(program), effects),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which of several filters match a topic, by the rules of the subscription tree; for parts that read the log themselves.
 
-use super::event::{Filter, RetainHandling, Subscription};
+use super::event::{Filter, Past, RetainHandling, Subscription};
 use super::session::SessionKey;
 use super::tree::{Dest, Target, Tree};
 use crate::message::Qos;
@@ -22,6 +22,8 @@ impl Matcher {
                 retain_as_published: false,
                 retain_handling: RetainHandling::DoNotSend,
                 identifier: None,
+                number: 0,
+                past: Past::Nothing,
             };
             tree.insert(filter, Target::of(SessionKey { slot, generation: 0 }, &subscription, None));
         }

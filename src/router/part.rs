@@ -18,6 +18,7 @@ use super::event::{Author, Delivery, Effect, Inbound, LinkId, LinkInfo, Outbound
 use super::hub::{HubHandle, HubStopped};
 use super::link::Link;
 use super::outgoing::Parcel;
+use super::publish::Queued;
 use super::session::SessionKey;
 use super::{Now, core};
 use crate::access::Identity;
@@ -158,7 +159,8 @@ impl Router {
             };
             let seq = self.last.next();
             // It is worthless to a session that comes back after a restart, so it is in no record.
-            if self.queue(key, Parcel { delivery, deadline: None, seq, after: Seq(0), share: None }).is_some() {
+            let parcel = Parcel { delivery, deadline: None, seq, after: Seq(0), share: None, line: None };
+            if matches!(self.queue(key, parcel), Queued::Yes(_)) {
                 takers += 1;
                 self.pump(key, effects);
             }

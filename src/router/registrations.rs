@@ -225,6 +225,8 @@ impl Subscription {
             retain_as_published: false,
             retain_handling: RetainHandling::DoNotSend,
             identifier: None,
+            number: 0,
+            past: Past::Nothing,
         }
     }
 

@@ -362,6 +362,7 @@ impl Router {
             pattern: target.pattern.clone(),
             identifiers: Vec::new(),
             expiry_s: None,
+            author: None,
             message,
         };
         self.queue(key, Parcel { delivery, deadline, seq: mark.seq, after: Seq(0), share: None, line: mark.line() })

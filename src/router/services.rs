@@ -97,7 +97,7 @@ impl Services {
     }
 
     /// Everybody who offers a method, in the order in which they began.
-    pub(super) fn providers(&self) -> impl Iterator<Item = (&str, SessionKey)> {
+    pub(super) fn offers(&self) -> impl Iterator<Item = (&str, SessionKey)> {
         self.table.iter().flat_map(|(method, service)| service.providers.iter().map(|session| (&**method, *session)))
     }
 

@@ -73,6 +73,7 @@ impl Target {
             retain_as_published: false,
             identifiers: Vec::new(),
             pattern: None,
+            number: 0,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::access::{Action, Identity, Rights};
 use crate::message::{Dialect, Message, Payload, Qos};
-use crate::router::{Filter, Inbound, LinkInfo, Outbound, Subscription, Token};
+use crate::router::{Filter, Inbound, LinkInfo, Outbound, Past, Subscription, Token};
 
 #[tokio::test]
 async fn a_program_hears_its_own_publications_and_each_of_them_once() {
@@ -24,7 +24,7 @@ async fn topics_with_a_dot_or_a_dollar_in_front_stay_on_the_bus_and_cannot_come_
     let mut outside = world.hub.open(info()).await.unwrap();
     let token = Token(1);
     let filters = vec![Subscription::rembus("**".into())];
-    let batch = vec![Inbound::Subscribe { token, filters }, Inbound::Reactive { token, on: true }];
+    let batch = vec![Inbound::Subscribe { token, filters }, Inbound::Reactive { token, on: true, reach: Past::Nothing }];
     outside.sender.send(batch).await.unwrap();
     outside.receiver.recv().await.unwrap();
 
@@ -122,6 +122,10 @@ struct Strict;
 impl Rights for Strict {
     fn allow(&self, action: Action, subject: &str) -> bool {
         matches!((action, subject), (Action::Publish, "open") | (Action::Call, "bus/friend") | (Action::Expose, "bus/me"))
+    }
+
+    fn permits(&self, action: Action, subject: &str) -> bool {
+        self.allow(action, subject)
     }
 
     fn allow_filter(&self, filter: &Filter) -> bool {

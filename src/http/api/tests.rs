@@ -46,6 +46,14 @@ impl Sources for Nothing {
     fn access(&self) -> Option<Counts> {
         None
     }
+
+    fn links(&self) -> Vec<crate::bridge::LinkReport> {
+        Vec::new()
+    }
+
+    fn bus(&self) -> Option<Arc<crate::bus::Counts>> {
+        None
+    }
 }
 
 struct Door {

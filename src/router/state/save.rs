@@ -87,7 +87,7 @@ impl Snapshot {
 
     /// Exposers in their order: the first one is called first.
     fn exposed(&mut self, router: &Router) {
-        for (method, session) in router.services.providers() {
+        for (method, session) in router.services.offers() {
             if let Some(id) = router.sessions.get(session).and_then(|session| session.kept) {
                 self.changes.push(Change::Expose { id, method: method.to_owned() });
             }
