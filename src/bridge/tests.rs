@@ -107,16 +107,19 @@ impl Link {
     }
 }
 
+/// Where a session leaves the channel for the next one.
+type Returned = Arc<Mutex<Option<mpsc::Receiver<Result<Happened, LinkError>>>>>;
+
 /// One session after the other hears from the same channel.
 struct Far {
     taken: mpsc::Sender<(Seq, u64)>,
-    to_hear: Arc<Mutex<Option<mpsc::Receiver<Result<Happened, LinkError>>>>>,
+    to_hear: Returned,
 }
 
 struct Playing {
     taken: mpsc::Sender<(Seq, u64)>,
     hearing: Option<mpsc::Receiver<Result<Happened, LinkError>>>,
-    back: Arc<Mutex<Option<mpsc::Receiver<Result<Happened, LinkError>>>>>,
+    back: Returned,
 }
 
 impl Drop for Playing {

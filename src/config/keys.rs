@@ -49,8 +49,6 @@ pub enum Kind {
     Pairs(Words),
     /// Names and their secrets, `{ acme = "…" }`; variables write `acme=…`, commas between. Values are never shown.
     Secrets(Words),
-    /// Only the default so far; the text says what will come.
-    Later(Later),
 }
 
 /// The rules of a text.
@@ -60,21 +58,6 @@ pub struct Words {
     pub example: &'static str,
     /// What is wrong with a text.
     pub check: fn(&str) -> Result<(), String>,
-}
-
-/// A key that exists before its function does.
-#[derive(Debug)]
-pub struct Later {
-    /// How the value is written in TOML.
-    pub shape: Shape,
-    pub what: &'static str,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    Text,
-    List,
-    Table,
 }
 
 impl Key {
@@ -92,7 +75,6 @@ impl Key {
             Kind::Texts(_) | Kind::Pairs(_) if self.default.is_empty() => "[]".into(),
             Kind::Texts(_) => format!("{:?}", self.default.split(',').collect::<Vec<_>>()),
             Kind::Secrets(_) => "{}".into(),
-            Kind::Later(later) if later.shape != Shape::Text => self.default.into(),
             _ => format!("\"{}\"", self.default),
         }
     }
@@ -131,10 +113,6 @@ pub(super) const fn key(
 /// A key of a structured section that must be given.
 pub(super) const fn required(section: &'static str, name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { section, name, kind, default: "", about, required: true }
-}
-
-const fn later(shape: Shape, what: &'static str) -> Kind {
-    Kind::Later(Later { shape, what })
 }
 
 /// `auto` is DuckDB where it is built in.

@@ -343,9 +343,8 @@ fn readme_table() -> String {
     let mut table = String::new();
     for key in KEYS {
         let value = key.default_in_toml();
-        let later = if matches!(key.kind, keys::Kind::Later(_)) { " (*later*)" } else { "" };
         let (section, name, about) = (key.section, key.name, key.about);
-        table += &format!("| `[{section}]` | `{name}` | `{value}` | {} | {about}{later} |\n", flag(key));
+        table += &format!("| `[{section}]` | `{name}` | `{value}` | {} | {about} |\n", flag(key));
     }
     table
 }

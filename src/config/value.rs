@@ -1,6 +1,6 @@
 //! One value: from a text or from TOML, checked against the kind of its key.
 
-use super::keys::{Key, Kind, Shape, Words, nearest};
+use super::keys::{Key, Kind, Words, nearest};
 use bytesize::ByteSize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +35,6 @@ pub enum Value {
 impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Text(text) if text == "[]" || text == "{}" => f.write_str(text),
             Self::Text(text) => write!(f, "\"{text}\""),
             Self::Secret(_) => f.write_str("\"…\""),
             Self::Texts(texts) => write!(f, "{texts:?}"),
@@ -111,12 +110,6 @@ pub(crate) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Value, Wrong> 
     match (&key.kind, value) {
         (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
         (Kind::Count(min, max), DeValue::Integer(number)) => count(key, &number.to_string(), *min, *max),
-        (Kind::Later(later), DeValue::Array(list)) if later.shape == Shape::List => {
-            from_quoted(key, if list.is_empty() { "[]" } else { "[…]" })
-        }
-        (Kind::Later(later), DeValue::Table(table)) if later.shape == Shape::Table => {
-            from_quoted(key, if table.is_empty() { "{}" } else { "{…}" })
-        }
         (Kind::Texts(words), DeValue::Array(list)) => match list.iter().map(|text| text.get_ref().as_str()).collect() {
             Some(list) => texts(words, Vec::into_iter(list)),
             None => Err(wrong_type(key, value)),
@@ -137,7 +130,6 @@ pub(crate) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Value, Wrong> 
             None => Err(wrong_type(key, value)),
         },
         (Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_) | Kind::Pairs(_), _) => Err(wrong_type(key, value)),
-        (Kind::Later(later), _) if later.shape != Shape::Text => Err(wrong_type(key, value)),
         (_, DeValue::String(text)) => from_quoted(key, text),
         _ => Err(wrong_type(key, value)),
     }
@@ -150,9 +142,7 @@ fn wrong_type(key: &Key, value: &DeValue<'_>) -> Wrong {
         Kind::Duration(..) | Kind::Size(..) | Kind::DurationOrOff(..) | Kind::SizeOrOff(..) => "a text with a unit",
         Kind::Texts(_) => "a list of texts",
         Kind::Secrets(_) => "a table of names with their secrets",
-        Kind::Later(later) if later.shape == Shape::List => "a list",
         Kind::Pairs(_) => "a list of pairs of texts",
-        Kind::Later(later) if later.shape == Shape::Table => "a table",
         _ => "a text in quotes",
     };
     let article = if matches!(value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
@@ -195,11 +185,6 @@ fn from_quoted(key: &Key, text: &str) -> Result<Value, Wrong> {
         Kind::Catalog => catalog(text),
         Kind::Phrase(_) if text.is_empty() && key.default.is_empty() && !key.required => Ok(Value::Text(String::new())),
         Kind::Phrase(words) => one(words, text).map(Value::Text),
-        Kind::Later(_) if text == key.default => Ok(Value::Text(text.into())),
-        Kind::Later(later) => Err(wrong(
-            format!("`{text}` needs {}, which this release does not have yet", later.what),
-            format!("leave it out, or write {}", key.default),
-        )),
         Kind::Switch | Kind::Count(..) | Kind::Texts(_) | Kind::Secrets(_) | Kind::Pairs(_) => {
             unreachable!("read by the callers, who know whether there were quotes")
         }

@@ -412,20 +412,11 @@ impl Router {
 fn answer(token: Token, outcome: Result<(), Refusal>) -> Outbound {
     let (status, data) = match outcome {
         Ok(()) => (Status::OK, NULL),
-        Err(Refusal::NotAuthorized) => (Status::GENERIC_ERROR, text("unauthorized")),
-        Err(refusal) => (Status::GENERIC_ERROR, text(refusal.name())),
+        Err(refusal) => (Status::GENERIC_ERROR, text(refusal.text())),
     };
     Outbound::Response { token, status, data }
 }
 
 pub(super) fn respond(link: LinkId, token: Token, status: Status, data: Bytes, effects: &mut Vec<Effect>) {
     effects.push(Effect::Send { link, out: Outbound::Response { token, status, data } });
-}
-
-/// Status 10 and its reason, if it did not work.
-fn respond_or_refuse(link: LinkId, token: Token, outcome: Result<(), Refusal>, effects: &mut Vec<Effect>) {
-    match outcome {
-        Ok(()) => respond(link, token, Status::OK, NULL, effects),
-        Err(refusal) => respond(link, token, Status::GENERIC_ERROR, text(refusal.text()), effects),
-    }
 }

@@ -198,6 +198,7 @@ impl Outgoing {
     }
 
     /// Puts an item at the end of the queue, or hands it back when the queue is full.
+    #[expect(clippy::result_large_err, reason = "the caller gets back what it gave, and chooses")]
     pub(super) fn offer(&mut self, mut item: Item) -> Result<Option<DeliveryId>, Item> {
         let weight = item.weight();
         let full = self.queue.len() >= self.limits.items

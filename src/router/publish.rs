@@ -289,6 +289,7 @@ impl Router {
     }
 
     /// Puts an item into a session's queue, or hands it back.
+    #[expect(clippy::result_large_err, reason = "the caller gets back what it gave, and chooses")]
     pub(super) fn offer(&mut self, key: SessionKey, item: Item) -> Result<Option<DeliveryId>, Item> {
         let Some(session) = self.sessions.get_mut(key) else { return Err(item) };
         let before = session.out.queue_bytes();

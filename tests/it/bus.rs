@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -87,9 +87,8 @@ fn the_socket_has_the_mode_that_was_asked_for_and_a_stop_removes_it() {
     let mut gateway = Plan::without_history().set("bus.mode", "0600").start();
     assert_eq!(std::fs::metadata(socket(&gateway)).unwrap().permissions().mode() & 0o777, 0o600);
     let mut idle = Program::register(&gateway, "idle").unwrap();
-    let begin = Instant::now();
     assert!(gateway.stop().success());
-    assert!(begin.elapsed() < LIMIT, "programs do not hold up a stop");
+    assert!(!gateway.log().contains("stop_timeout is over"), "programs do not hold up a stop");
     let warning = idle.frame();
     assert!(warning.starts_with(b".broker\0.broker/warn\0"), "{}", String::from_utf8_lossy(&warning));
     assert!(!socket(&gateway).exists());

@@ -12,7 +12,7 @@ impl Vectors {
     fn load() -> Self {
         let file: serde_json::Value = serde_json::from_str(include_str!("../../../tests/vectors/busrt.json")).unwrap();
         let bytes = |hex: &str| {
-            let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            let digit = |at: usize| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap();
             (0..hex.len()).step_by(2).map(digit).collect::<Vec<_>>()
         };
         let vectors = file["vectors"].as_array().unwrap();

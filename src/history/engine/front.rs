@@ -118,6 +118,7 @@ impl Engine {
         self.answer(caller, table, query, upto, Answer::stream(to), STREAM_TIMEOUT, Kind::Any).await.map(|_| ())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one query is as many things, and three callers differ in each")]
     async fn answer(
         &self,
         caller: Caller,

@@ -120,7 +120,6 @@ fn packets_of_commlib_clients_mean_what_the_reference_says() {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "shown if the test fails")]
 fn eprintln_name(vector: &Value) {
     eprintln!("vector {}", vector["id"]);
 }
