@@ -18,6 +18,7 @@ impl World {
 
     fn expose_as(&mut self, link: LinkId, method: &str) -> Status {
         self.say(link, Inbound::Expose { token: Token(0), method: method.into() });
+        self.sync();
         self.responses(link)[0].1
     }
 
