@@ -1,6 +1,5 @@
 SUMMARY = "U-Boot script that chooses the root slot"
 DESCRIPTION = "Counts the tries of each slot down, so that an image that does not come up is left after three of them."
-HOMEPAGE = "https://rembus.org"
 SECTION = "bootloaders"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"

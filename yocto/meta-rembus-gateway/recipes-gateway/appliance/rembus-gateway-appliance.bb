@@ -1,7 +1,6 @@
 SUMMARY = "What makes a board with a gateway on it an appliance"
 DESCRIPTION = "Data partition, provisioning from the boot partition, name from the serial number, firewall, health check of a \
 new image, factory reset, clock without a clock chip, journal that spares the card."
-HOMEPAGE = "https://rembus.org"
 SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"

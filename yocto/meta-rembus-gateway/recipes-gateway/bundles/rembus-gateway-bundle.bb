@@ -1,6 +1,5 @@
 SUMMARY = "Signed update of the gateway's firmware"
 DESCRIPTION = "What `rauc install` takes on a gateway: the root file system with its kernel, signed, for one kind of board."
-HOMEPAGE = "https://rembus.org"
 SECTION = "base"
 LICENSE = "MIT"
 CVE_PRODUCT = ""

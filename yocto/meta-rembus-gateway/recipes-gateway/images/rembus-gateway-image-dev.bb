@@ -1,6 +1,5 @@
 SUMMARY = "Firmware of a Rembus Gateway, for the bench"
 DESCRIPTION = "The same with tools, and root logs in without a password: never in the field."
-HOMEPAGE = "https://rembus.org"
 LICENSE = "MIT"
 CVE_PRODUCT = ""
 

@@ -1,6 +1,5 @@
 SUMMARY = "Firmware of a Rembus Gateway"
 DESCRIPTION = "Flash it on a card: read-only root in two slots, everything that changes on a data partition."
-HOMEPAGE = "https://rembus.org"
 LICENSE = "MIT"
 CVE_PRODUCT = ""
 

@@ -1,6 +1,5 @@
 SUMMARY = "Everything that a gateway image has beside the base system"
 DESCRIPTION = "The gateway, what makes the board an appliance, updates, and the way in for whoever looks after it."
-HOMEPAGE = "https://rembus.org"
 CVE_PRODUCT = ""
 PACKAGE_ARCH = "${MACHINE_ARCH}"
 

@@ -1,7 +1,6 @@
 SUMMARY = "Edge gateway: MQTT in, Rembus out, acknowledged means on the disk"
 DESCRIPTION = "A broker for the small computer at the edge. Sensors publish over MQTT, components subscribe and call over \
 Rembus, and what matches a schema is kept as DuckLake tables on the gateway."
-HOMEPAGE = "https://rembus.org"
 SECTION = "net"
 LICENSE = "MIT | Apache-2.0"
 LIC_FILES_CHKSUM = " \
