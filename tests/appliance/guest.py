@@ -108,7 +108,7 @@ class Guest:
         """Runs a line in the root shell on the console; returns what it printed."""
         mark = secrets.token_hex(6)
         # The console echoes what is typed: only the shell's own output has the marks in one piece.
-        line = f"\x15 stty -echo cols 500; echo; echo BEGIN''{mark}; {{ {command}\n}} 2>&1; echo END''{mark} $?\n"
+        line = f"\x15 stty -echo cols 500; export SYSTEMD_COLORS=0; echo; echo BEGIN''{mark}; {{ {command}\n}} 2>&1; echo END''{mark} $?\n"
         self.console.sendall(line.encode())
         self.console.settimeout(1)
         end, got = time.monotonic() + seconds, ""
