@@ -88,7 +88,7 @@ units: ## the systemd files: no mistakes, and no more rights than needed
 	@scripts/setup packages
 	tests/packages/units
 
-appliance-test: ## boots DEB_ARCH=arm64 or armhf with the real systemd and pulls the plug CUTS=20 times (root)
+appliance-test: ## boots DEB_ARCH=arm64, armhf or amd64 with the real systemd and pulls the plug CUTS=20 times (root)
 	@scripts/setup appliance
 	tests/appliance/run $(DEB_ARCH) $(CUTS)
 
