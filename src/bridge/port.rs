@@ -39,19 +39,11 @@ impl Port {
     /// `publisher` is in whose name it publishes.
     pub(super) async fn open(hub: &HubHandle, clock: &SharedClock, publisher: &str) -> Result<Self, LinkError> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let info = LinkInfo { dialect: Dialect::Rembus, peer, identity: Identity::default() };
+        // A part of the gateway: nothing of it is held back as private, unlike from a component.
+        let info = LinkInfo { dialect: Dialect::Internal, peer, identity: Identity::default() };
         let Link { sender, receiver } = hub.open(info).await.map_err(stopping)?;
-        let mut port = Self {
-            sender,
-            receiver,
-            waiting: VecDeque::new(),
-            clock: Arc::clone(clock),
-            publisher: publisher.into(),
-            last_token: 0,
-        };
-        let token = port.token();
-        port.say(Inbound::Reactive { token, on: true, reach: Past::Nothing }).await?;
-        Ok(port)
+        let (waiting, publisher) = (VecDeque::new(), publisher.into());
+        Ok(Self { sender, receiver, waiting, clock: Arc::clone(clock), publisher, last_token: 0 })
     }
 
     fn token(&mut self) -> Token {
