@@ -176,7 +176,8 @@ impl Gateway {
             data: config.gateway.data.clone(),
         };
         // Before the doors: a new link forwards what is published from now on.
-        let links = Links::start(config.links.clone(), &around);
+        let links = Links::start(config.links.clone(), &around).await;
+        let links = links.map_err(|(addr, error)| GatewayError::Listen { door: "tcp_forward", addr, error })?;
 
         drop(start_hold);
 

@@ -8,6 +8,9 @@
 //!  router ◀── port: a link like that of any client ◀── what the far end publishes, calls that it makes ◀──┘
 //! ```
 //!
+//! Beside them, with none of this: TCP ports that lead to an address behind the gateway ([`tcp`]), and methods that ask an HTTP
+//! service ([`rest`]).
+//!
 //! One forwarder ([`forward`]) and two kinds of far end ([`parent`], [`remote`]). Promises:
 //!
 //! * What the log has and a rule selects arrives at the far end in the order of the log, at least once. Nothing of it waits in
@@ -28,8 +31,10 @@ mod port;
 mod progress;
 mod rate;
 mod remote;
+mod rest;
 mod settings;
 mod stats;
+mod tcp;
 mod topic;
 
 #[cfg(test)]
@@ -37,6 +42,7 @@ mod tests;
 
 use crate::clock::SharedClock;
 use crate::disk::SharedDisk;
+use crate::net::TcpListener;
 use crate::router::HubHandle;
 use crate::wal::LogHandle;
 use backlog::Backlog;
@@ -46,10 +52,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub(crate) use marks::{has_been_at, number};
+pub use rest::{Allowed, RestProxy};
 pub use settings::{
     BacklogLimits, Direction, Exposure, LinkSettings, Parent, Remote, RpcBridge, Settings, TlsFiles, TopicBridge, filter_of,
 };
 pub use stats::{LinkReport, LinkStats};
+pub use tcp::TcpForward;
 
 /// What links need of the rest of the gateway.
 #[derive(Debug, Clone)]
@@ -71,12 +79,35 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Starts every link. None of them is waited for. Blocks for a few files.
-    pub(crate) fn start(settings: Settings, around: &Surroundings) -> Self {
+    /// Starts every link. None of them is waited for. Blocks for a few files. Fails only if a forward cannot listen; then its
+    /// address is told.
+    pub(crate) async fn start(settings: Settings, around: &Surroundings) -> Result<Self, (String, std::io::Error)> {
         let mut links = Self { tasks: JoinSet::new(), stop: watch::Sender::new(false), stats: Vec::new() };
+        for forward in settings.forwards {
+            let listener = TcpListener::bind(&forward.listen).await.map_err(|error| (forward.listen.clone(), error))?;
+            log::info!(listen = forward.listen.as_str(), to = forward.to.as_str(); "forwarding TCP");
+            let stats = links.count("tcp", &forward.listen);
+            let (mut stop, clock) = (links.stop.subscribe(), Arc::clone(&around.clock));
+            links.tasks.spawn(async move {
+                tokio::select! {
+                    () = tcp::serve(listener, forward, clock, stats) => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+            });
+        }
         let folder = progress::Folder::open(&around.disk, &around.data);
+        for proxy in settings.proxies {
+            let stats = links.count("rest", &proxy.method);
+            let (mut stop, around) = (links.stop.subscribe(), around.clone());
+            links.tasks.spawn(async move {
+                tokio::select! {
+                    () = rest::serve(proxy, around, stats) => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+            });
+        }
         for parent in settings.parents {
-            let stats = links.count("parent", &parent.link);
+            let stats = links.count("parent", &parent.link.name);
             let progress = folder.progress(&format!("parent-{}", parent.link.name));
             let select = parent::Select::new(&parent);
             let backlog = Backlog::new(around, progress, &parent.link, Box::new(select), Arc::clone(&stats));
@@ -84,18 +115,18 @@ impl Links {
             links.tasks.spawn(forward::run(far, backlog, Arc::clone(&around.clock), stats, links.stop.subscribe()));
         }
         for remote in settings.remotes {
-            let stats = links.count("remote", &remote.link);
+            let stats = links.count("remote", &remote.link.name);
             let progress = folder.progress(&format!("remote-{}", remote.link.name));
             let select = remote::Select::new(&remote);
             let backlog = Backlog::new(around, progress, &remote.link, Box::new(select), Arc::clone(&stats));
             let far = remote::Dialer::new(remote, around.clone(), Arc::clone(&stats));
             links.tasks.spawn(forward::run(far, backlog, Arc::clone(&around.clock), stats, links.stop.subscribe()));
         }
-        links
+        Ok(links)
     }
 
-    fn count(&mut self, kind: &'static str, link: &LinkSettings) -> Arc<LinkStats> {
-        let stats = Arc::new(LinkStats::new(kind, &link.name));
+    fn count(&mut self, kind: &'static str, name: &str) -> Arc<LinkStats> {
+        let stats = Arc::new(LinkStats::new(kind, name));
         self.stats.push(Arc::clone(&stats));
         stats
     }

@@ -7,8 +7,8 @@ use crate::access::Identity;
 use crate::clock::SharedClock;
 use crate::message::{Dialect, Message, Payload, Properties, Qos};
 use crate::router::{
-    Delivery, Filter, HubHandle, HubStopped, Inbound, Link, LinkInfo, LinkReceiver, LinkSender, Outbound, Past, Refusal,
-    RetainHandling, Status, Subscription, Token,
+    CallId, Delivery, Filter, HubHandle, HubStopped, Inbound, Link, LinkInfo, LinkReceiver, LinkSender, Outbound, Past,
+    Refusal, RetainHandling, Status, Subscription, Token,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -33,6 +33,8 @@ pub(super) enum Heard {
     /// The answer to a call.
     Response(Token, Status, Bytes),
     Delivery(Box<Delivery>),
+    /// A call of a method that was exposed; wants an [`answer`](Port::answer), and a [`written`](Port::written).
+    Request(CallId, Bytes),
 }
 
 impl Port {
@@ -101,6 +103,17 @@ impl Port {
         self.say(Inbound::Unsubscribe { token, filters: vec![Filter::Mqtt(filter)] }).await
     }
 
+    /// Offers a method from now on.
+    pub(super) async fn expose(&mut self, method: String) -> Result<(), LinkError> {
+        let token = self.token();
+        self.say(Inbound::Expose { token, method }).await
+    }
+
+    /// Answers a [`Heard::Request`].
+    pub(super) async fn answer(&mut self, call: CallId, status: Status, data: Bytes) -> Result<(), LinkError> {
+        self.say(Inbound::Return { call, status, data }).await
+    }
+
     /// Lets a delivery go, so that there is room for another.
     pub(super) async fn written(&mut self) -> Result<(), LinkError> {
         self.say(Inbound::Written { count: 1 }).await
@@ -113,6 +126,7 @@ impl Port {
                 match outbound {
                     Outbound::Accepted { token, outcome, .. } => return Ok(Heard::Accepted(token, outcome)),
                     Outbound::Response { token, status, data } => return Ok(Heard::Response(token, status, data)),
+                    Outbound::Request { call, data, .. } => return Ok(Heard::Request(call, data)),
                     Outbound::Deliver(delivery) => return Ok(Heard::Delivery(Box::new(delivery))),
                     Outbound::Subscribed { outcomes, .. } => {
                         if let Some(why) = outcomes.into_iter().find_map(Result::err) {

@@ -1,5 +1,7 @@
 //! What the configuration says of links, checked.
 
+use super::rest::RestProxy;
+use super::tcp::TcpForward;
 use super::topic::{self, Rename};
 use crate::message::Qos;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use std::time::Duration;
 pub struct Settings {
     pub parents: Vec<Parent>,
     pub remotes: Vec<Remote>,
+    pub forwards: Vec<TcpForward>,
+    pub proxies: Vec<RestProxy>,
 }
 
 /// What both kinds of link have.

@@ -14,13 +14,13 @@ pub struct LinkStats {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinkReport {
-    /// `parent` or `remote`.
+    /// `parent`, `remote`, `tcp` or `rest`.
     pub kind: String,
     pub name: String,
     pub connected: bool,
     /// Why not, if it is not.
     pub trouble: Option<String>,
-    /// Sessions with the far end since the start.
+    /// Sessions with the far end since the start; of `tcp`, connections that came.
     pub connections: u64,
     /// Messages that the far end acknowledged.
     pub forwarded: u64,

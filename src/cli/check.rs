@@ -95,6 +95,14 @@ fn meaning(page: &mut Page, config: &Config) {
             format_args!("{address} as {name}, {forward} patterns go there, {expose} methods can be called from there"),
         );
     }
+    for proxy in &links.proxies {
+        let (method, host, port, allowed) = (&proxy.method, &proxy.host, proxy.port, proxy.allow.len());
+        page.item("rest", format_args!("`{method}` asks {host}:{port}, {allowed} kinds of request"));
+    }
+    for forward in &links.forwards {
+        let reach = format_args!("{} leads to {}, {} connections at most", forward.listen, forward.to, forward.connections_max);
+        page.item("tcp", reach);
+    }
     for remote in &links.remotes {
         let out = remote.topics.iter().filter(|bridge| bridge.direction == Direction::Out).count();
         let address = format_args!("{}:{}", remote.link.host, remote.link.port).to_string();

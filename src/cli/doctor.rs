@@ -149,7 +149,7 @@ fn examine(status: &Status, found: &mut Findings) {
 }
 
 fn links(status: &Status, found: &mut Findings) {
-    for link in &status.links {
+    for link in status.links.iter().filter(|link| link.kind == "parent" || link.kind == "remote") {
         let what = format!("{} {}", link.kind, link.name);
         match &link.trouble {
             Some(trouble) if !link.connected => {

@@ -132,6 +132,13 @@ fn card(log: &Log) -> String {
 }
 
 fn link(link: &LinkReport) -> String {
+    if link.kind == "rest" {
+        return format!("{}, {} calls, {} of them in vain", link.name, link.calls, link.dropped.values().sum::<u64>());
+    }
+    if link.kind == "tcp" {
+        let ended: u64 = link.dropped.values().sum();
+        return format!("{} is forwarded, {} connections, {ended} of them refused or cut", link.name, link.connections);
+    }
     let state = match &link.trouble {
         Some(trouble) if !link.connected => format!("DOWN: {trouble}"),
         Some(trouble) => format!("up, but {trouble}"),

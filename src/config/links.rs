@@ -1,12 +1,14 @@
 //! The structured sections of links to other brokers, and what they mean together.
 
+use super::anonymous::is_loopback;
 use super::build::Values;
 use super::keys::{GIB, HOUR, KIB, Key, Kind, MIB, SECOND, Words, YEAR, key, required};
 use super::mistake::ConfigErrors;
 use super::sections::{Entry, Form, Section};
 use super::settings::Settings;
 use crate::bridge::{
-    self, BacklogLimits, Direction, Exposure, LinkSettings, Parent, Remote, RpcBridge, TlsFiles, TopicBridge, filter_of,
+    self, Allowed, BacklogLimits, Direction, Exposure, LinkSettings, Parent, Remote, RestProxy, RpcBridge, TcpForward,
+    TlsFiles, TopicBridge, filter_of,
 };
 use crate::message::Qos;
 use crate::tls::client::client_config;
@@ -175,6 +177,56 @@ pub(super) const BRIDGE_RPC: Section = Section {
     ],
 };
 
+/// A port here that leads to an address behind the gateway.
+pub(super) const TCP_FORWARD: Section = Section {
+    path: "tcp_forward",
+    form: Form::List,
+    max: 64,
+    keys: &[
+        required("tcp_forward", "listen", text("127.0.0.1:9000", port), "where it listens"),
+        required("tcp_forward", "to", text("192.168.1.20:502", port), "what it connects to"),
+        key("tcp_forward", "exposed", Kind::Switch, "false", "`listen` may be an address that other machines can reach"),
+        key("tcp_forward", "max_connections", Kind::Count(1, 10_000), "8", "more are closed at once"),
+        key(
+            "tcp_forward",
+            "idle_timeout",
+            Kind::Duration(SECOND, YEAR),
+            "5m",
+            "a connection on which nothing moves for so long ends",
+        ),
+    ],
+};
+
+/// A method that asks an HTTP service.
+pub(super) const REST_PROXY: Section = Section {
+    path: "rest_proxy",
+    form: Form::List,
+    max: 64,
+    keys: &[
+        required("rest_proxy", "method", text("weather", ANY), "the method that components call"),
+        required(
+            "rest_proxy",
+            "url",
+            text("http://192.168.1.20:8080", |text| address(text, "http", "https").map(drop)),
+            "the service: `http://` or `https://`, host and port",
+        ),
+        required(
+            "rest_proxy",
+            "allow",
+            Kind::Texts(Words { example: "GET /api/v1/*", check: |text| Allowed::parse(text).map(drop) }),
+            "what may be asked: a verb and a path, `*` at the end for all below",
+        ),
+        key("rest_proxy", "timeout", Kind::Duration(Duration::from_millis(10), HOUR), "5s", "then the caller gets an error"),
+        key("rest_proxy", "max_body", Kind::Size(KIB, 64 * MIB), "256KiB", "largest body of a request or an answer"),
+        key("rest_proxy", "max_in_flight", Kind::Count(1, 10_000), "8", "more calls at a time are refused"),
+        ca("rest_proxy"),
+    ],
+};
+
+fn port(text: &str) -> Result<(), String> {
+    address(&format!("tcp://{text}"), "tcp", "tcp").map(drop)
+}
+
 /// Host, port and whether TLS is spoken.
 fn address(text: &str, plain: &str, secure: &str) -> Result<(String, u16, bool), String> {
     let (scheme, rest) = text.split_once("://").ok_or_else(|| format!("does not begin with {plain}:// or {secure}://"))?;
@@ -241,7 +293,21 @@ pub(super) fn read(settings: &Settings, errors: &mut ConfigErrors) -> bridge::Se
         };
         add(&mut remotes, &name, |remote| remote.calls.push(bridge));
     }
-    bridge::Settings { parents, remotes }
+    let mut forwards: Vec<TcpForward> = Vec::new();
+    for entry in settings.entries("tcp_forward") {
+        let listen = entry.text("listen");
+        if !is_loopback(&listen) && !entry.switch("exposed") {
+            let text = format!("{entry} listen: `{listen}` can be reached from other machines, and nobody has to log in there");
+            errors.add(entry.place("listen"), text, "listen on 127.0.0.1, or write exposed = true".to_owned());
+        }
+        if forwards.iter().any(|other| other.listen == listen) {
+            errors.add(entry.place("listen"), format!("{entry} listen: another forward listens on `{listen}`"), None);
+        }
+        let (to, connections_max) = (entry.text("to"), entry.count("max_connections"));
+        forwards.push(TcpForward { listen, to, connections_max, idle_timeout: entry.duration("idle_timeout") });
+    }
+    let proxies = settings.entries("rest_proxy").map(|entry| proxy(entry, errors)).collect();
+    bridge::Settings { parents, remotes, forwards, proxies }
 }
 
 fn add(remotes: &mut [Remote], name: &str, change: impl FnOnce(&mut Remote)) {
@@ -309,6 +375,29 @@ fn link(entry: &Entry, name: &str, schemes: (&str, &str), key: &str, errors: &mu
     let backlog = BacklogLimits { bytes: entry.bytes("backlog_size"), age: entry.duration_or_off("backlog_age") };
     let tls = is_secure.then_some(files);
     LinkSettings { name: name.to_owned(), host, port, tls, rate: entry.bytes("rate"), backlog }
+}
+
+fn proxy(entry: &Entry, errors: &mut ConfigErrors) -> RestProxy {
+    let (host, port, is_secure) = address(&entry.text("url"), "http", "https").expect("the key has checked it");
+    let ca = entry.path("ca");
+    if ca.is_some() {
+        if !is_secure {
+            let text = format!("{entry} ca: without TLS it has no effect");
+            errors.add(entry.place("ca"), text, format!("url = \"https://{host}:{port}\""));
+        } else if let Err(reason) = client_config(ca.as_deref(), None) {
+            errors.add(entry.place("ca"), format!("{entry}: {reason}"), None);
+        }
+    }
+    RestProxy {
+        method: entry.text("method"),
+        host,
+        port,
+        tls: is_secure.then_some(TlsFiles { ca, client: None }),
+        allow: entry.texts("allow").iter().filter_map(|text| Allowed::parse(text).ok()).collect(),
+        timeout: entry.duration("timeout"),
+        body_max: usize::try_from(entry.bytes("max_body")).unwrap_or(usize::MAX),
+        in_flight_max: entry.count("max_in_flight"),
+    }
 }
 
 fn parent(entry: &Entry, errors: &mut ConfigErrors) -> Parent {

@@ -48,7 +48,15 @@ pub enum Form {
 }
 
 /// All of them, in the order of the README.
-pub static SECTIONS: &[Section] = &[links::PARENT, links::PARENT_EXPOSE, links::REMOTE, links::BRIDGE_TOPIC, links::BRIDGE_RPC];
+pub static SECTIONS: &[Section] = &[
+    links::PARENT,
+    links::PARENT_EXPOSE,
+    links::REMOTE,
+    links::BRIDGE_TOPIC,
+    links::BRIDGE_RPC,
+    links::TCP_FORWARD,
+    links::REST_PROXY,
+];
 
 /// One entry of a structured section.
 #[derive(Debug, Clone)]

@@ -477,6 +477,42 @@ url = "ws://127.0.0.1:1"
     }
 
     #[test]
+    fn links_that_lead_nowhere_are_mistakes() {
+        let remote = "[remote.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n";
+        let bridge = |from: &str, to: &str, more: &str| {
+            format!("{remote}[[bridge.topic]]\nfrom = \"{from}\"\nto = \"{to}\"\nfilter = \"a.*\"\n{more}")
+        };
+        for (text, wanted) in [
+            (
+                bridge("local", "clod", ""),
+                "gateway.toml:5:6: [[bridge.topic]] to: there is no remote `clod`\n  hint: did you mean \"cloud\"?",
+            ),
+            (bridge("local", "local", ""), "a bridge goes from \"local\" to a remote or from a remote to \"local\""),
+            (bridge("cloud", "local", "qos = 2\n"), "[[bridge.topic]] qos: `2` is out of range"),
+            (bridge("cloud", "local", "replace = [[\"a\"]]\n"), "replace: must be a list of pairs of texts, not an array"),
+            (bridge("cloud", "local", "replace = [[\"a/b\", \"c\"]]\n"), "`a/b` is more than one level"),
+            (format!("{remote}password = \"p\"\n"), "[remote.cloud] password: nothing without `user`"),
+            (format!("{remote}ca = \"p\"\n"), "[remote.cloud] ca: without TLS it has no effect"),
+            ("[remote]\nurl = \"mqtt://h:1\"\n".to_owned(), "[remote.NAME]: every NAME is a table"),
+            ("[remote.a]\nurl = \"redis://h:1\"\n".to_owned(), "cannot be bridged: only mqtt:// and mqtts:// are"),
+            ("[remote.a]\nurl = \"mqtts://h:1\"\nca = \"none.pem\"\n".to_owned(), "DIR/none.pem`"),
+            (format!("{PARENT}{PARENT}"), "there is another parent of this host and name"),
+            (format!("{PARENT}pin = \"pin\"\n"), "[[parent]] pin: there is no `key` to register"),
+            (
+                "[[tcp_forward]]\nlisten = \"0.0.0.0:9000\"\nto = \"plc:502\"\n".to_owned(),
+                "`0.0.0.0:9000` can be reached from other machines, and nobody has to log in there",
+            ),
+        ] {
+            let mistakes = Folder::with(&text).mistakes();
+            assert!(mistakes.contains(wanted), "{text}\n{mistakes}");
+        }
+        let links = Folder::with(&bridge("cloud", "local", "prefix = \"x\"\n")).load().config.links;
+        let [remote] = &links.remotes[..] else { panic!("one remote") };
+        assert_eq!((remote.topics[0].direction, remote.topics[0].filter.as_str()), (crate::bridge::Direction::In, "a/#"));
+        assert_eq!(remote.client_id, "broker-cloud");
+    }
+
+    #[test]
     fn a_variable_gives_a_section_whole_and_replaces_that_of_the_file() {
         let folder = Folder::with(PARENT);
         let load = |text: &str| Loaded::load(&Flags::default(), env(&[("REMBUS_GATEWAY_PARENT", text)]), Some(&folder.file()));

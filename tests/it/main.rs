@@ -34,6 +34,7 @@ mod control;
 mod durability;
 mod elsewhere;
 mod first_light;
+mod forwards;
 mod full_disk;
 mod hostile;
 mod http;

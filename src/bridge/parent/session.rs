@@ -136,7 +136,7 @@ impl Session {
                 say(&mut self.socket, codec::response(id, status, &data)).await
             }
             Heard::Delivery(_) => self.port.written().await,
-            Heard::Accepted(..) => Ok(()),
+            Heard::Accepted(..) | Heard::Request(..) => Ok(()),
         }
     }
 }

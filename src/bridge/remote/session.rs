@@ -236,7 +236,7 @@ impl Session {
                 self.port.written().await?;
                 self.delivered(&delivery).await
             }
-            Heard::Response(..) => Ok(()),
+            Heard::Response(..) | Heard::Request(..) => Ok(()),
         }
     }
 
