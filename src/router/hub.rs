@@ -442,7 +442,9 @@ impl Hub {
         let Some(answers) = self.answers.upgrade() else { return };
         let (log, looks) = (self.log.clone(), Arc::clone(&self.looks));
         let known = self.searches.remove(&read).filter(|search| search.at() == after);
-        let mut search = known.unwrap_or_else(|| Box::new(Search::new(log.reader(after.next()), after)));
+        // Who was never here does not miss what went before it came.
+        let from = if after == Seq(0) { log.stats().oldest } else { after.next() };
+        let mut search = known.unwrap_or_else(|| Box::new(Search::new(log.reader(from), after)));
         tokio::spawn(async move {
             let Ok(_turn) = looks.acquire_owned().await else { return };
             let found = match log.flush(upto).await {

@@ -126,6 +126,8 @@ pub(super) struct InFlight {
     /// `None`: the peer has the QoS 2 message and was told to forget its id; only the last step is missing.
     pub(super) parcel: Option<Parcel>,
     pub(super) resends: u32,
+    /// When it is to be sent again. A component may get a message again under the same number, and meet an older timer.
+    pub(super) due: Mono,
     /// Position among all that was sent.
     order: u64,
 }
@@ -318,7 +320,7 @@ impl Outgoing {
             taken.insert(id);
         }
         self.sent += 1;
-        self.in_flight.insert(id, InFlight { parcel, resends: 0, order: self.sent });
+        self.in_flight.insert(id, InFlight { parcel, resends: 0, due: Mono::default(), order: self.sent });
     }
 
     /// The door lets go of `count` QoS 0 deliveries; it counts them among those written as well.

@@ -373,7 +373,9 @@ impl Router {
                 Next::Send(Item::Delivery(parcel)) => {
                     sent += 1;
                     if let (Some(after), Some(id)) = (session.resend_after, parcel.delivery.id) {
-                        self.timers.set(now.plus(after), Timer::Resend(key, id));
+                        let due = now.plus(after);
+                        self.timers.set(due, Timer::Resend(key, id));
+                        session.out.in_flight_mut(id).into_iter().for_each(|flight| flight.due = due);
                     }
                     Outbound::Deliver(parcel.delivery)
                 }
@@ -466,6 +468,9 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let (Some(link), Some(after)) = (session.link, session.resend_after) else { return };
         let Some(flight) = session.out.in_flight_mut(id) else { return };
+        if now < flight.due {
+            return;
+        }
         if flight.resends >= RESENDS_MAX {
             session.out.give_up(id);
             self.counters.in_flight -= 1;
@@ -473,6 +478,7 @@ impl Router {
             return self.pump(key, effects);
         }
         flight.resends += 1;
+        flight.due = now.plus(after);
         let Some(delivery) = flight.parcel.as_ref().map(|parcel| Delivery { dup: true, ..parcel.delivery.clone() }) else {
             return;
         };

@@ -47,6 +47,13 @@ impl Router {
             {
                 known.extend_from_slice(deliveries);
             }
+            (
+                Some(Change::Seen { id: last, number: line, upto: known, ahead: settled }),
+                Change::Seen { id, number, upto, ahead },
+            ) if (&*last, &*line) == (id, number) => {
+                *known = *upto;
+                settled.extend_from_slice(ahead);
+            }
             _ => {
                 let alone = matches!(
                     change,

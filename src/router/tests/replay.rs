@@ -596,3 +596,23 @@ fn exposers_keep_their_order_over_a_restart() {
     w.say(caller, Inbound::Call { token, method: "m".into(), target: None, data: Bytes::from_static(&[0x80]) });
     assert!(w.take(a).is_empty() && matches!(w.take(z)[..], [Outbound::Request { .. }]));
 }
+
+#[test]
+fn a_message_that_comes_again_after_a_reconnect_waits_as_long_as_the_first_time() {
+    let mut w = World::new();
+    let teller = w.link(Dialect::Rembus);
+    let link = w.reader("reader", "t", Past::Unseen);
+    w.tell(teller, "t", 1, ONCE);
+    w.look_all();
+    assert_eq!(w.deliveries(link).len(), 1);
+    w.wait(Duration::from_millis(1_500));
+    w.say(link, Inbound::LOST);
+    let link = w.twin("reader");
+    w.reactive(link, true);
+    w.look_all();
+    assert_eq!(w.deliveries(link).len(), 1);
+    w.wait(Duration::from_millis(1_000));
+    assert!(w.deliveries(link).is_empty(), "the timer of the first connection");
+    w.wait(Duration::from_millis(1_000));
+    assert_eq!(w.deliveries(link).len(), 1);
+}
