@@ -149,9 +149,14 @@ impl Client {
             match self.socket.try_write_vectored(&outbox.slices()) {
                 Ok(count) if count > 0 => outbox.written(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Its own task will find out what is wrong, if something is.
-                Ok(_) | Err(_) => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     outbox.blocked = true;
+                    self.wake.notify_one();
+                    return;
+                }
+                // It has gone. What it said before is still to be read, and ends with that.
+                Ok(_) | Err(_) => {
+                    outbox.discard();
                     self.wake.notify_one();
                     return;
                 }

@@ -191,7 +191,10 @@ impl Connection {
     fn hear(&mut self) -> Result<(), End> {
         while self.handing.is_none() && self.leave_by.is_none() && self.dialogue.may_hear() {
             match self.inbox.next(self.settings.max_frame).map_err(End::Broken)? {
-                Some(frame) => self.dialogue.hear(frame).map_err(End::Broken)?,
+                Some(frame) => {
+                    self.clock.frame(false);
+                    self.dialogue.hear(frame).map_err(End::Broken)?;
+                }
                 None => {
                     self.clock.frame(!self.inbox.is_empty());
                     break;

@@ -120,6 +120,11 @@ impl Outbox {
         }
     }
 
+    /// Nobody reads any more: nothing is kept from now on.
+    pub(super) fn discard(&mut self) {
+        *self = Self { closed: true, ..Self::default() };
+    }
+
     /// Frames of the router that are in the socket since it was asked last.
     pub(super) fn take_reported(&mut self) -> u32 {
         std::mem::take(&mut self.reported)

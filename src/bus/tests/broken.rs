@@ -60,6 +60,22 @@ async fn a_silent_program_and_half_a_frame_are_given_up_and_a_pinging_one_is_not
 }
 
 #[tokio::test]
+async fn a_busy_program_whose_bytes_always_end_inside_a_frame_is_not_given_up() {
+    let world = World::new(impatient());
+    let mut busy = world.program("busy").await;
+    let frame = op(1, 0x12, b"nobody\0xxxx");
+    let (first, rest) = frame.split_at(11);
+    busy.send(first).await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(4);
+    while tokio::time::Instant::now() < end {
+        busy.send(&[rest, first].concat()).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    busy.send(rest).await;
+    busy.settled().await;
+}
+
+#[tokio::test]
 async fn who_does_not_say_its_name_in_time_is_shown_out() {
     let world = World::new(impatient());
     let (mut mute, mut slow) = (world.dial().await, world.dial().await);
