@@ -78,6 +78,21 @@ impl Gateway {
         self.append(kind::MESSAGE, bodies).await
     }
 
+    /// Publishes data frames, each the argument of a message.
+    pub(super) async fn publish_frames(&self, topic: &str, frames: impl IntoIterator<Item = Vec<u8>>) -> Seq {
+        let bodies = frames.into_iter().map(|frame| {
+            let mut data = Vec::new();
+            ciborium::into_writer(&Value::Array(vec![Value::Tag(80, Box::new(Value::Bytes(frame)))]), &mut data).unwrap();
+            let (payload, received) = (Payload::Rembus(data.into()), self.clock.wall());
+            let message =
+                Message::new(topic.to_owned(), payload, Qos::AtLeastOnce, received, Dialect::Rembus, Arc::from("component"));
+            let mut body = Vec::new();
+            message::encode(&message, &[], &mut body);
+            body
+        });
+        self.append(kind::MESSAGE, bodies).await
+    }
+
     /// Calls with what the log has now.
     pub(super) async fn call(&self, method: &str, arguments: Value) -> Result<Bytes, CallError> {
         let mut data = Vec::new();

@@ -65,6 +65,40 @@ async fn figures(backend: Backend) {
     gateway.close().await;
 }
 
+/// Rows a second in data frames of ten thousand, from the log's door until the last is in the lake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a test"]
+async fn frames_in_bulk() {
+    const FRAME: i64 = 10_000;
+    let frames: i64 = std::env::var("FRAMES").map_or(200, |text| text.parse().unwrap());
+    let dir = tempfile::tempdir_in(std::env::var("DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
+    let gateway = Gateway::start(dir.path(), Backend::of("auto"), |settings| settings.batch_rows = 100_000);
+    while gateway.history.status().phase != Phase::Running {
+        tokio::task::yield_now().await;
+    }
+    let frame = |first: i64| {
+        let n: arrow_array::ArrayRef = std::sync::Arc::new(arrow_array::Int64Array::from_iter_values(first..first + FRAME));
+        let batch = arrow_array::RecordBatch::try_from_iter([("n", n)]).unwrap();
+        let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    };
+    let ready: Vec<Vec<u8>> = (0..frames).map(|at| frame(at * FRAME)).collect();
+    let began = gateway.clock.mono();
+    for (at, frame) in ready.into_iter().enumerate() {
+        gateway.publish_frames(&format!("device{}/readings", at % 20), [frame]).await;
+    }
+    let rows = (frames * FRAME) as u64;
+    let clock = gateway.clock.clone();
+    gateway.close().await;
+    let took = clock.mono().since(began);
+    println!("frames of {FRAME} rows: {:.0} rows/s, RSS {} MiB", rows as f64 / took.as_secs_f64(), rss_mib());
+    let gateway = Gateway::start(dir.path(), Backend::of("auto"), |_| {});
+    let found = super::numbers(&gateway.query("query_readings", "", "count(*) AS n").await.unwrap());
+    assert_eq!(found, [frames * FRAME]);
+    gateway.close().await;
+}
+
 /// Bytes written for each payload byte, and files and catalog afterwards, over a simulated hour: `$RATE` messages a second of 100
 /// bytes whose acknowledgements wait `$COMMIT_MS` at most. Time runs `$SPEED` times faster, for publishers and for waits alike, so
 /// that the same bytes come in each commit.
