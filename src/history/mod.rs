@@ -20,6 +20,7 @@
 //! Tables of the lake have the schema's columns and two hidden ones, `_seq` and `_recv` (log sequence and receive time of the
 //! record that made the row), which make `when` exact to the microsecond for appended rows, across batches. Keyed tables look
 //! back batch by batch. 128-bit integers are stored as text, because Parquet as DuckDB writes it has only doubles for them.
+//! In a lake of many gateways (`[history] catalog = "postgres:…"`) every row has a third, `_gateway`, and a gateway sees its own.
 //! Builds without DuckDB, and boards too small for it, keep the same lake with the `lite` store.
 //!
 //! | file | what |

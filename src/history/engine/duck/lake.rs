@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <data>/lake/catalog.ducklake       what exists: 28 tables of DuckLake 1.0 in a DuckDB file
-//! <data>/lake/files/main/<table>/    Parquet: batch-<log>-<seq>.parquet by us, ducklake-*-delete.parquet by DuckLake
+//!                                    or catalog.ducklake.sqlite, or elsewhere: `[history] catalog`
+//! <data>/lake/files/main/<table>/    (or elsewhere: `lake_data`) Parquet: batch-<log>-<seq>.parquet by us, ducklake-*-delete.parquet by DuckLake
 //! <data>/lake/quarantine/            what was damaged, moved out of the way
 //! <data>/lake/tmp/                   what a query spills
 //! ```
