@@ -104,6 +104,7 @@ pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), Engi
     let catalogs = [
         "catalog.ducklake",
         "catalog.ducklake.wal",
+        "catalog.ducklake.wal.torn",
         "catalog.sqlite",
         "catalog.sqlite-wal",
         "catalog.sqlite-shm",

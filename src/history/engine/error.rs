@@ -54,6 +54,16 @@ impl EngineError {
         move |source| Self::Io { doing, source }
     }
 
+    /// Where the log beside the catalog ends in an entry that is not whole, as a power cut leaves it. DuckDB takes one that is cut
+    /// short for what it is, but one of which some pages are missing for damage, and opens nothing any more.
+    #[cfg(feature = "duckdb")]
+    pub(super) fn torn_at(&self) -> Option<usize> {
+        let Self::Sql { source, .. } = self else { return None };
+        let text = source.to_string();
+        let (_, rest) = text.split_once("Corrupt WAL file: entry at byte position ")?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
     /// Whether the catalog file itself is what is broken, so that only a fresh one helps. Anything that another process, a
     /// full disk or a wrong permission can cause must not count: a good catalog would be moved aside.
     pub(super) fn catalog_is_broken(&self) -> bool {

@@ -12,6 +12,7 @@
 //! SQL it is given.
 
 use super::names::text;
+use crate::disk::Disk;
 use crate::history::engine::error::EngineError;
 use crate::history::engine::folders::{catalog, copies, duck_sqlite, files};
 use crate::history::settings::{Catalog, Data, S3, Settings};
@@ -63,6 +64,18 @@ pub(super) fn open(settings: &Settings) -> Result<Connection, EngineError> {
     .map_err(EngineError::sql("opening the lake"))?;
     conn.execute_batch("CREATE SCHEMA IF NOT EXISTS memory.tail").map_err(EngineError::sql("making room for the tail"))?;
     Ok(conn)
+}
+
+/// Cuts the catalog's own log where an entry is not whole. The entry was never synced, so nothing relied on it; if it was damaged later,
+/// what followed is lost, which costs less than the whole catalog: the gateway's log has it again. What was there is kept beside.
+pub(super) fn cut_log(settings: &Settings, disk: &dyn Disk, at: usize) -> Result<(), EngineError> {
+    let doing = "cutting a torn end off the catalog's log";
+    let path = catalog(settings).with_extension("ducklake.wal");
+    let bytes = std::fs::read(&path).map_err(EngineError::io(doing))?;
+    let Some(whole) = bytes.get(..at) else { return Ok(()) };
+    log::warn!(bytes = bytes.len() - at; "the catalog's log ended in the middle of a write, which was cut off");
+    disk.replace(&settings.lake.join("catalog.ducklake.wal.torn"), &bytes).map_err(EngineError::io(doing))?;
+    disk.replace(&path, whole).map_err(EngineError::io(doing))
 }
 
 /// Writes the catalog as it is now into a file of its own. Nobody reads the catalog's own file beside DuckDB: whoever closes it

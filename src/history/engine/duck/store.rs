@@ -25,6 +25,9 @@ use duckdb::{Connection, params_from_iter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Entries of the catalog's own log that are cut off in a row before the catalog counts as broken.
+const TORN_ENTRIES: usize = 4;
+
 /// A schema table and its place in the lake.
 #[derive(Debug)]
 pub(super) struct LakeTable {
@@ -80,7 +83,14 @@ impl Lake {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
-        match Self::open_checked(settings, schema, &disk, log_id, &mut opened) {
+        let mut tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        for _ in 0..TORN_ENTRIES {
+            let Some(at) = tried.as_ref().err().and_then(EngineError::torn_at) else { break };
+            lake::cut_log(settings, disk.as_ref(), at)?;
+            opened = Opened::default();
+            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        }
+        match tried {
             Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 damage::set_aside(settings, disk.as_ref())?;

@@ -5,6 +5,7 @@
 //! and other processes can read meanwhile. The log goes into the file when it has 64 pages, and at the end.
 
 use super::super::covered::Covered;
+use super::super::damage;
 use super::super::error::EngineError;
 use crate::history::row::timestamp_text;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -78,8 +79,10 @@ impl Catalog {
             .query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| row.get(0))
             .map_err(EngineError::sqlite(doing))?;
         match tables {
-            // A file that was there was more than this once.
-            0 if was_there => return Err(EngineError::Catalog("it is empty".to_owned())),
+            // A file that was there was more than this once, unless a crash came between making it and filling it.
+            0 if was_there && damage::has_files(Path::new(data_path)) => {
+                return Err(EngineError::Catalog("it is empty".to_owned()));
+            }
             0 => catalog.create(data_path, now_us)?,
             _ => catalog.check()?,
         }

@@ -189,6 +189,37 @@ fn the_data_folder_can_be_moved() {
 }
 
 #[test]
+fn an_end_of_the_catalogs_log_that_is_half_there_costs_its_last_commit_alone() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut store = open(dir.path());
+    let log = dir.path().join("lake/catalog.ducklake.wal");
+    let mut before = 0;
+    for seq in 1..=3 {
+        before = std::fs::metadata(&log).map_or(0, |log| log.len());
+        add(&mut store, seq);
+        store.batch(Seq(seq)).unwrap();
+    }
+    // As the disk has it at this moment: nothing is checkpointed.
+    let copied = std::process::Command::new("cp").arg("-r").arg(dir.path().join("lake")).arg(other.path()).status().unwrap();
+    assert!(copied.success());
+    let log = other.path().join("lake/catalog.ducklake.wal");
+    let mut bytes = std::fs::read(&log).unwrap();
+    assert!(before > 0 && bytes.len() as u64 > before + 200, "each batch is in it");
+    // A page of the last commit never reached the disk.
+    let torn = usize::try_from(before).unwrap() + 100;
+    bytes[torn..torn + 64].fill(0);
+    std::fs::write(&log, bytes).unwrap();
+
+    let (mut store, opened) = open_with(other.path(), &schema());
+    assert!(opened.fresh.is_none() && opened.damage.is_empty(), "{opened:?}");
+    assert_eq!((store.covered(), readings(&mut store)), (Seq(2), vec![1, 2]));
+    replay(&mut store, 3);
+    store.batch(Seq(3)).unwrap();
+    drop(store);
+    assert_eq!(readings(&mut open(other.path())), [1, 2, 3]);
+}
+
+#[test]
 fn a_missing_extension_is_an_error_that_names_where_it_was_looked_for() {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = settings(dir.path());
