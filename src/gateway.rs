@@ -152,6 +152,8 @@ impl Gateway {
             queues_bytes: config.mqtt.queues_size,
             retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
             system_interval: config.mqtt.sys_interval.unwrap_or_default(),
+            forms: Arc::clone(&config.forms),
+            private_actions: config.commlib.private_actions,
             builtins: services.methods(),
             reserved: config.rembus.reserved_methods.clone(),
             bus_export: BusFilters::new(config.bus.export.clone()),
@@ -213,7 +215,7 @@ impl Gateway {
 
     /// What takes part without a door. Before the doors, so that it is there for the first client.
     async fn start_parts(&mut self, config: &Config, clock: &SharedClock) {
-        let part = Commlib::new(&config.gateway.name, commlib::Settings::default(), self.commlib.clone());
+        let part = Commlib::new(&config.gateway.name, config.commlib.clone(), self.commlib.clone());
         // Fails only when the router has ended, and then nothing else works either.
         if let Ok(part) = router::start(part, &self.hub, clock).await {
             self.doors.spawn(part.serve(stopped(&self.stop_doors)));

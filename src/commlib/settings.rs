@@ -27,6 +27,8 @@ pub struct Settings {
     pub goal_timeout: Duration,
     /// A goal that was canceled counts as ended after this time.
     pub cancel_timeout: Duration,
+    /// What actions say is kept from Rembus patterns and tables.
+    pub private_actions: bool,
 }
 
 /// A Rembus method that is a commlib service.
@@ -82,6 +84,7 @@ impl Default for Settings {
             on_error: OnError::Silent,
             goal_timeout: Duration::from_secs(3600),
             cancel_timeout: Duration::from_secs(30),
+            private_actions: true,
         }
     }
 }

@@ -211,6 +211,8 @@ pub(crate) fn config(settings: &Settings) -> Config {
         },
         // Read by the caller, who knows the mistakes.
         links: crate::bridge::Settings::default(),
+        commlib: crate::commlib::Settings::default(),
+        forms: std::sync::Arc::default(),
     }
 }
 

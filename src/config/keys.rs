@@ -1,5 +1,6 @@
 //! Every key there is.
 
+use super::commlib;
 use std::time::Duration;
 
 /// One key of the configuration.
@@ -260,6 +261,50 @@ pub static KEYS: &[Key] = &[
     key("bus", "history", Kind::Texts(BUS_TOPIC), "#", "those of them that are logged and kept in tables"),
     key("bus", "export", Kind::Texts(BUS_TOPIC), "#", "what programs may hear of others"),
     key("bus", "messagepack", Kind::Texts(BUS_TOPIC), "", "topics whose payload on the bus is MessagePack"),
+    key("commlib", "nodes", Kind::Switch, "true", "commlib nodes are listed by their heartbeats"),
+    key("commlib", "heartbeat", Kind::Duration(TENTH, HOUR), "10s", "how often a node beats"),
+    key("commlib", "heartbeats", commlib::FILTERS, "", "topics of heartbeats beside `<node>.heartbeat`"),
+    key("commlib", "timeout", Kind::Duration(MS, HOUR), "10s", "how long a commlib service may take to answer a component"),
+    key("commlib", "in_flight", Kind::Count(1, 100_000), "256", "calls under way in each direction; more are refused"),
+    key("commlib", "topics", commlib::FILTERS, "", "where nodes listen: what components publish there reaches MQTT as objects"),
+    key(
+        "commlib",
+        "values",
+        Kind::Choice(&["wrap", "drop", "pass"]),
+        "wrap",
+        "what becomes of other values there: `{\"value\": …}`, nothing, or as it is",
+    ),
+    key("commlib", "gateway_services", Kind::Switch, "true", "the methods that ask history are services below `gateway.`"),
+    key(
+        "commlib",
+        "on_error",
+        Kind::Choice(&["silent", "reply"]),
+        "silent",
+        "what they answer when they fail; `reply`: `error` and `code`",
+    ),
+    key(
+        "commlib",
+        "goal_timeout",
+        Kind::Duration(SECOND, YEAR),
+        "1h",
+        "a goal of a component's action is aborted after this time",
+    ),
+    key(
+        "commlib",
+        "cancel_timeout",
+        Kind::Duration(MS, HOUR),
+        "30s",
+        "a goal that was canceled counts as ended after this time",
+    ),
+    key(
+        "commlib",
+        "action_topics",
+        Kind::Choice(&["private", "public"]),
+        "private",
+        "`public`: what actions say matches Rembus patterns and tables",
+    ),
+    key("commlib.rpc_prefix", "enabled", Kind::Switch, "true", "components call services as `commlib/<name>`"),
+    key("commlib.rpc_prefix", "allow", commlib::FILTERS, "*", "which ones"),
     key(
         "wal",
         "ack_delay_max",

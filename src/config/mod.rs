@@ -13,6 +13,7 @@
 //! | `keys.rs` | the table of keys |
 //! | `sections.rs` | structured sections: which there are, and their entries |
 //! | `links.rs` | the sections of links to other brokers |
+//! | `commlib.rs` | what is said of commlib nodes |
 //! | `value.rs` | one text or TOML value → one checked value |
 //! | `file.rs`, `env.rs` | where settings come from |
 //! | `tls.rs` | the certificate files that the configuration names |
@@ -23,6 +24,7 @@
 
 mod anonymous;
 mod build;
+mod commlib;
 mod env;
 mod file;
 mod keys;
@@ -41,9 +43,11 @@ use crate::access::CertificateUser;
 use crate::bridge;
 use crate::clock::SystemClock;
 use crate::history::model::{Limits, Schema};
+use crate::message::Forms;
 use crate::tls::Files as TlsFiles;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use keys::{KEYS, Key};
@@ -67,6 +71,9 @@ pub struct Config {
     pub history: History,
     /// Links to other brokers.
     pub links: bridge::Settings,
+    pub commlib: crate::commlib::Settings,
+    /// Topics whose messages have another form in the other world.
+    pub forms: Arc<Forms>,
 }
 
 #[derive(Debug, Clone)]
@@ -251,6 +258,7 @@ impl Loaded {
         flags.read(&mut settings, &mut errors);
         build::check(&settings, &mut errors);
         let links = links::read(&settings, &mut errors);
+        let (commlib, forms) = commlib::read(&settings, &mut errors);
         let mut notes = build::notes(&settings);
         let mut conflicts = Vec::new();
         let schema = schema::read(&settings, &mut notes, &mut conflicts, &mut errors);
@@ -259,7 +267,7 @@ impl Loaded {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let config = Config { links, ..build::config(&settings) };
+        let config = Config { links, commlib, forms: Arc::new(forms), ..build::config(&settings) };
         Ok(Self { config, schema, settings, notes, survivable })
     }
 }

@@ -19,6 +19,7 @@
 //! `keys.rs` the section `commlib.rpc_prefix`.
 
 use super::build::Values;
+use super::commlib;
 use super::keys::{self, Key};
 use super::links;
 use super::mistake::Place;
@@ -56,6 +57,9 @@ pub static SECTIONS: &[Section] = &[
     links::BRIDGE_RPC,
     links::TCP_FORWARD,
     links::REST_PROXY,
+    commlib::RPC,
+    commlib::EXPOSE,
+    commlib::ZLIB,
 ];
 
 /// One entry of a structured section.

@@ -671,3 +671,33 @@ fn components_that_prove_their_names_may_come_from_other_machines() {
     // With a tenant components can register; who does not log in stays outside.
     assert!(!folder("tenants = { \".\" = \"11223344\" }\n").load().config.rembus.anonymous);
 }
+
+#[test]
+fn what_is_said_of_commlib_nodes_is_checked() {
+    let said = "[commlib]\ntopics = [\"sensors.*\", \"a/+/b\"]\nvalues = \"drop\"\n[commlib.rpc_prefix]\nallow = [\"thing.*\"]\n\
+                [[commlib.rpc]]\nrembus = \"add\"\nservice = \"thing.ops.add\"\nargs = [\"a\", \"b\"]\nunwrap = \"c\"\n\
+                [[commlib.expose]]\nservice = \"plc.set\"\nrembus = \"set\"\nallow_users = [\"robot1\"]\non_error = \"reply\"\n\
+                [[commlib.zlib]]\nfilter = \"events.*\"\n";
+    let config = Folder::with(said).load().config;
+    let (rpc, expose) = (&config.commlib.rpc[0], &config.commlib.expose[0]);
+    assert_eq!((rpc.service.as_str(), rpc.args.len(), rpc.unwrap.as_deref()), ("thing/ops/add", 2, Some("c")));
+    assert_eq!((expose.service.as_str(), expose.args.as_ref()), ("plc/set", None));
+    assert_eq!(expose.users.as_deref(), Some(&["robot1".to_owned()][..]));
+    assert_eq!(expose.on_error, crate::commlib::OnError::Reply);
+    assert_eq!(config.commlib.callable, ["thing/#"]);
+    assert_eq!(config.forms.objects.iter().map(|(filter, _)| filter.as_str()).collect::<Vec<_>>(), ["sensors/#", "a/+/b"]);
+    assert_eq!(config.forms.zlib, [("events/#".to_owned(), 1 << 20)]);
+    for (wrong, hint) in [
+        ("[commlib]\ntopics = [\"sens*\"]\n", "wildcard"),
+        ("[[commlib.rpc]]\nrembus = \"add\"\nservice = \"a..b\"\n", "is no name"),
+        ("[[commlib.rpc]]\nrembus = \"add\"\n", "service"),
+        ("[[commlib.expose]]\nservice = \"a\"\nrembus = \"commlib/b\"\n", "is a commlib service itself"),
+        (
+            "[[commlib.expose]]\nservice = \"a\"\nrembus = \"x\"\n[[commlib.expose]]\nservice = \"a\"\nrembus = \"y\"\n",
+            "another `a`",
+        ),
+    ] {
+        let mistakes = Folder::with(wrong).mistakes();
+        assert!(mistakes.contains(hint), "{wrong}: {mistakes}");
+    }
+}

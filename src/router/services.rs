@@ -109,7 +109,7 @@ impl Services {
         policy: Policy,
         load: impl Fn(SessionKey) -> Option<usize>,
     ) -> Resolved {
-        let Some((name, _)) = self.table.get_key_value(method) else { return self.resolve_below(method, caller) };
+        let Some((name, _)) = self.table.get_key_value(method) else { return self.resolve_below(method, caller, &load) };
         let name = Arc::clone(name);
         let service = self.table.get_mut(method).expect("the method was just found");
         let others = service.providers.iter().filter(|known| **known != caller).count();
@@ -135,8 +135,10 @@ impl Services {
         }
     }
 
-    fn resolve_below(&self, method: &str, caller: SessionKey) -> Resolved {
-        match self.below.iter().find(|(prefix, _)| method.starts_with(&**prefix)) {
+    /// Whom the caller does not see, because it is of another tenant, offers it nothing.
+    fn resolve_below(&self, method: &str, caller: SessionKey, load: &impl Fn(SessionKey) -> Option<usize>) -> Resolved {
+        let offers = |(prefix, session): &&(Box<str>, SessionKey)| method.starts_with(&**prefix) && load(*session).is_some();
+        match self.below.iter().find(offers) {
             None => Resolved::Unknown,
             Some((_, session)) if *session == caller => Resolved::Loopback,
             Some((_, session)) => Resolved::Provider(*session, method.into()),

@@ -42,6 +42,7 @@ mod http_api;
 mod known_errors;
 mod lake;
 mod mapping;
+mod matrix;
 mod mqtt_clients;
 mod mqtt_rules;
 mod outside;
