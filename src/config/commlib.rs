@@ -2,7 +2,7 @@
 //! `[[commlib.zlib]]`.
 
 use super::build::Values;
-use super::keys::{HOUR, KIB, Key, Kind, MIB, Words, key, required};
+use super::keys::{HOUR, KIB, Kind, MIB, Words, key, required};
 use super::mistake::ConfigErrors;
 use super::sections::{Entry, Form, Section};
 use super::settings::Settings;
@@ -14,10 +14,10 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 
 const fn method(example: &'static str) -> Kind {
-    Kind::Text(Words { example, check: |text| if text.is_empty() { Err("has no name".into()) } else { Ok(()) } })
+    Kind::Phrase(Words { example, check: |text| if text.is_empty() { Err("has no name".into()) } else { Ok(()) } })
 }
 
-const SERVICE: Kind = Kind::Text(Words {
+const SERVICE: Kind = Kind::Phrase(Words {
     example: "thing.device0.ops.add_two_ints",
     check: |text| names::topic(text).map(drop).ok_or_else(|| "is no name: letters, digits and `/ . - _`".into()),
 });
@@ -43,7 +43,7 @@ pub(super) const RPC: Section = Section {
         key(
             "commlib.rpc",
             "unwrap",
-            Kind::Text(Words { example: "c", check: |_| Ok(()) }),
+            Kind::Phrase(Words { example: "c", check: |_| Ok(()) }),
             "",
             "the field of the answer that is the result; without, all fields are",
         ),
@@ -81,7 +81,7 @@ pub(super) const ZLIB: Section = Section {
         required(
             "commlib.zlib",
             "filter",
-            Kind::Text(Words { example: "events.*", check: filter }),
+            Kind::Phrase(Words { example: "events.*", check: filter }),
             "MQTT payloads on these topics are zlib streams, inflated for Rembus and history",
         ),
         key("commlib.zlib", "max", Kind::Size(KIB, 256 * MIB), "1MiB", "a payload that inflates to more stays as it is"),
