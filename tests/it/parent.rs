@@ -132,6 +132,7 @@ async fn a_key_is_made_and_proves_the_gateway_once_the_parent_knows_its_public_h
     std::fs::copy(keys.path().join("parent.key.pub"), known.join("gw1.ecdsa.pem")).unwrap();
     let _broker = brokerd(folder.path(), far);
     gateway.start_again();
+    until("the link is up again", 60, || (link(&gateway, "connected") == 1).then_some(()));
     let mut monitor = listener(far, "dev1/count").await;
     publish_numbers(gateway.doors.mqtt, "dev1/count", 0..10).await;
     assert_eq!(numbers_until(&mut monitor, 9).await, (0..10).collect::<Vec<_>>());
