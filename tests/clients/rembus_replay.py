@@ -82,7 +82,9 @@ async def a_client_that_reconnects_by_itself_misses_nothing(doors):
         await back(pub)
         await tell(pub, root, range(life * 40 + 30, life * 40 + 40))
         await back(node)
-    await until(lambda: set(numbers(got)) == set(range(120)), "everything", 20)
+    # QoS 0 that was in the socket when the gateway was killed is gone with it, and owed to nobody.
+    owed = {n for n in range(120) if n % 3}
+    await until(lambda: owed <= set(numbers(got)), "everything of QoS 1 and 2", 20)
     # Of QoS 2 each exactly once. A kill may let QoS 0 and 1 of the last moment come again.
     once = [n for n in numbers(got) if n % 3 == 2]
     equal(sorted(once), [n for n in range(120) if n % 3 == 2])
