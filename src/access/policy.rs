@@ -14,11 +14,16 @@
 //! Beside that there may be `"private": {"plant/recipe": ["gw1"]}`, `"admins": ["ops"]` and `"tenants": {"acme": "$argon2id$…"}`
 //! for Rembus components. A private topic is for those it is granted to, whatever rules say; it makes nothing else need a rule.
 
-use super::Action;
+mod change;
+mod rule;
+
 use super::password::Hash;
-use super::pattern::{Effect, Pattern, PatternError, Who};
+use super::pattern::{Effect, Who};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use change::{Change, PolicyError};
+pub use rule::{Rule, RuleError, actions};
 
 /// Everything has a limit: more than this and the file would no longer be a list that people keep.
 pub const USERS_MAX: usize = 10_000;
@@ -98,186 +103,6 @@ pub struct User {
     /// A Rembus component: its key may be registered with the pin of its tenant. Other users keep the credentials they have.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub key: bool,
-}
-
-/// One rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rule {
-    pub effect: Effect,
-    /// A user, or `@group`.
-    pub who: String,
-    pub actions: BTreeSet<Action>,
-    pub pattern: Pattern,
-}
-
-impl Serialize for Pattern {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
-    }
-}
-
-/// As it is written on the command line: `allow @sensors publish,subscribe plant/#`; `all` is every action.
-impl std::str::FromStr for Rule {
-    type Err = RuleError;
-
-    fn from_str(text: &str) -> Result<Self, RuleError> {
-        let mut words = text.splitn(4, ' ');
-        let mut word = || words.next().filter(|word| !word.is_empty()).ok_or(RuleError::Words);
-        let effect = match word()? {
-            "allow" => Effect::Allow,
-            "deny" => Effect::Deny,
-            other => return Err(RuleError::Effect(other.into())),
-        };
-        let (who, actions) = (word()?.to_owned(), actions(word()?)?);
-        Ok(Self { effect, who, actions, pattern: Pattern::parse(word()?)? })
-    }
-}
-
-/// Why a text is no rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    #[error("a rule is four words: allow or deny, a user or @group, actions, a pattern")]
-    Words,
-    #[error("a rule allows or denies, not `{0}`")]
-    Effect(String),
-    #[error("`{0}` is no action: publish, subscribe, call, expose, several of them with commas, or all")]
-    Action(String),
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
-}
-
-/// Actions as people write them.
-pub fn actions(text: &str) -> Result<BTreeSet<Action>, RuleError> {
-    if text == "all" {
-        return Ok(Action::ALL.into());
-    }
-    let action = |word: &str| Action::ALL.into_iter().find(|action| action.name() == word);
-    text.split(',').map(|word| action(word).ok_or_else(|| RuleError::Action(word.into()))).collect()
-}
-
-impl std::fmt::Display for Rule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let effect = if self.effect == Effect::Allow { "allow" } else { "deny" };
-        let actions: Vec<_> = self.actions.iter().map(|action| action.name()).collect();
-        let actions = if actions.len() == Action::ALL.len() { "all".to_owned() } else { actions.join(",") };
-        write!(f, "{effect} {} {actions} {}", self.who, self.pattern)
-    }
-}
-
-/// A change to a policy.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Change {
-    AddUser {
-        name: String,
-        password: Option<Hash>,
-        groups: BTreeSet<String>,
-        connections_max: Option<u32>,
-        #[serde(default)]
-        key: bool,
-    },
-    SetPassword {
-        name: String,
-        password: Hash,
-    },
-    RemoveUser {
-        name: String,
-    },
-    EnableUser {
-        name: String,
-    },
-    DisableUser {
-        name: String,
-    },
-    /// `None` is no limit.
-    LimitUser {
-        name: String,
-        connections_max: Option<u32>,
-    },
-    AddGroup {
-        name: String,
-    },
-    RemoveGroup {
-        name: String,
-    },
-    Join {
-        group: String,
-        name: String,
-    },
-    Leave {
-        group: String,
-        name: String,
-    },
-    AddRule(Rule),
-    RemoveRule(Rule),
-    PrivateTopic {
-        topic: String,
-    },
-    /// With it go all grants.
-    PublicTopic {
-        topic: String,
-    },
-    /// Makes the topic private, too.
-    Authorize {
-        topic: String,
-        name: String,
-    },
-    Unauthorize {
-        topic: String,
-        name: String,
-    },
-    AddAdmin {
-        name: String,
-    },
-    RemoveAdmin {
-        name: String,
-    },
-    /// Adds a tenant, or gives it another pin.
-    SetTenant {
-        name: String,
-        pin: Hash,
-    },
-    RemoveTenant {
-        name: String,
-    },
-}
-
-/// Why a change cannot be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    #[error("there is no user `{0}`")]
-    NoUser(String),
-    #[error("there is no group `{0}`")]
-    NoGroup(String),
-    #[error("`{0}` is no admin by command")]
-    NoAdmin(String),
-    #[error("there is no tenant `{0}` by command")]
-    NoTenant(String),
-    #[error("a private topic has 1 to {TOPIC_MAX} bytes")]
-    Topic,
-    #[error("there is no such rule: {0}")]
-    NoRule(Box<str>),
-    #[error("`{0}` is there already")]
-    Exists(String),
-    #[error("`{name}` is no name: {why}")]
-    Name { name: String, why: &'static str },
-    #[error("the group `{0}` has no list of members: it is always those it says")]
-    BuiltIn(String),
-    #[error("the password is not a hash that this release makes or reads")]
-    NotAHash,
-    #[error("`{0}` is in no rule: a rule is about at least one action")]
-    NoAction(String),
-    #[error("{0}")]
-    Pattern(#[from] PatternError),
-    #[error("there are {max} {what} already; no more fit")]
-    Full { what: &'static str, max: usize },
 }
 
 impl Policy {

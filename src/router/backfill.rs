@@ -1,9 +1,9 @@
 //! Retained messages on their way to new subscriptions: any number of them, a few at a time.
 
 use super::core::Router;
+use super::deliver::Queued;
 use super::event::{Delivery, Effect};
 use super::outgoing::Parcel;
-use super::publish::Queued;
 use super::retained::Retained;
 use super::session::SessionKey;
 use super::state::Change;

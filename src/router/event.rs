@@ -1,6 +1,7 @@
 //! What the doors tell the router, and what it tells them.
 
 use super::interest::Interest;
+pub use super::refusal::{CloseReason, Closed, Refusal, Status};
 use crate::access::Identity;
 use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Qos, Seq};
@@ -321,72 +322,6 @@ pub struct Delivery {
     pub expiry_s: Option<u32>,
     /// For parts of the gateway only.
     pub author: Option<Arc<Author>>,
-}
-
-/// Why the router says no. Each dialect has its own code for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// MQTT 0x85 / 3.1.1 code 2; Rembus 10 `empty cid`.
-    NameInvalid,
-    /// Rembus 10 `already connected`.
-    NameInUse,
-    /// A second identity on a named link.
-    AlreadyNamed,
-    /// The disk has no room beyond the reserve: MQTT 5 0x97, Rembus 10.
-    DiskFull,
-    /// The log takes no more writes; the gateway is about to restart.
-    LogFailed,
-    /// A configured limit (subscriptions, sessions, in-flight) is reached.
-    LimitReached,
-    /// Not allowed by the access policy.
-    NotAuthorized,
-    /// A method of this name is the gateway's own, or kept free for it.
-    Reserved,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// A newer link has the session: MQTT 5 0x8E, Rembus close code 4000.
-    TakenOver,
-    /// The gateway stops: MQTT 5 0x8B, WebSocket 1001.
-    ShuttingDown,
-    /// The link let its queue overflow beyond its limits.
-    TooSlow,
-    /// The peer did not answer a probe while somebody else claimed its name.
-    Silent,
-    /// The user was removed or disabled, or has another password: MQTT 5 0x87, WebSocket 1008.
-    NotAuthorized,
-    /// The peer broke the protocol in a way only the router can see.
-    ProtocolError,
-    /// An MQTT 3.1.1 publisher cannot be told that a message was refused; its link is closed instead \[MQTT-3.3.5-2\].
-    PublishRefused,
-}
-
-/// How a link ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
-    /// The peer said goodbye (MQTT DISCONNECT, WebSocket close).
-    Orderly,
-    /// The connection broke, timed out or misbehaved.
-    Lost,
-}
-
-/// Rembus status of an answer. The client raises `KeyError` on a number it does not know: never invent one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status(pub u8);
-
-impl Status {
-    pub const OK: Self = Self(0);
-    pub const GENERIC_ERROR: Self = Self(10);
-    pub const CHALLENGE: Self = Self(11);
-    pub const METHOD_EXCEPTION: Self = Self(40);
-    pub const METHOD_NOT_FOUND: Self = Self(42);
-    pub const METHOD_UNAVAILABLE: Self = Self(43);
-    pub const METHOD_LOOPBACK: Self = Self(44);
-    pub const TARGET_NOT_FOUND: Self = Self(45);
-    pub const TARGET_DOWN: Self = Self(46);
-    pub const UNKNOWN_ADMIN_COMMAND: Self = Self(47);
-    pub const NAME_ALREADY_TAKEN: Self = Self(60);
 }
 
 /// What happens to the router.

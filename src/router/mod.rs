@@ -6,11 +6,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `event.rs` | what goes in and out |
+//! | `event.rs`, `refusal.rs` | what goes in and out, and why the router says no |
 //! | `core.rs` | the state, and what each event does |
 //! | `links.rs`, `session.rs` | links come and go, sessions stay or end, wills |
 //! | `state.rs`, `keeper.rs` | what survives the process: changes in the log, snapshots |
-//! | `publish.rs` | log, acknowledgement, copies, delivery state |
+//! | `publish.rs`, `deliver.rs` | log, acknowledgement, copies; what becomes of each copy |
 //! | `retained.rs`, `backfill.rs` | retained messages, and how they reach new subscriptions |
 //! | `groups.rs`, `sharing.rs` | shared subscriptions |
 //! | `system.rs` | `$SYS` |
@@ -35,6 +35,7 @@ mod calls;
 mod claims;
 mod conversation;
 mod core;
+mod deliver;
 mod event;
 mod gate;
 mod groups;
@@ -50,6 +51,7 @@ mod part;
 mod pattern;
 mod policy;
 mod publish;
+mod refusal;
 mod registrations;
 mod replay;
 mod report;

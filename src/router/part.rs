@@ -14,11 +14,11 @@
 //! memory ends with the process.
 
 use super::core::{Router, respond};
+use super::deliver::Queued;
 use super::event::{Author, Delivery, Effect, Inbound, LinkId, LinkInfo, Outbound, Status, Token};
 use super::hub::{HubHandle, HubStopped};
 use super::link::Link;
 use super::outgoing::Parcel;
-use super::publish::Queued;
 use super::session::SessionKey;
 use super::{Now, core};
 use crate::access::Identity;

@@ -2,11 +2,11 @@
 
 use super::conversation::Conversation;
 use super::core::{Held, Router};
-use super::event::{CloseReason, Delivery, DeliveryId, Effect, Entry, LinkId, Now, Outbound, Refusal, Stage, Token};
-use super::outgoing::{Item, Next, Parcel};
-use super::session::{SessionId, SessionKey, UNRELEASED_AGE_MAX};
-use super::state::{Change, Copy, Route};
-use super::timers::Timer;
+use super::deliver::Queued;
+use super::event::{Delivery, Effect, Entry, LinkId, Now, Outbound, Refusal, Token};
+use super::outgoing::Parcel;
+use super::session::{SessionKey, UNRELEASED_AGE_MAX};
+use super::state::{Change, Route};
 use super::trail::Mark;
 use super::tree::Dest;
 use crate::access::Action;
@@ -16,20 +16,6 @@ use crate::message::{Dialect, Message, Qos, Reach, Seq};
 use crate::wal::Health;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Rembus: transmissions of one message before it is given up (`send_retries` + 1).
-const RESENDS_MAX: u32 = 10;
-
-/// What became of a copy.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Queued {
-    /// The session takes nothing now, or may not see it; or there was no room, and that was counted.
-    NotWanted,
-    /// There was no room, and the session finds it in the log.
-    Full,
-    /// With what must outlive the process, if it must.
-    Yes(Option<(SessionId, Copy)>),
-}
 
 impl Router {
     pub(super) fn publish(
@@ -287,205 +273,6 @@ impl Router {
         }
         touched
     }
-
-    /// Puts an item into a session's queue, or hands it back.
-    #[expect(clippy::result_large_err, reason = "the caller gets back what it gave, and chooses")]
-    pub(super) fn offer(&mut self, key: SessionKey, item: Item) -> Result<Option<DeliveryId>, Item> {
-        let Some(session) = self.sessions.get_mut(key) else { return Err(item) };
-        let before = session.out.queue_bytes();
-        let outcome = session.out.offer(item);
-        self.queued_bytes += session.out.queue_bytes() - before;
-        outcome
-    }
-
-    /// Puts a copy into a session's queue. What does not fit is counted as dropped, unless the session finds it in the log.
-    pub(super) fn queue(&mut self, key: SessionKey, mut parcel: Parcel) -> Queued {
-        let Some(session) = self.sessions.get(key) else { return Queued::NotWanted };
-        let qos = parcel.delivery.qos;
-        let keeps = session.keeps_queue() && qos > Qos::AtMostOnce;
-        if !(session.reactive && (session.link.is_some() || keeps)) {
-            return Queued::NotWanted;
-        }
-        if !session.may_see(&parcel.delivery.message) {
-            return Queued::NotWanted;
-        }
-        let mark = parcel.mark();
-        if let Some(mark) = mark
-            && qos > Qos::AtMostOnce
-        {
-            parcel.delivery.id = Some(mark.delivery_id());
-        }
-        if (keeps || mark.is_some()) && qos == Qos::ExactlyOnce {
-            // Its id must mean this message after a crash as well.
-            parcel.after = parcel.seq;
-        }
-        let (after, share, id) = (parcel.after, parcel.share, session.kept.filter(|_| keeps));
-        let (sent, retain) = (session.link.is_some(), parcel.delivery.retain);
-        let identifiers = if keeps { parcel.delivery.identifiers.clone() } else { Vec::new() };
-        let weight = parcel.delivery.message.weight();
-        // Room for all is for those whose queue would grow; who takes what it is given always gets a little.
-        let crowded = self.queued_bytes + weight > self.options.queues_bytes && session.out.queue_len() > 16;
-        let outcome = if crowded { None } else { self.offer(key, Item::Delivery(parcel)).ok() };
-        let is_stored = mark.is_some_and(|mark| self.is_stored_for(key, mark));
-        let Some(delivery) = outcome else {
-            if !is_stored {
-                self.counters.copies += 1;
-                *self.counters.dropped.entry(if crowded { "queues_full" } else { "queue_full" }).or_default() += 1;
-            }
-            return if is_stored { Queued::Full } else { Queued::NotWanted };
-        };
-        self.counters.copies += 1;
-        self.counters.queued += 1;
-        if let (Some(mark), Some(follower)) = (mark, self.follower(key)) {
-            follower.offered(mark);
-        }
-        if after > self.log.durable && sent {
-            // Of a stored message, the gate may hold younger ones already.
-            self.gate.hold(after.max(self.last), Held::Pump(key));
-        }
-        Queued::Yes(id.zip(delivery).map(|(id, delivery)| {
-            let share = share.and_then(|group| self.groups.name(group));
-            (id, Copy { delivery: delivery.0, qos, retain, sent, identifiers, share })
-        }))
-    }
-
-    /// Sends what may be sent to a session now.
-    pub(super) fn pump(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
-        let now = self.now.mono;
-        let durable = self.log.durable;
-        self.backfill(key, effects);
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(link) = session.link else { return };
-        if session.waits_for_answer {
-            return;
-        }
-        let before = session.out.queue_bytes();
-        let (mut sent, mut over, mut marks) = (0, Vec::new(), Vec::new());
-        while let Some(next) = session.out.next(now, durable) {
-            let out = match next {
-                Next::Expired(parcel) => {
-                    over.extend(parcel.delivery.id.filter(|_| parcel.line.is_none()));
-                    marks.extend(parcel.mark());
-                    self.counters.queued -= 1;
-                    self.counters.expired += 1;
-                    continue;
-                }
-                Next::Send(Item::Delivery(parcel)) => {
-                    sent += 1;
-                    if let (Some(after), Some(id)) = (session.resend_after, parcel.delivery.id) {
-                        let due = now.plus(after);
-                        self.timers.set(due, Timer::Resend(key, id));
-                        session.out.in_flight_mut(id).into_iter().for_each(|flight| flight.due = due);
-                    }
-                    Outbound::Deliver(parcel.delivery)
-                }
-                Next::Send(Item::Release(id)) => {
-                    sent += 1;
-                    Outbound::Release { id }
-                }
-                Next::Send(Item::Request { call, method, data, caller }) => Outbound::Request { call, method, data, caller },
-            };
-            effects.push(Effect::Send { link, out });
-        }
-        self.counters.queued -= sent;
-        self.counters.in_flight += sent;
-        self.queued_bytes = self.queued_bytes + session.out.queue_bytes() - before;
-        let (kept, more) = (session.kept, !session.backfill.is_empty() && session.out.queue_len() == 0);
-        if let (Some(id), false) = (kept, over.is_empty()) {
-            self.note(Change::Done { id, deliveries: over.into_iter().map(|id| id.0).collect() });
-        }
-        self.settled(key, marks);
-        self.read_on(key, effects);
-        if more && sent > 0 {
-            self.pump(key, effects);
-        }
-    }
-
-    pub(super) fn written(&mut self, key: SessionKey, count: u32, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let done = session.out.written(count);
-        self.counters.in_flight -= done.delivered + done.unsendable;
-        self.counters.delivered += done.delivered;
-        self.settled(key, done.marks);
-        if done.unsendable > 0 {
-            *self.counters.dropped.entry("unsendable").or_default() += done.unsendable;
-        }
-        self.pump(key, effects);
-    }
-
-    pub(super) fn delivered(&mut self, link: LinkId, key: SessionKey, id: DeliveryId, stage: Stage, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let rembus = session.dialect == Dialect::Rembus;
-        let kept = session.kept.filter(|_| session.keeps_queue());
-        let mark = session.out.mark_of(id);
-        match session.out.acknowledged(id, stage) {
-            // A second answer, or one to a delivery of an earlier connection. PUBREC still wants its PUBREL [MQTT-4.3.3-1]. Rembus
-            // does without an ACK2, and the message may still come again under this id, which the peer then must know.
-            None => {
-                if stage == Stage::Received && !rembus {
-                    effects.push(Effect::Send { link, out: Outbound::Release { id } });
-                }
-                return;
-            }
-            Some(Stage::Received) => {
-                let out = Outbound::Release { id };
-                match kept {
-                    // Then the peer may forget the id, and must never see the message again.
-                    Some(kept) => {
-                        let change = Change::Received { id: kept, deliveries: vec![id.0] };
-                        self.note_then(change, Held::Say { link, out: Box::new(out) });
-                    }
-                    None => {
-                        self.settled(key, mark);
-                        self.note_progress_of(key);
-                        self.after_changes(Held::Say { link, out: Box::new(out) }, effects);
-                    }
-                }
-                if !rembus {
-                    // PUBCOMP ends it.
-                    return;
-                }
-                // Nothing answers an ACK2: the peer has the message and that was all.
-                if let Some(session) = self.sessions.get_mut(key) {
-                    session.out.give_up(id);
-                }
-                self.counters.delivered += 1;
-            }
-            Some(Stage::Done) => self.counters.delivered += 1,
-            Some(Stage::Refused) => *self.counters.dropped.entry("refused_by_subscriber").or_default() += 1,
-        }
-        if let Some(kept) = kept {
-            self.note(Change::Done { id: kept, deliveries: vec![id.0] });
-        }
-        self.settled(key, mark);
-        self.counters.in_flight -= 1;
-        self.pump(key, effects);
-    }
-
-    /// Rembus: no acknowledgement in time; the same message again, until the peer has had its chances.
-    pub(super) fn resend(&mut self, key: SessionKey, id: DeliveryId, effects: &mut Vec<Effect>) {
-        let now = self.now.mono;
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let (Some(link), Some(after)) = (session.link, session.resend_after) else { return };
-        let Some(flight) = session.out.in_flight_mut(id) else { return };
-        if now < flight.due {
-            return;
-        }
-        if flight.resends >= RESENDS_MAX {
-            session.out.give_up(id);
-            self.counters.in_flight -= 1;
-            *self.counters.dropped.entry("unacknowledged").or_default() += 1;
-            return self.pump(key, effects);
-        }
-        flight.resends += 1;
-        flight.due = now.plus(after);
-        let Some(delivery) = flight.parcel.as_ref().map(|parcel| Delivery { dup: true, ..parcel.delivery.clone() }) else {
-            return;
-        };
-        session.out.resent(delivery.message.weight());
-        self.timers.set(now.plus(after), Timer::Resend(key, id));
-        effects.push(Effect::Send { link, out: Outbound::Deliver(delivery) });
-    }
 }
 
 /// Whether a message is in the books and in the log. What the gateway tells of itself without a promise (`$SYS`) is not.
@@ -510,52 +297,4 @@ pub(super) fn stored_deadline(message: &Message, now: Now) -> Option<Mono> {
 /// nothing has passed, and what should have ended stays a little longer.
 pub(super) fn elapsed(since: Wall, now: Wall) -> Duration {
     if since.is_set() && now.is_set() { Duration::from_nanos(now.0.saturating_sub(since.0)) } else { Duration::ZERO }
-}
-
-impl Refusal {
-    /// The reason as metrics and log lines name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NameInvalid => "name_invalid",
-            Self::NameInUse => "name_in_use",
-            Self::AlreadyNamed => "already_named",
-            Self::DiskFull => "disk_full",
-            Self::LogFailed => "log_failed",
-            Self::LimitReached => "limit_reached",
-            Self::NotAuthorized => "not_authorized",
-            Self::Reserved => "reserved",
-        }
-    }
-
-    /// The text of a Rembus answer with status 10.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::NameInvalid => "empty cid",
-            Self::NameInUse => "already connected",
-            Self::AlreadyNamed => "already named",
-            Self::DiskFull => "the disk is full; the message is not stored",
-            Self::LogFailed => "the log has failed; the message is not stored",
-            Self::LimitReached => "limit reached",
-            Self::NotAuthorized => "unauthorized",
-            Self::Reserved => "reserved: methods of this name are the gateway's own",
-        }
-    }
-}
-
-impl CloseReason {
-    /// The reason as log lines name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TakenOver => "taken_over",
-            Self::ShuttingDown => "shutting_down",
-            Self::TooSlow => "too_slow",
-            Self::Silent => "silent",
-            Self::NotAuthorized => "not_authorized",
-            Self::ProtocolError => "protocol_error",
-            Self::PublishRefused => "publish_refused",
-        }
-    }
 }

@@ -14,10 +14,11 @@
 //! What has reached the component, and so does not come again, is in its [trails](super::trail).
 
 use super::core::Router;
+use super::deliver::Queued;
 use super::event::{Delivery, Effect, Filter, Found, Past, ReadId};
 use super::interest::{FOUND_MAX, Interest};
 use super::outgoing::Parcel;
-use super::publish::{Queued, stored_deadline};
+use super::publish::stored_deadline;
 use super::session::SessionKey;
 use super::state::Change;
 use super::trail::{Mark, Trail};

@@ -1,10 +1,10 @@
 //! Shared subscriptions at work: who of a group gets a message, and who gets it instead when that one leaves.
 
 use super::core::Router;
+use super::deliver::Queued;
 use super::event::{Delivery, Effect, Entry, Filter};
 use super::groups::{Fitness, GroupKey};
 use super::outgoing::Parcel;
-use super::publish::Queued;
 use super::session::SessionKey;
 use super::state::{Change, Route};
 use super::tree::{Dest, Target};

@@ -1,12 +1,14 @@
 //! The follower's work while the lake is open, one turn at a time.
 
+mod asks;
+mod upkeep;
+
 use super::effect::{self, Effect};
 use super::error::EngineError;
-use super::follow::{Ask, Follower, Latest};
-use super::hold::{self, HeldLake};
-use super::newest::{Found, Newest};
-use super::store::{BatchError, DeleteError, Freed, Store, Upkeep};
-use crate::clock::{Mono, Wall};
+use super::follow::{Ask, Follower};
+use super::newest::Newest;
+use super::store::{BatchError, DeleteError, Store};
+use crate::clock::Mono;
 use crate::history::model::{CallError, Schema};
 use crate::history::row::Reject;
 use crate::history::status::Tidied;
@@ -33,14 +35,6 @@ const RELEASE_EVERY: u64 = 4096;
 const PROGRESS_EVERY: u64 = 100_000;
 /// A short write budget makes batches no rarer than this.
 const STRETCHED_INTERVAL_MAX: Duration = Duration::from_secs(600);
-/// How often the room on the disk is looked at while rows come.
-const ROOM_EVERY: Duration = Duration::from_secs(1);
-/// And again, if a query stood in the way.
-const ROOM_SOON: Duration = Duration::from_millis(20);
-/// Between two steps of upkeep: so many times of what the first one took, within bounds.
-const PAUSE_TIMES: u32 = 4;
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The first pass of upkeep comes so long after the start, when everybody has reconnected.
 const UPKEEP_FIRST: Duration = Duration::from_secs(120);
 
@@ -303,95 +297,6 @@ impl Session {
             || self.oldest.is_some_and(|oldest| now.since(oldest) >= batch_interval(follower))
     }
 
-    /// The disk is looked at every few seconds while rows come or the log is full.
-    fn room_is_due(&self, follower: &Follower) -> bool {
-        let full = self.state.borrow().health == Health::Full;
-        (full || self.store.tail_rows() > 0) && follower.clock.mono() >= self.room
-    }
-
-    /// Gives something up if the disk is nearly full and a table's policy allows it. `true` if it did, and may have to again.
-    fn make_room(&mut self, follower: &Follower) -> Result<bool, EngineError> {
-        let freed = self.store.make_room()?;
-        let now = follower.clock.mono();
-        match freed {
-            None => {
-                self.room = now.plus(ROOM_EVERY);
-                if let Some((table, rows)) = self.evicted.take() {
-                    log::warn!(table, rows; "the disk is full: the oldest rows were removed");
-                }
-                Ok(false)
-            }
-            Some(Freed::Later) => {
-                self.room = now.plus(ROOM_SOON);
-                Ok(false)
-            }
-            Some(freed) => {
-                self.room = now;
-                self.retry = None;
-                if let Freed::Rows { table, rows } = freed {
-                    self.newest.forget(&table);
-                    follower.status.update(|status| status.tables.entry(table.clone()).or_default().rows_evicted += rows);
-                    let sum = self.evicted.take().filter(|(of, _)| *of == table).map_or(0, |(_, rows)| rows);
-                    self.evicted = Some((table, sum + rows));
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    /// Upkeep waits while there is something to read or to answer, or while batches fail.
-    fn upkeep_is_due(&self, follower: &Follower) -> bool {
-        if !self.compacting.is_empty() {
-            return follower.clock.mono() >= self.upkeep;
-        }
-        let quiet = self.records.is_empty() && !self.has_news() && follower.waiting.is_empty() && self.retry.is_none();
-        let at = follower.clock.mono();
-        let overdue = at >= self.upkeep.plus(follower.settings.maintenance / 4);
-        at >= self.upkeep && (quiet || overdue)
-    }
-
-    /// One step of upkeep. The pause after it is longer the longer it took, so that disk and processor are mostly free.
-    fn upkeep(&mut self, follower: &Follower) -> Result<(), EngineError> {
-        let began = follower.clock.mono();
-        // A time that cannot be trusted makes nothing old.
-        let now = if follower.clock.is_trusted() { follower.clock.wall() } else { Wall(0) };
-        let expired = self.store.tidied().rows_expired;
-        let done = self.store.upkeep(now)?;
-        if self.store.tidied().rows_expired > expired {
-            self.newest.forget_all();
-        }
-        let ended = follower.clock.mono();
-        self.tidying = done == Upkeep::More;
-        if done == Upkeep::Done {
-            for (passes, _) in &mut self.compacting {
-                *passes -= 1;
-            }
-            for (_, reply) in self.compacting.extract_if(.., |(passes, _)| *passes == 0) {
-                // Whoever asked may have given up.
-                let _gone = reply.send(self.store.tidied());
-            }
-        }
-        self.upkeep = ended.plus(match done {
-            // Somebody waits for it.
-            _ if !self.compacting.is_empty() => PAUSE_MIN,
-            Upkeep::More => (ended.since(began) * PAUSE_TIMES).clamp(PAUSE_MIN, PAUSE_MAX),
-            Upkeep::Done => follower.settings.maintenance,
-        });
-        Ok(())
-    }
-
-    /// Whoever holds or compacts the lake means everything that there is.
-    async fn settle_for_asks(&mut self, follower: &mut Follower) -> Result<(), EngineError> {
-        let asked = follower
-            .waiting
-            .iter()
-            .any(|ask| matches!(ask, Ask::Hold { upto, .. } | Ask::Compact { upto, .. } if *upto <= self.ingested));
-        if asked && self.store.tail_rows() > 0 {
-            self.batch(follower).await?;
-        }
-        Ok(())
-    }
-
     /// Moves the tail into the lake. `false` if that failed and will be tried again.
     async fn batch(&mut self, follower: &mut Follower) -> Result<bool, EngineError> {
         if self.retry.is_some_and(|retry| follower.clock.mono() < retry) {
@@ -425,73 +330,6 @@ impl Session {
                 Ok(false)
             }
         }
-    }
-
-    /// Answers the asks that can be.
-    fn answer(&mut self, follower: &mut Follower) -> Result<(), EngineError> {
-        for ask in std::mem::take(&mut follower.waiting) {
-            match ask {
-                Ask::Pin { table, at_us, upto, reply } if upto <= self.ingested => {
-                    // Whoever asked may have given up; the view ends with the answer then.
-                    let _gone = reply.send(self.store.pin(&table, at_us)?);
-                }
-                Ask::Applied { seq, reply } if seq <= self.ingested => {
-                    let unknown = || Err(CallError::exception("the change was applied, its outcome is not known any more"));
-                    let _gone = reply.send(follower.outcomes.find(seq).unwrap_or_else(unknown));
-                }
-                Ask::Latest { table, upto, reply } if upto <= self.ingested => {
-                    // Whoever asked may have given up.
-                    let _gone = reply.send(self.latest(follower, &table)?);
-                }
-                Ask::Filled { table, filling, rows } => self.newest.filled(&table, filling, rows),
-                Ask::Hold { upto, reply } if upto <= self.ingested => {
-                    // Whoever asked may have given up; what is held goes with the answer then.
-                    let _gone = reply.send(self.hold(follower));
-                }
-                Ask::Compact { upto, reply } if upto <= self.ingested => {
-                    // A pass that has begun may be past what there is to do.
-                    self.compacting.push((if self.tidying { 2 } else { 1 }, reply));
-                    self.upkeep = follower.clock.mono();
-                }
-                // Whoever asked has given up.
-                Ask::Pin { reply, .. } if reply.is_closed() => {}
-                Ask::Latest { reply, .. } if reply.is_closed() => {}
-                Ask::Applied { reply, .. } if reply.is_closed() => {}
-                later => follower.waiting.push(later),
-            }
-        }
-        Ok(())
-    }
-
-    fn latest(&mut self, follower: &Follower, table: &str) -> Result<Result<Latest, CallError>, EngineError> {
-        let Some(known) = follower.schema.table(table) else {
-            return Ok(Err(CallError::exception(format!("there is no table {table}"))));
-        };
-        let filling = match self.newest.find(known) {
-            Found::Rows(view) => return Ok(Ok(Latest { view, filling: None })),
-            Found::Nothing(filling) => filling,
-        };
-        let view = match self.store.pin(table, None)? {
-            Ok(view) => view,
-            Err(error) => {
-                self.newest.forget(table);
-                return Ok(Err(error));
-            }
-        };
-        let filling = match filling {
-            Some(number) => self.store.pin(table, None)?.ok().map(|view| (view, number)),
-            None => None,
-        };
-        Ok(Ok(Latest { view, filling }))
-    }
-
-    fn hold(&self, follower: &Follower) -> Result<HeldLake, CallError> {
-        if self.store.tail_rows() > 0 {
-            let error = follower.status.copy().last_error.unwrap_or_default();
-            return Err(CallError::exception(format!("the newest rows cannot be written to the lake at present: {error}")));
-        }
-        hold::hold(self.store.as_ref(), &follower.settings)
-            .map_err(|error| CallError::exception(follower.settings.without_paths(&error)))
     }
 
     /// How long nothing needs to be done if nothing happens.
