@@ -7,6 +7,7 @@ use super::Settings;
 use super::codec::{Connect, Fault, ReasonCode, Version};
 use super::outbox::Outbox;
 use crate::router::{CloseReason, Closed};
+use ahash::AHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ pub(crate) struct Dialogue {
     in_flight: u32,
     /// Topic aliases by number - 1; allocated when the first comes.
     aliases: Vec<Option<String>>,
+    /// Topics that the client knows by a number of ours: the first ones that it is told of, as many as it wants and we care to keep.
+    told: AHashMap<String, u16>,
+    told_max: u16,
     /// Answers that need no router.
     own_answers: VecDeque<OwnAnswer>,
     /// What the door itself said about some filters of a packet whose other filters the router is looking at.
@@ -73,12 +77,14 @@ impl Dialogue {
         Self {
             version: connect.version,
             publisher,
-            settings,
             max_packet: connect.max_packet.unwrap_or(u32::MAX),
             session_ends_with_connection: connect.session_expiry == 0,
             unanswered: 0,
             in_flight: 0,
             aliases: Vec::new(),
+            told: AHashMap::new(),
+            told_max: connect.topic_alias_max.min(settings.topic_alias_max),
+            settings,
             own_answers: VecDeque::new(),
             verdicts: Vec::new(),
             delivered: 0,

@@ -12,7 +12,7 @@
 //! It promises: an acknowledgement leaves only when the router says so; one client's silence, flood, garbage or refusal to read
 //! costs the others nothing; every buffer is bounded and an idle connection keeps almost nothing.
 //!
-//! Not done, as the specification allows: topic aliases towards clients, and enhanced authentication (answered with 0x8C).
+//! Not done, as the specification allows: enhanced authentication (answered with 0x8C).
 
 mod accept;
 mod codec;

@@ -91,6 +91,7 @@ fn check_received(vector: &Value) {
             let (_, Packet::Publish(known)) = read(&packet, Version::V311).unwrap() else { panic!("no PUBLISH") };
             let outgoing = OutgoingPublish {
                 topic: vector["topic"].as_str().unwrap(),
+                alias: None,
                 qos: u8::try_from(vector["qos"].as_u64().unwrap()).unwrap(),
                 id: known.id,
                 dup: false,

@@ -23,6 +23,8 @@ pub(crate) struct Connect {
     pub(crate) receive_max: u16,
     /// The largest packet the client takes.
     pub(crate) max_packet: Option<u32>,
+    /// Aliases that the client takes from us.
+    pub(crate) topic_alias_max: u16,
     pub(crate) authentication_method: Option<String>,
 }
 
@@ -101,6 +103,7 @@ fn read_rest(mut fields: Fields<'_>, version: Version) -> Result<Connect, Fault>
         session_expiry: 0,
         receive_max: u16::MAX,
         max_packet: None,
+        topic_alias_max: 0,
         authentication_method: None,
     };
     if version.is_5() {
@@ -131,11 +134,9 @@ fn read_properties(fields: &mut Fields<'_>, connect: &mut Connect) -> Result<(),
             Property::MaximumPacketSize(bytes) => connect.max_packet = Some(bytes),
             Property::AuthenticationMethod(method) => connect.authentication_method = Some(method.to_owned()),
             Property::AuthenticationData(_) => has_data = true,
-            // We never send aliases, response information or reason strings in acknowledgements.
-            Property::TopicAliasMaximum(_)
-            | Property::RequestResponseInformation(_)
-            | Property::RequestProblemInformation(_)
-            | Property::User(..) => {}
+            Property::TopicAliasMaximum(count) => connect.topic_alias_max = count,
+            // We never send response information or reason strings in acknowledgements.
+            Property::RequestResponseInformation(_) | Property::RequestProblemInformation(_) | Property::User(..) => {}
             _ => return Err(misplaced()),
         }
     }

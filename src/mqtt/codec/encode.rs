@@ -170,10 +170,19 @@ pub(crate) fn disconnect(out: &mut Vec<u8>, reason: ReasonCode, what: &str, max_
     out.extend_from_slice(&properties);
 }
 
+/// The number that stands for a topic on one connection (5.0 section 3.3.2.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Alias {
+    pub(crate) number: u16,
+    /// It goes with the topic for the first time; from then on it goes alone.
+    pub(crate) is_new: bool,
+}
+
 /// A PUBLISH on its way to a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutgoingPublish<'a> {
     pub(crate) topic: &'a str,
+    pub(crate) alias: Option<Alias>,
     pub(crate) qos: u8,
     /// 0 with QoS 0.
     pub(crate) id: u16,
@@ -207,16 +216,17 @@ pub(crate) fn publish(
     if !topic::is_sendable(publish.topic) {
         return Err(Unsendable::Topic);
     }
+    let topic = if publish.alias.is_some_and(|alias| !alias.is_new) { "" } else { publish.topic };
     let properties_len = if version.is_5() { properties_len(publish) } else { 0 };
     let prefix = if version.is_5() { variable_len(properties_len) } else { 0 };
     let id_len = if publish.qos > 0 { 2 } else { 0 };
-    let remaining = 2 + publish.topic.len() + id_len + prefix + properties_len + publish.payload_len;
+    let remaining = 2 + topic.len() + id_len + prefix + properties_len + publish.payload_len;
     if remaining > REMAINING_MAX || 1 + variable_len(remaining) + remaining > max_packet as usize {
         return Err(Unsendable::TooLarge);
     }
     out.push(kind::PUBLISH << 4 | u8::from(publish.dup) << 3 | publish.qos << 1 | u8::from(publish.retain));
     put_variable(out, remaining);
-    put_binary(out, publish.topic.as_bytes());
+    put_binary(out, topic.as_bytes());
     if publish.qos > 0 {
         put_u16(out, publish.id);
     }
@@ -229,7 +239,7 @@ pub(crate) fn publish(
 
 fn properties_len(publish: &OutgoingPublish<'_>) -> usize {
     let field = |text: &[u8]| 3 + text.len();
-    let mut length = publish.expiry_s.map_or(0, |_| 5);
+    let mut length = publish.expiry_s.map_or(0, |_| 5) + publish.alias.map_or(0, |_| 3);
     length += publish.identifiers.iter().map(|id| 1 + variable_len(*id as usize)).sum::<usize>();
     let mut content_type = publish.content_type;
     if let Some(kept) = publish.properties {
@@ -250,6 +260,10 @@ fn put_publish_properties(out: &mut Vec<u8>, publish: &OutgoingPublish<'_>) {
     if let Some(seconds) = publish.expiry_s {
         out.push(2);
         put_u32(out, seconds);
+    }
+    if let Some(alias) = publish.alias {
+        out.push(35);
+        put_u16(out, alias.number);
     }
     if let Some(topic) = kept.and_then(|kept| kept.response_topic.as_ref()) {
         out.push(8);

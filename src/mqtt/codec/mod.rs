@@ -22,7 +22,9 @@ mod tests;
 
 pub(crate) use connect::{Connect, ConnectError, Will, read_connect};
 pub(crate) use decode::{AckKind, Filters, Frame, Packet, Publish, decode, frame};
-pub(crate) use encode::{Connack, OutgoingPublish, Unsendable, ack, connack, disconnect, pingresp, publish, suback, unsuback};
+pub(crate) use encode::{
+    Alias, Connack, OutgoingPublish, Unsendable, ack, connack, disconnect, pingresp, publish, suback, unsuback,
+};
 pub(crate) use reason::{Fault, ReasonCode, protocol_error};
 
 /// What the protocol level in CONNECT says.

@@ -231,7 +231,7 @@ proptest! {
         (theirs.retain, theirs.dup) = (retain, dup && qos > 0);
         theirs.pkid = if qos > 0 { id } else { 0 };
         let outgoing = OutgoingPublish {
-            topic: &topic, qos, id: theirs.pkid, dup: theirs.dup, retain, payload_len: payload.len(),
+            topic: &topic, alias: None, qos, id: theirs.pkid, dup: theirs.dup, retain, payload_len: payload.len(),
             properties: None, content_type: Some("not/said"), expiry_s: Some(5), identifiers: &[1],
         };
         let bytes = v4_bytes(&v4::Packet::Publish(theirs));
@@ -246,7 +246,8 @@ proptest! {
 
     #[test]
     fn publish_of_5_is_the_same_in_both_codecs(
-        topic in topic(), qos in 0..3_u8, id in 1..=u16::MAX, retain: bool, kept in properties(),
+        topic in topic(), alias in proptest::option::of(1..=u16::MAX), qos in 0..3_u8, id in 1..=u16::MAX, retain: bool,
+        kept in properties(),
         identifiers in proptest::collection::vec(1..268_435_456_u32, 0..3),
         payload in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
@@ -254,7 +255,7 @@ proptest! {
         let properties = v5::PublishProperties {
             payload_format_indicator: kept.payload_is_text.then_some(1),
             message_expiry_interval: kept.expiry_s,
-            topic_alias: None,
+            topic_alias: alias,
             response_topic: kept.response_topic.clone(),
             correlation_data: kept.correlation_data.clone(),
             user_properties: kept.user.clone(),
@@ -264,7 +265,7 @@ proptest! {
         let mut theirs = v5::Publish::new(&topic, five::qos(qos).unwrap(), payload.clone(), Some(properties));
         (theirs.retain, theirs.pkid) = (retain, id);
         let outgoing = OutgoingPublish {
-            topic: &topic, qos, id, dup: false, retain, payload_len: payload.len(), properties: Some(&kept),
+            topic: &topic, alias: alias.map(|number| Alias { number, is_new: true }), qos, id, dup: false, retain, payload_len: payload.len(), properties: Some(&kept),
             content_type: None, expiry_s: kept.expiry_s, identifiers: &identifiers,
         };
         let bytes = v5_bytes(&v5::Packet::Publish(theirs.clone()));

@@ -3,7 +3,7 @@
 use super::{Dialogue, Ending, OwnAnswer};
 use crate::door::Stats;
 use crate::message::Qos;
-use crate::mqtt::codec::{self, AckKind, OutgoingPublish, ReasonCode, Unsendable};
+use crate::mqtt::codec::{self, AckKind, Alias, OutgoingPublish, ReasonCode, Unsendable};
 use crate::mqtt::outbox::Outbox;
 use crate::router::{CloseReason, Delivery, DeliveryId, Inbound, Outbound, Refusal, Stage, Token};
 
@@ -95,8 +95,9 @@ impl Dialogue {
         let message = &*delivery.message;
         let (payload, content_type) = message.mqtt_body();
         let properties = message.properties.as_deref();
-        let publish = OutgoingPublish {
+        let mut publish = OutgoingPublish {
             topic: &message.topic,
+            alias: self.alias(&message.topic),
             qos: delivery.qos.level(),
             id: delivery.id.map_or(0, delivery_packet_id),
             dup: delivery.dup,
@@ -107,10 +108,32 @@ impl Dialogue {
             expiry_s: delivery.expiry_s,
             identifiers: &delivery.identifiers,
         };
-        match codec::publish(outbox.gathered(), self.version, &publish, self.max_packet) {
+        let mut written = codec::publish(outbox.gathered(), self.version, &publish, self.max_packet);
+        match publish.alias {
+            // Its three bytes may be what is too much.
+            Some(Alias { is_new: true, .. }) if written.is_err() => {
+                publish.alias = None;
+                written = codec::publish(outbox.gathered(), self.version, &publish, self.max_packet);
+            }
+            Some(Alias { number, is_new: true }) => drop(self.told.insert(message.topic.clone(), number)),
+            _ => {}
+        }
+        match written {
             Ok(()) => outbox.payload(payload),
             Err(why) => self.undeliverable(delivery, why, batch),
         }
+    }
+
+    /// The number that this client knows a topic by, or will. Never more than it wants \[MQTT-3.1.2-26\].
+    fn alias(&self, topic: &str) -> Option<Alias> {
+        if self.told_max == 0 {
+            return None;
+        }
+        let known = self.told.get(topic).map(|number| Alias { number: *number, is_new: false });
+        known.or_else(|| {
+            let next = u16::try_from(self.told.len()).ok()?.checked_add(1)?;
+            (next <= self.told_max).then_some(Alias { number: next, is_new: true })
+        })
     }
 
     /// 5.0 \[MQTT-3.1.2-25\]: too large is dropped as if delivered. A topic of Rembus with `+` or `#` would be read as a

@@ -163,3 +163,21 @@ async fn a_large_message_comes_whole_and_in_order() {
         count += written(&mut link).await;
     }
 }
+
+/// 5.0 section 3.3.2.3.4.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_wants_aliases_is_told_the_first_topics_by_number_and_never_more_than_it_wants() {
+    let mut stage = Stage::new();
+    // Topic alias maximum 2, maximum packet size 100.
+    let (mut client, link) = stage.client(&connect_5("c1", 0, &[34, 0, 2, 39, 0, 0, 0, 100])).await;
+    let long = &*"t".repeat(93);
+    let sent = ["a/b", "a/b", long, "c", "d", "a/b", "c"].map(|topic| delivery(message(topic, "x"), None));
+    link.outbound.send(sent.into()).await.unwrap();
+    assert_eq!(client.packet().await, publish_5(0, "a/b", 0, &[35, 0, 1], b"x"));
+    assert_eq!(client.packet().await, publish_5(0, "", 0, &[35, 0, 1], b"x"));
+    assert_eq!(client.packet().await, publish_5(0, long, 0, &[], b"x"), "with an alias it would be too large");
+    assert_eq!(client.packet().await, publish_5(0, "c", 0, &[35, 0, 2], b"x"));
+    assert_eq!(client.packet().await, publish_5(0, "d", 0, &[], b"x"), "two are enough");
+    assert_eq!(client.packet().await, publish_5(0, "", 0, &[35, 0, 1], b"x"));
+    assert_eq!(client.packet().await, publish_5(0, "", 0, &[35, 0, 2], b"x"));
+}
