@@ -172,7 +172,7 @@ impl Dialogue {
     fn understand(&mut self, frame: Frame, batch: &mut Vec<Inbound>, answers: &mut Vec<Packet>) -> Result<(), Farewell> {
         let inbound = match frame {
             Frame::Identity { id, cid, .. } => return self.identify(id, cid, batch, answers),
-            Frame::Publish { topic, .. } if self.must_log_in(Action::Publish, &topic)? => return Ok(()),
+            Frame::Publish { topic, .. } if self.must_log_in(Action::Publish, &topic) => return Ok(()),
             Frame::Publish { id, flags, topic, data } => {
                 let qos = flags.qos();
                 let slot = id.filter(|_| flags.has_slot()).map(low_half);
@@ -182,14 +182,18 @@ impl Dialogue {
                 self.unanswered += usize::from(qos != Qos::AtMostOnce);
                 return Ok(());
             }
-            Frame::Rpc { id, topic, .. } if self.must_log_in(Action::Call, &topic)? => {
+            Frame::Rpc { id, topic, .. } if self.must_log_in(Action::Call, &topic) => {
                 answers.push(self.answer(id, Status::METHOD_NOT_FOUND, cbor::text(&topic)));
                 return Ok(());
             }
             Frame::Rpc { id, topic, target, data } => {
                 Inbound::Call { token: Token(id.0), method: topic, target, data: own(data) }
             }
-            Frame::Admin { id, topic, .. } if self.must_log_in(Action::Subscribe, &topic)? => {
+            Frame::Admin { id, topic, .. } if self.must_log_in(Action::Subscribe, &topic) => {
+                answers.push(self.answer(id, Status::GENERIC_ERROR, cbor::text(Refusal::NotAuthorized.text())));
+                return Ok(());
+            }
+            Frame::Unregister { id } if self.must_log_in(Action::Call, "__unregister__") => {
                 answers.push(self.answer(id, Status::GENERIC_ERROR, cbor::text(Refusal::NotAuthorized.text())));
                 return Ok(());
             }
@@ -217,7 +221,6 @@ impl Dialogue {
             }
             Frame::Ack2 { id } => Inbound::Release { token: Token(id.0) },
             Frame::Unregister { id } => {
-                self.must_log_in(Action::Call, "__unregister__")?;
                 self.unregister(id, answers);
                 return Ok(());
             }

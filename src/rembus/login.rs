@@ -8,10 +8,10 @@
 //! ```
 //!
 //! While a challenge waits for its answer, and where a login is needed, nothing but the login and REGISTER is done. Anything else
-//! is refused as to somebody who may do nothing; where the gateway asks first (authenticated mode) it ends the connection, as the
-//! reference has it. (A Python client whose program calls while it dials again speaks before it logs in, and one that is cut then
-//! never comes back.) A challenge is asked once; a wrong answer, or one that nobody asked for, ends the connection, and the
-//! address waits longer each time ([`crate::access`]).
+//! is refused as to somebody who may do nothing, and is not the end of the connection as in the reference: a Python client whose
+//! program calls while it dials again speaks before it logs in, and one that is cut then never comes back. A challenge is asked
+//! once; a wrong answer, or one that nobody asked for, ends the connection, and the address waits longer each time
+//! ([`crate::access`]).
 
 use super::cbor;
 use super::codec::MessageId;
@@ -65,8 +65,6 @@ pub(super) struct Login {
     pub(super) naming: Naming,
     /// Nothing else is done before this is.
     needed: bool,
-    /// The gateway began, and whoever says something else ends it.
-    asked_first: bool,
     /// When the peer must have done it.
     deadline: Option<Instant>,
     /// IDENTITY messages that are answered when the login is done.
@@ -118,7 +116,6 @@ impl Login {
         Self {
             naming,
             needed: entry != Entry::Free,
-            asked_first: entry == Entry::Challenge,
             deadline: deadline.map(|time| Instant::now() + time),
             deferred: Vec::new(),
             proof: None,
@@ -163,15 +160,13 @@ impl Dialogue {
         !self.login.errands.is_empty()
     }
 
-    /// Whether the peer must log in before it does such a thing; an error if that ends the connection.
-    pub(super) fn must_log_in(&self, action: Action, subject: &str) -> Result<bool, Farewell> {
-        if !self.login.is_locked() {
-            return Ok(false);
-        }
-        if let Some(access) = &self.settings.access {
+    /// Whether the peer must log in before it does such a thing, which is counted.
+    pub(super) fn must_log_in(&self, action: Action, subject: &str) -> bool {
+        let must = self.login.is_locked();
+        if must && let Some(access) = &self.settings.access {
             access.deny_stranger(action, subject);
         }
-        if self.login.asked_first { Err(not_logged_in(Refused::Anonymous.why())) } else { Ok(true) }
+        must
     }
 
     /// What is of no use before the login is not worth the end of the connection either.
@@ -400,7 +395,7 @@ impl Dialogue {
                     self.identity = admission.identity.clone();
                 }
                 self.login.proof = proof;
-                (self.login.needed, self.login.asked_first) = (false, false);
+                self.login.needed = false;
                 self.login.deadline = None;
                 // No exports: plain clients do not need them, and the names are nobody's business.
                 let mut answers = vec![self.answer(id, Status::OK, NO_EXPORTS.to_vec())];

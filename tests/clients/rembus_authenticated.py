@@ -9,7 +9,7 @@ import rembus as rb
 
 from rembus_keys import PIN, register, stays_outside
 from reconnecting import restarted
-from scenario import equal, fresh, main, raises, scenario
+from scenario import equal, fresh, main, raises, scenario, until
 
 # A client that waits for the challenge, or one that names itself first.
 OPTIONS = {"authenticated": True} if os.environ["REMBUS_STORY"] == "authenticated" else {}
@@ -65,6 +65,29 @@ async def a_component_logs_in_again_by_itself_after_a_kill(doors):
     assert got, "it does not hear anything any more"
     await node.close()
     await publisher.close()
+
+
+@scenario
+async def a_component_whose_program_goes_on_calling_logs_in_again_all_the_same(doors):
+    node = await rb.component(doors.component(await register(fresh("node"))), **OPTIONS)
+    answers, ended = [], asyncio.Event()
+
+    async def call_and_call():
+        while not ended.is_set():
+            try:
+                answers.append(await asyncio.wait_for(node.rpc("rid"), 5))
+            except (Exception, asyncio.CancelledError):
+                pass
+            await asyncio.sleep(0.01)
+
+    callers = [asyncio.create_task(call_and_call()) for _ in range(5)]
+    await until(lambda: answers, "answers")
+    await restarted("kill")
+    answers.clear()
+    await until(lambda: answers, "answers after the kill", 30)
+    ended.set()
+    await asyncio.gather(*callers)
+    await node.close()
 
 
 @scenario

@@ -234,16 +234,18 @@ async fn in_authenticated_mode_the_gateway_asks_first_and_hears_nothing_else() {
     assert_eq!(peer.answered(asked).await, Ok(Value::Null));
     peer.subscribe("**").await;
     peer.reactive().await;
-    for words in [
-        vec![1.into(), text("t"), Value::Array(vec![])],
-        vec![2.into(), id_bytes(9), text("rid"), Value::Null, Value::Array(vec![])],
-        vec![3.into(), id_bytes(9), text("t"), command("subscribe")],
-        vec![9.into(), id_bytes(9)],
+    let (mut stranger, _) = greeted().await;
+    stranger.send(encode(vec![1.into(), text("t"), Value::Array(vec![])])).await;
+    for (status, words) in [
+        (42, vec![2.into(), id_bytes(9), text("rid"), Value::Null, Value::Array(vec![])]),
+        (10, vec![3.into(), id_bytes(9), text("t"), command("subscribe")]),
+        (10, vec![9.into(), id_bytes(9)]),
     ] {
-        let (mut stranger, _) = greeted().await;
         stranger.send(encode(words.clone())).await;
-        assert_eq!(stranger.receive().await, None, "{words:?}");
+        assert_eq!(stranger.answered(9).await.unwrap_err().0, status, "{words:?}");
     }
+    // It is none the nearer for that, and has no more time.
+    ends(&mut stranger, 10).await;
     // An unknown name cannot prove anything; a silent peer has until the time is over.
     let (mut unknown, challenge) = greeted().await;
     assert_eq!(unknown.attest("unknown", key.answer(&challenge, "unknown")).await.unwrap_err().0, 10);
