@@ -10,8 +10,8 @@
 //! With `[http] anonymous = false` only users may read them, except `/healthz`, which says nothing about anybody.
 //!
 //! Whoever connects here costs the others nothing: at most [`CONNECTIONS_MAX`] connections (a newcomer beyond takes the place of
-//! the oldest, which has either had its answer or is in no hurry), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all; bodies
-//! have limits of their own, and pages read none. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
+//! the oldest, whose request, if one is under way, is answered with 503), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all;
+//! bodies have limits of their own, and pages read none. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
 
 mod api;
 mod guard;
@@ -30,6 +30,7 @@ use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -131,10 +132,21 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let addr = peer.addr;
+    let (under_way, leave) = (AtomicBool::new(false), watch::Sender::new(false));
     // Whoever asks who is asking finds the peer among the extensions of the request.
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        service.call(request)
+        let (answer, mut left) = (service.call(request), leave.subscribe());
+        under_way.store(true, Relaxed);
+        let under_way = &under_way;
+        async move {
+            let answer = tokio::select! {
+                answer = answer => answer,
+                _ = left.wait_for(|left| *left) => Ok(pages::displaced()),
+            };
+            under_way.store(false, Relaxed);
+            answer
+        }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
@@ -145,7 +157,12 @@ async fn connection(
             }
             return;
         }
-        _ = displaced => return,
+        _ = displaced => {
+            leave.send_replace(true);
+            if !under_way.load(Relaxed) {
+                return;
+            }
+        }
         () = tokio::time::sleep(LIFE_MAX) => {}
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }

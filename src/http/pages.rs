@@ -58,6 +58,12 @@ pub(super) fn router<S: Sources>(sources: Arc<S>, api: Option<Api>) -> axum::Rou
     }
 }
 
+/// For a request that is not waited for any longer. It may have had its effect.
+pub(super) fn displaced() -> Response {
+    let words = "too many connections: this one had to make room, and what was asked may have been done\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], words).into_response()
+}
+
 async fn ask_router<S: Sources>(sources: &S) -> Option<Report> {
     tokio::time::timeout(ROUTER_TIMEOUT, sources.report()).await.ok().flatten()
 }

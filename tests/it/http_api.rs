@@ -2,10 +2,11 @@
 
 use crate::gateway::{Gateway, Plan};
 use crate::http_peer::ask;
-use crate::rembus_peer::RembusPeer;
+use crate::rembus_peer::{RembusPeer, map, text};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 #[test]
 fn a_reading_posted_over_http_is_in_the_history_after_a_kill() {
@@ -51,4 +52,28 @@ fn a_component_of_rembus_jl_calls_over_tcp() {
     let mut answer = vec![0; 2 + expected.len()];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer, [&[0x81, expected.len() as u8][..], expected].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_place_is_wanted_is_told_so_and_the_newcomer_is_served() {
+    let gateway = Plan::without_history().start();
+    let mut component = RembusPeer::login(gateway.doors.rembus, "thinker").await;
+    component.admin("think", map([("cmd", text("expose"))])).await;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"think","params":[]}"#;
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(gateway.doors.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        // It is under way when the component has it.
+        component.receive().await.expect("a call");
+        waiting.push(stream);
+    }
+    assert_eq!(ask(gateway.doors.http, "GET", "/healthz", "", "").0, 200);
+    let mut told = String::new();
+    waiting[0].read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+    assert!(told.to_ascii_lowercase().contains("retry-after: 1\r\n"), "{told}");
+    waiting[1].set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    assert!(waiting[1].read(&mut [0]).is_err(), "the next one keeps its place");
 }
