@@ -166,7 +166,9 @@ impl Connection {
     /// Reads what is there, up to a bound, and looks at it at once.
     fn read(&mut self) -> Result<(), End> {
         for _ in 0..READS {
-            match self.client.socket.try_read_buf(self.inbox.room()) {
+            let room = self.inbox.room();
+            let free = room.capacity() - room.len();
+            let is_all = match self.client.socket.try_read_buf(room) {
                 Ok(0) => {
                     // Everything that came before was looked at.
                     return Err(End::Peer(Closed::Orderly));
@@ -174,13 +176,15 @@ impl Connection {
                 Ok(count) => {
                     self.inbox.arrived(count);
                     self.clock.heard();
+                    count < free
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => false,
                 Err(_) => return Err(End::Peer(Closed::Lost)),
-            }
+            };
             self.hear()?;
-            if !self.may_read() {
+            // Whoever waits for an acknowledgement has it before the socket is asked in vain.
+            if is_all || !self.may_read() {
                 return Ok(());
             }
         }
