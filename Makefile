@@ -59,9 +59,9 @@ bench: ## measures beside mosquitto and the Python broker, and prints a table
 	@scripts/setup bench
 	bench/run
 
-fuzz: ## the decoders of MQTT and the bus and the MQTT door under arbitrary input, SECONDS=60 each (nightly Rust)
+fuzz: ## decoders, dialogues and stored frames of all doors under arbitrary input, SECONDS=60 each (nightly Rust)
 	@scripts/setup fuzz
-	@for target in mqtt_decoder mqtt_session bus_frames; do \
+	@for target in mqtt_decoder mqtt_session rembus_decoder rembus_session history_rows bus_frames; do \
 	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
 	done
 

@@ -42,6 +42,9 @@ pub mod command;
 pub mod delete_topic;
 mod engine;
 pub mod evolution;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 pub mod kind;
 pub mod manifest;

@@ -45,6 +45,9 @@ mod tcp;
 mod traffic;
 mod watch;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -91,6 +91,12 @@ impl Packet {
         Self { head, body, is_text: true }
     }
 
+    /// The whole message, and whether it is text.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn bytes(&self) -> (Bytes, bool) {
+        ([&self.head[..], &self.body].concat().into(), self.is_text)
+    }
+
     /// Takes the message apart into WebSocket frames.
     pub(super) fn frames(mut self, into: &mut VecDeque<Message>) {
         let kind = if self.is_text { Data::Text } else { Data::Binary };
