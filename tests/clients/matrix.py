@@ -1,4 +1,4 @@
-"""Every publisher with every subscriber, every caller with every service: MQTT (paho), Rembus, commlib.
+"""Every publisher with every subscriber, every caller with every service: MQTT (paho), Rembus, commlib, the bus (busrt).
 
 One scenario for each pair, payload kind and QoS. The gateway under test has these settings:
 
@@ -7,6 +7,10 @@ One scenario for each pair, payload kind and QoS. The gateway under test has the
     [[commlib.expose]]
     service = "matrix.rembus.double"
     rembus = "matrix_rembus_double"
+    args = ["x"]
+    [[commlib.expose]]
+    service = "matrix.bus.double"
+    rembus = "bus/matrix.bus/double"
     args = ["x"]
 
 A peer is a class with `publish` and `subscribe`, a server one with `serve` and `call`; a new dialect adds a class to `PEERS` and says
@@ -17,11 +21,13 @@ import asyncio
 import json
 import uuid
 
+import msgpack
 import rembus as rb
 from commlib.msg import RPCMessage
 from commlib.node import Node
 from commlib.transports.mqtt import ConnectionParameters
 
+import bus_client
 from mqtt_paho import Client
 from scenario import equal, fresh, main, scenario, until
 
@@ -151,7 +157,38 @@ class Commlib:
         await asyncio.to_thread(self.node.stop)
 
 
-PEERS = {"mqtt": Paho, "rembus": Rembus, "commlib": Commlib}
+class Bus:
+    """A program on the bus, whose payloads are those of MQTT: JSON, or bytes as they are."""
+
+    # Its levels as those of MQTT: nothing is said, acknowledged, acknowledged and sent at once.
+    LEVELS = (0, 1, 3)
+
+    def __init__(self, doors):
+        self.program = bus_client.Program()
+
+    async def open(self):
+        return self
+
+    async def publish(self, topic, kind, qos):
+        value = KINDS[kind]
+        payload = value if isinstance(value, bytes) else b"" if kind == "nothing" else json.dumps(value).encode()
+        equal(await asyncio.to_thread(self.program.publish, topic, payload, self.LEVELS[qos]), bus_client.OK)
+
+    async def subscribe(self, topic, qos):
+        await asyncio.to_thread(self.program.subscribe, topic)
+
+    def heard(self):
+        return [payload for _, _, _, payload in self.program.got]
+
+    @staticmethod
+    def sees(publisher, kind, wrapped):
+        return Paho.sees(publisher, kind, wrapped)
+
+    async def close(self):
+        self.program.close()
+
+
+PEERS = {"mqtt": Paho, "rembus": Rembus, "commlib": Commlib, "bus": Bus}
 
 
 def rows():
@@ -160,8 +197,8 @@ def rows():
             for kind in KINDS:
                 if publisher == "commlib" and kind not in COMMLIB_KINDS:
                     continue
-                # A node may be told objects only; from MQTT they come as they are.
-                if subscriber == "commlib" and publisher == "mqtt" and kind not in COMMLIB_KINDS:
+                # A node may be told objects only; from MQTT and the bus they come as they are.
+                if subscriber == "commlib" and publisher in ("mqtt", "bus") and kind not in COMMLIB_KINDS:
                     continue
                 yield publisher, subscriber, kind, (0,) if publisher == "commlib" else (0, 1, 2)
 
@@ -224,6 +261,9 @@ class PahoService:
         body = json.dumps({"header": {}, "data": {"result": 2 * packet["data"]["x"]}})
         client.publish(packet["header"]["reply_to"], body, qos=1)
 
+    async def close(self):
+        self.client.close()
+
 
 class CommlibService:
     def __init__(self, doors):
@@ -238,6 +278,9 @@ class CommlibService:
         await asyncio.sleep(0.3)
         return f"commlib/{name}", name.replace(".", "/")
 
+    async def close(self):
+        await asyncio.to_thread(self.node.stop)
+
 
 class RembusService:
     def __init__(self, doors):
@@ -251,6 +294,28 @@ class RembusService:
 
     async def double(self, x):
         return 2 * (x["x"] if isinstance(x, dict) else x)
+
+    async def close(self):
+        await self.node.close()
+
+
+class BusService:
+    """A program that takes its parameters by name (commlib, Rembus) or in a list, as the gateway hands them on."""
+
+    def __init__(self, doors):
+        self.program = bus_client.Program(name="matrix.bus")
+
+    async def serve(self):
+        self.program.rpc().on_call = self.answer
+        return "bus/matrix.bus/double", "matrix/bus/double"
+
+    def answer(self, event):
+        assert event.method == b"double", event.method
+        parameters = msgpack.unpackb(event.get_payload())
+        return msgpack.packb(2 * (parameters["x"] if isinstance(parameters, dict) else parameters[0]))
+
+    async def close(self):
+        self.program.close()
 
 
 async def paho_calls(doors, method, topic):
@@ -278,8 +343,19 @@ async def rembus_calls(doors, method, topic):
     return answer["result"] if isinstance(answer, dict) else answer
 
 
-SERVICES = {"mqtt": PahoService, "rembus": RembusService, "commlib": CommlibService}
-CALLERS = {"mqtt": paho_calls, "rembus": rembus_calls, "commlib": commlib_calls}
+async def bus_calls(doors, method, topic):
+    program = bus_client.Program()
+    request = msgpack.packb({"x": 21})
+    # The package waits in a thread of its own; a component that serves lives in this loop.
+    result, error = await asyncio.to_thread(bus_client.call, program.rpc(), program.package, ".gateway", method, request)
+    equal(error, None)
+    program.close()
+    answer = msgpack.unpackb(result)
+    return answer["result"] if isinstance(answer, dict) else answer
+
+
+SERVICES = {"mqtt": PahoService, "rembus": RembusService, "commlib": CommlibService, "bus": BusService}
+CALLERS = {"mqtt": paho_calls, "rembus": rembus_calls, "commlib": commlib_calls, "bus": bus_calls}
 
 
 def call(caller, service):
@@ -287,8 +363,7 @@ def call(caller, service):
         server = SERVICES[service](doors)
         method, topic = await server.serve()
         equal(await CALLERS[caller](doors, method, topic), 42)
-        if service == "rembus":
-            await server.node.close()
+        await server.close()
 
     story.__name__ = f"{caller}_calls_{service}"
     return story

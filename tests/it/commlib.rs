@@ -76,6 +76,25 @@ async fn thousands_of_reply_topics_leave_no_memory_behind() {
     assert!(grown < 1024, "5,000 calls took {grown} KiB: {rss:?}");
 }
 
+#[test]
+fn thousands_of_calls_by_the_published_library_leave_no_memory_behind_either() {
+    let gateway = Plan::without_history().start();
+    let environment = [("SCENARIO_DEADLINE_S", "190".to_owned())];
+    let mut program = programs::Program::start_with("commlib_calls.py", &gateway, &environment);
+    let mut rss = Vec::new();
+    let verdict = loop {
+        let line = program.line().expect("a verdict");
+        if line.get("calls").is_none() {
+            break line;
+        }
+        rss.push(gateway.rss_kib());
+        program.go_on();
+    };
+    assert_eq!((&verdict["ok"], rss.len()), (&true.into(), 7), "{verdict}");
+    let grown = rss[6].saturating_sub(rss[1]);
+    assert!(grown < 1024, "5,000 calls took {grown} KiB: {rss:?}");
+}
+
 #[tokio::test]
 async fn excess_filters_are_refused_and_the_client_stays() {
     let gateway = Plan::without_history().start();

@@ -39,7 +39,7 @@ impl Program {
         Self::start_with(name, gateway, &[])
     }
 
-    fn start_with(name: &'static str, gateway: &Gateway, environment: &[(&str, String)]) -> Self {
+    pub(crate) fn start_with(name: &'static str, gateway: &Gateway, environment: &[(&str, String)]) -> Self {
         let script = format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"));
         let home = gateway.data().join("clients"); // where the rembus package keeps its files
         let mut child = Command::new(python())

@@ -12,16 +12,16 @@ use std::net::SocketAddr;
 const ANYBODY: &str = "allow_anonymous true";
 
 /// A gateway with a remote `cloud` at `addr`, the bridges, and more keys of the remote.
-fn plan(addr: SocketAddr, bridges: &str, more: &str) -> Plan {
+pub(crate) fn plan(addr: SocketAddr, bridges: &str, more: &str) -> Plan {
     Plan::without_history()
         .set("remote", &format!("{{ cloud = {{ url = \"mqtt://{addr}\"{more} }} }}"))
         .set("bridge.topic", bridges)
 }
 
-const OUT: &str = r#"[{ from = "local", to = "cloud", filter = "sensors.*", prefix = "site1" }]"#;
+pub(crate) const OUT: &str = r#"[{ from = "local", to = "cloud", filter = "sensors.*", prefix = "site1" }]"#;
 
 /// The lines of `/metrics` about links, by what comes behind `rembus_gateway_link_`.
-fn metric(gateway: &Gateway, name: &str) -> u64 {
+pub(crate) fn metric(gateway: &Gateway, name: &str) -> u64 {
     let (code, json, _) = gateway.ask(&["status", "--json"]);
     assert_eq!(code, 0);
     let status: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -33,7 +33,7 @@ fn metric(gateway: &Gateway, name: &str) -> u64 {
 }
 
 /// Publishes rising numbers with QoS 1, many under way at a time; all are acknowledged when it returns.
-async fn publish_numbers(addr: SocketAddr, topic: &str, numbers: std::ops::Range<u32>) {
+pub(crate) async fn publish_numbers(addr: SocketAddr, topic: &str, numbers: std::ops::Range<u32>) {
     let mut peer = MqttPeer::connect(addr, &format!("sensor-{}", numbers.start)).await;
     let (mut next, mut open) = (numbers.start, 0);
     while open > 0 || next < numbers.end {
@@ -49,7 +49,7 @@ async fn publish_numbers(addr: SocketAddr, topic: &str, numbers: std::ops::Range
 }
 
 /// What a subscriber of the far end was told, in its order, until it has heard `last`.
-async fn numbers_until(peer: &mut MqttPeer, last: u32) -> Vec<u32> {
+pub(crate) async fn numbers_until(peer: &mut MqttPeer, last: u32) -> Vec<u32> {
     let mut heard = Vec::new();
     while heard.last() != Some(&last) {
         let publish = peer.delivery().await;
@@ -59,7 +59,7 @@ async fn numbers_until(peer: &mut MqttPeer, last: u32) -> Vec<u32> {
 }
 
 /// Each number once when repetitions are left out, and in order.
-fn assert_complete(heard: &[u32], count: u32) {
+pub(crate) fn assert_complete(heard: &[u32], count: u32) {
     let mut seen = BTreeSet::new();
     let first: Vec<u32> = heard.iter().copied().filter(|n| seen.insert(*n)).collect();
     assert_eq!(first, (0..count).collect::<Vec<_>>());
