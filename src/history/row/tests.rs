@@ -254,6 +254,16 @@ fn julia_s_long_integers_and_indefinite_lengths_are_read() {
 }
 
 #[test]
+fn section_21_an_object_of_julia_is_nothing_but_the_values_it_is_written_with() {
+    // 27(["Main.Danger", "x"]): a type's name and its fields.
+    let bytes = b"\x81\xa1\x64note\xd8\x1b\x82\x6bMain.Danger\x61x";
+    let mut data = b"\x81\xa3\x64site\x61s\x64type\x61t".to_vec();
+    data.extend(&bytes[2..]);
+    let rows = published_bytes("s/t/d/sensor", data);
+    assert_eq!(cells(rows)[3], text(r#"["Main.Danger","x"]"#));
+}
+
+#[test]
 fn half_floats_are_read() {
     assert_eq!(Reader::single(&[0xf9, 0x3c, 0x00]), Ok(Item::Float(1.0)));
     assert_eq!(Reader::single(&[0xf9, 0xc5, 0x40]), Ok(Item::Float(-5.25)));
