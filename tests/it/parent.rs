@@ -1,8 +1,9 @@
 //! The gateway as a component of another Rembus broker: the one of the published package, with real keys.
 
-use crate::far_end::{Cable, brokerd, free_port};
+use crate::far_end::{Cable, brokerd, brokerd_with, free_port};
 use crate::gateway::{Gateway, Plan, until};
 use crate::mqtt_peer::MqttPeer;
+use crate::pki::Pki;
 use crate::rembus_peer::{PUB, RembusPeer, encode, text};
 use ciborium::Value;
 use std::collections::BTreeSet;
@@ -144,4 +145,44 @@ async fn a_key_is_made_and_proves_the_gateway_once_the_parent_knows_its_public_h
     let other = plan(far, &format!("{FORWARD}, key = \"{}\"", keys.path().join("other.key").display())).start();
     other.wait_for_log("it refuses the gateway");
     assert_eq!(link(&other, "connections"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_asks_everybody_over_tls_takes_an_rsa_key_and_no_other_and_is_tried_until_it_fits() {
+    let (pki, folder, keys) = (Pki::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (keystore, known) = (folder.path().join("keystore"), folder.path().join("cloud/keys"));
+    std::fs::create_dir_all(&keystore).unwrap();
+    std::fs::create_dir_all(&known).unwrap();
+    for ending in ["crt", "key"] {
+        let file = if ending == "crt" { "gateway.pem" } else { "gateway.key" };
+        std::fs::copy(pki.file(file), keystore.join(format!("rembus.{ending}"))).unwrap();
+    }
+    let rsa = include_str!("slow.key");
+    let public = rcgen::KeyPair::from_pem(rsa).unwrap().public_key_pem();
+    std::fs::write(known.join("gw1.rsa.pem"), public).unwrap();
+    let far = free_port();
+    let settings =
+        [("REMBUS_SECURE", "1"), ("REMBUS_KEYSTORE", keystore.to_str().unwrap()), ("REMBUS_CONNECTION_MODE", "authenticated")];
+    let _broker = brokerd_with(folder.path(), far, &settings);
+
+    let key = keys.path().join("own.key");
+    let parent = |ca: &std::path::Path| {
+        let (port, ca, key) = (far.port(), ca.display(), key.display());
+        format!(r#"[{{ url = "wss://localhost:{port}", name = "gw1", ca = "{ca}", key = "{key}"{FORWARD} }}]"#)
+    };
+    // A key is made, which the parent does not know.
+    let gateway = Plan::default().set("parent", &parent(&pki.ca())).start();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 0..10).await;
+    gateway.wait_for_log("it refuses the gateway");
+    let (code, page, _) = gateway.ask(&["doctor"]);
+    assert!(code == 1 && page.contains("it refuses the gateway"), "{page}");
+    assert_eq!((link(&gateway, "connected"), link(&gateway, "forwarded")), (0, 0));
+    // The right one is put there, and nobody has to be told.
+    std::fs::write(&key, rsa).unwrap();
+    until("what waited is acknowledged by the parent", 90, || (link(&gateway, "forwarded") == 10).then_some(()));
+
+    let stranger = Pki::new();
+    let gateway = Plan::default().set("parent", &parent(&stranger.ca())).start();
+    gateway.wait_for_log("link is down");
+    assert_eq!(link(&gateway, "connections"), 0, "a certificate of somebody else's");
 }
