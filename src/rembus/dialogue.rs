@@ -193,10 +193,6 @@ impl Dialogue {
                 answers.push(self.answer(id, Status::GENERIC_ERROR, cbor::text(Refusal::NotAuthorized.text())));
                 return Ok(());
             }
-            Frame::Unregister { id } if self.must_log_in(Action::Call, "__unregister__") => {
-                answers.push(self.answer(id, Status::GENERIC_ERROR, cbor::text(Refusal::NotAuthorized.text())));
-                return Ok(());
-            }
             Frame::Admin { id, topic, data } => match self.administer(id, topic, &data) {
                 Ok(Some(inbound)) => inbound,
                 Ok(None) => return Ok(()),
@@ -221,6 +217,8 @@ impl Dialogue {
             }
             Frame::Ack2 { id } => Inbound::Release { token: Token(id.0) },
             Frame::Unregister { id } => {
+                // A stranger has proven no name, and is refused for that.
+                let _stranger = self.must_log_in(Action::Call, "__unregister__");
                 self.unregister(id, answers);
                 return Ok(());
             }

@@ -1,9 +1,10 @@
-"""Thousands of calls with the published commlib, each of which leaves its reply topic behind.
+"""Many calls with the published commlib, each of which leaves its reply topic behind: ROUNDS times CALLS of them.
 
-Says `{"calls": N}` after each thousand and waits for a line on standard input, so that the broker can be looked at in between.
+Says `{"calls": N}` after each round and waits for a line on standard input, so that the broker can be looked at in between.
 """
 
 import asyncio
+import os
 import sys
 
 from commlib.msg import RPCMessage
@@ -12,7 +13,7 @@ from commlib.transports.mqtt import ConnectionParameters
 
 from scenario import equal, fresh, main, say, scenario
 
-ROUNDS, CALLS = 7, 1000
+ROUNDS, CALLS = (int(os.environ.get(name, default)) for name, default in (("ROUNDS", 4), ("CALLS", 500)))
 
 
 class Double(RPCMessage):
@@ -24,7 +25,7 @@ class Double(RPCMessage):
 
 
 @scenario
-async def a_client_calls_a_service_thousands_of_times(doors):
+async def a_client_calls_a_service_again_and_again(doors):
     params = ConnectionParameters(host=doors.mqtt_host, port=doors.mqtt_port)
     name = f"{fresh('calls')}.double"
     server, node = (Node(node_name=fresh("calls"), connection_params=params, heartbeats=False) for _ in range(2))

@@ -279,7 +279,7 @@ class CommlibService:
         return f"commlib/{name}", name.replace(".", "/")
 
     async def close(self):
-        await asyncio.to_thread(self.node.stop)
+        pass  # a node that stops takes the executor of all services in its process with it
 
 
 class RembusService:
@@ -303,9 +303,18 @@ class BusService:
     """A program that takes its parameters by name (commlib, Rembus) or in a list, as the gateway hands them on."""
 
     def __init__(self, doors):
-        self.program = bus_client.Program(name="matrix.bus")
+        self.program = None
+
+    @staticmethod
+    def program_of_that_name():
+        try:
+            return bus_client.Program(name="matrix.bus")
+        except RuntimeError:
+            return None
 
     async def serve(self):
+        # The one before may not be gone yet.
+        self.program = await until(self.program_of_that_name, "the name to be free")
         self.program.rpc().on_call = self.answer
         return "bus/matrix.bus/double", "matrix/bus/double"
 

@@ -36,20 +36,20 @@ fn seen(frame: &Frame) -> (FrameKind, &str, Option<&str>, &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_send_publish_and_hear_each_other() {
     let gateway = Gateway::start();
-    let (mut alice, mut bob) = (program(&gateway, "alice").await, program(&gateway, "bob").await);
+    let (mut alice, mut bob) = (program(&gateway, "alice").await, program(&gateway, "plc.bob").await);
     let events = bob.take_event_channel().unwrap();
     done(bob.exclude("plant/secret", QoS::Processed).await).await.unwrap();
     done(bob.subscribe_bulk(&["plant/#", "+/telemetry"], QoS::Processed).await).await.unwrap();
 
     for qos in [QoS::Processed, QoS::RealtimeProcessed] {
-        done(alice.send("bob", b"hello"[..].into(), qos).await).await.unwrap();
+        done(alice.send("plc.bob", b"hello"[..].into(), qos).await).await.unwrap();
         assert_eq!(seen(&frame(&events).await), (FrameKind::Message, "alice", None, &b"hello"[..]));
         done(alice.publish("plant/a", b"1"[..].into(), qos).await).await.unwrap();
         assert_eq!(seen(&frame(&events).await), (FrameKind::Publish, "alice", Some("plant/a"), &b"1"[..]));
         done(alice.publish("plant/secret", b"2"[..].into(), qos).await).await.unwrap();
-        done(alice.send_broadcast("b*", b"3"[..].into(), qos).await).await.unwrap();
+        done(alice.send_broadcast("plc.*", b"3"[..].into(), qos).await).await.unwrap();
         assert_eq!(seen(&frame(&events).await), (FrameKind::Broadcast, "alice", None, &b"3"[..]), "not what is excluded");
-        done(alice.publish_for("plant/b", "bob", b"4"[..].into(), qos).await).await.unwrap();
+        done(alice.publish_for("plant/b", "plc.bob", b"4"[..].into(), qos).await).await.unwrap();
         assert_eq!(seen(&frame(&events).await), (FrameKind::Publish, "alice", Some("plant/b"), &b"4"[..]));
     }
     assert!(alice.publish("plant/quiet", b"5"[..].into(), QoS::No).await.unwrap().is_none());
@@ -58,7 +58,7 @@ async fn programs_send_publish_and_hear_each_other() {
     alice.ping().await.unwrap();
 
     let mut second = alice.register_secondary().await.unwrap();
-    done(second.send("bob", b"by another wire"[..].into(), QoS::Processed).await).await.unwrap();
+    done(second.send("plc.bob", b"by another wire"[..].into(), QoS::Processed).await).await.unwrap();
     let by_second = frame(&events).await;
     assert!(by_second.sender().starts_with("alice%%") && by_second.primary_sender() == "alice", "{}", by_second.sender());
 

@@ -118,24 +118,19 @@ pub(crate) fn brokerd_with(folder: &Path, addr: SocketAddr, environment: &[(&str
     Process::start(&mut command, addr)
 }
 
-/// rumqttd in this process: MQTT 5 at the first address, 3.1.1 at the second. There is no way to stop it; cables can be pulled.
-pub(crate) fn rumqttd(v5: SocketAddr, v4: SocketAddr) {
-    let server = |name: &str, listen: SocketAddr| {
-        serde_json::json!({ name: {
-            "name": name, "listen": listen, "next_connection_delay_ms": 1,
-            "connections": { "connection_timeout_ms": 20_000, "max_payload_size": 1 << 20, "max_inflight_count": 100 },
-        }})
-    };
+/// rumqttd in this process, MQTT 5. There is no way to stop it; cables can be pulled.
+pub(crate) fn rumqttd(addr: SocketAddr) {
     let config = serde_json::json!({
         "id": 0,
         "router": {
             "max_connections": 100, "max_outgoing_packet_count": 200, "max_segment_size": 1 << 20, "max_segment_count": 100,
         },
-        "v5": server("v5", v5), "v4": server("v4", v4),
+        "v5": { "v5": {
+            "name": "v5", "listen": addr, "next_connection_delay_ms": 1,
+            "connections": { "connection_timeout_ms": 20_000, "max_payload_size": 1 << 20, "max_inflight_count": 100 },
+        }},
     });
     let mut broker = rumqttd::Broker::new(serde_json::from_value(config).unwrap());
     std::thread::spawn(move || broker.start());
-    for addr in [v5, v4] {
-        until("rumqttd listens", 60, || std::net::TcpStream::connect(addr).ok());
-    }
+    until("rumqttd listens", 60, || std::net::TcpStream::connect(addr).ok());
 }

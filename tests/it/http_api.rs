@@ -64,7 +64,8 @@ async fn a_request_whose_place_is_wanted_is_told_so_and_the_newcomer_is_served()
     for _ in 0..64 {
         let mut stream = TcpStream::connect(gateway.doors.http).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(stream, "POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let (host, length) = (gateway.doors.http, body.len());
+        write!(stream, "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         // It is under way when the component has it.
         component.receive().await.expect("a call");
         waiting.push(stream);
