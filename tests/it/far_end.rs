@@ -131,6 +131,6 @@ pub(crate) fn rumqttd(addr: SocketAddr) {
         }},
     });
     let mut broker = rumqttd::Broker::new(serde_json::from_value(config).unwrap());
-    std::thread::spawn(move || broker.start());
+    std::thread::spawn(move || broker.start().unwrap());
     until("rumqttd listens", 60, || std::net::TcpStream::connect(addr).ok());
 }

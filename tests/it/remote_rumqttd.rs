@@ -13,16 +13,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A client of the far end; rumqttd cannot tell 3.1.1 clients what has properties. Gives what it hears.
-async fn client(addr: SocketAddr, name: &str, filter: &str) -> (AsyncClient, mpsc::UnboundedReceiver<u32>) {
+async fn client(addr: SocketAddr, name: &str, filter: &str) -> (AsyncClient, mpsc::Receiver<u32>) {
     let (client, mut events) = AsyncClient::new(MqttOptions::new(name, addr.ip().to_string(), addr.port()), 1_000);
     let (subscribed, mut ready) = mpsc::channel(1);
-    let (to, heard) = mpsc::unbounded_channel();
+    let (to, heard) = mpsc::channel(10_000);
     tokio::spawn(async move {
         while let Ok(event) = events.poll().await {
             match event {
                 Event::Incoming(Packet::SubAck(_)) => subscribed.send(()).await.unwrap(),
                 Event::Incoming(Packet::Publish(publish)) => {
-                    to.send(std::str::from_utf8(&publish.payload).unwrap().parse().unwrap()).unwrap();
+                    let number = std::str::from_utf8(&publish.payload).unwrap().parse().unwrap();
+                    to.send(number).await.unwrap();
                 }
                 _ => {}
             }
@@ -39,7 +40,7 @@ async fn rumqttd_gets_what_waited_in_order_and_what_is_published_there_comes_her
     rumqttd(far);
     let (archive, mut heard) = client(far, "archive", "site1/#").await;
     let cable = Cable::new().await;
-    let both = format!(r#"[{{ from = "cloud", to = "local", filter = "commands/#" }}, {}"#, &OUT[1..]);
+    let both = format!(r#"[{{ from = "cloud", to = "local", filter = "commands/#" }}, {}"#, OUT.strip_prefix('[').unwrap());
     let mut gateway = plan(cable.addr, &both, "").start();
     let mut local = MqttPeer::connect(gateway.doors.mqtt, "plc").await;
     local.subscribe("commands/#", QoS::AtLeastOnce).await;
