@@ -220,7 +220,7 @@ impl Router {
 }
 
 /// `bus/{program}/{method}`: who is asked, and for what.
-fn bus_method(method: &str) -> Option<(&str, &str)> {
+pub(super) fn bus_method(method: &str) -> Option<(&str, &str)> {
     method.strip_prefix("bus/")?.split_once('/')
 }
 

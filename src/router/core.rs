@@ -1,7 +1,7 @@
 //! The router's state and what each event does to it. Links, calls and deliveries have files of their own.
 
 use super::bus::BusFilters;
-use super::calls::{Caller, text};
+use super::calls::{Caller, bus_method, text};
 use super::event::{
     Attach, CloseReason, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Past, ReadId, Refusal,
     Status, Token,
@@ -342,6 +342,7 @@ impl Router {
     /// Whether a method is the gateway's own, or looks like one of its own.
     pub(super) fn is_reserved(&self, method: &str) -> bool {
         self.builtins.contains(method)
+            || bus_method(method).is_some()
             || UPLOADS.iter().any(|beginning| method.starts_with(beginning))
             || self.options.reserved.iter().any(|beginning| method.starts_with(beginning.as_str()))
     }

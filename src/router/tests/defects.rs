@@ -88,7 +88,7 @@ fn section_21_a_name_that_is_in_use_cannot_be_claimed_and_its_past_not_be_had() 
 fn section_21_nobody_serves_a_method_that_is_the_gateways_own() {
     let mut w = World::new();
     let server = w.component("server");
-    for method in ["query_telemetry", "upsert_telemetry", "latest_telemetry", "rid", "version", "bus/plc/read", "commlib/x"] {
+    for method in ["query_telemetry", "upsert_telemetry", "latest_telemetry", "rid", "version", "bus/plc/read"] {
         w.say(server, Inbound::Expose { token: Token(0), method: method.into() });
         let said = w.take(server);
         let [Outbound::Response { status, data, .. }] = &said[..] else { panic!("{method}: {said:?}") };
