@@ -18,6 +18,7 @@ pub(super) fn matches(mask: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn masks_follow_the_rules_of_the_vendors_broker() {
@@ -34,6 +35,35 @@ mod tests {
             }
             for name in no {
                 assert!(!matches(mask, name), "{mask} {name}");
+            }
+        }
+    }
+
+    /// The same as a pattern of text.
+    fn model(mask: &str) -> regex::Regex {
+        let parts: Vec<&str> = mask.split('.').collect();
+        let (last, all) = (parts.len() - 1, parts.iter().enumerate());
+        let part = |(at, part): (usize, &&str)| match *part {
+            "*" if at == last => ".*".to_owned(),
+            "?" => "[^.]*".to_owned(),
+            part => regex::escape(part),
+        };
+        regex::Regex::new(&format!("(?s)^{}$", all.map(part).collect::<Vec<_>>().join("[.]"))).unwrap()
+    }
+
+    fn name(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
+        proptest::collection::vec(proptest::sample::select(parts), 1..6).prop_map(|parts| parts.join("."))
+    }
+
+    proptest! {
+        #[test]
+        fn masks_agree_with_a_naive_model(
+            mask in name(&["a", "b", "", "?", "*", "a*", "?b"]),
+            names in proptest::collection::vec(name(&["a", "b", "", "*", "a*", "?b"]), 1..20),
+        ) {
+            let model = model(&mask);
+            for name in names {
+                prop_assert_eq!(matches(&mask, &name), model.is_match(&name), "{} {}", mask, name);
             }
         }
     }

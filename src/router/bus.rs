@@ -85,7 +85,10 @@ impl Router {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::tree::Tree;
     use super::*;
+    use proptest::prelude::*;
+    use regex::Regex;
 
     /// All probed with the vendor's broker (busrt.md 4).
     pub(in crate::router) const RULES: &[(&str, &[&str], &[&str])] = &[
@@ -110,6 +113,71 @@ pub(super) mod tests {
             }
             for topic in *no {
                 assert!(!matches(filter, topic), "{filter} {topic}");
+            }
+        }
+    }
+
+    /// busrt.md 4 put down as a pattern of text, which knows nothing of levels.
+    fn model(filter: &str) -> Regex {
+        let levels: Vec<&str> = filter.split('/').collect();
+        let before = levels.iter().position(|level| *level == "#").unwrap_or(levels.len());
+        let one = |level: &&str| if *level == "+" { "[^/]*".to_owned() } else { regex::escape(level) };
+        let path = levels[..before].iter().map(one).collect::<Vec<_>>().join("/");
+        let rest = match levels.len() - before {
+            0 => "",
+            // At the very beginning `#` is everything.
+            _ if before == 0 => ".*",
+            1 => "/.*",
+            _ => "(/.*)?",
+        };
+        Regex::new(&format!("(?s)^{path}{rest}$")).unwrap()
+    }
+
+    fn path(levels: &'static [&'static str]) -> impl Strategy<Value = String> {
+        proptest::collection::vec(proptest::sample::select(levels), 1..6).prop_map(|levels| levels.join("/"))
+    }
+
+    const FILTER: &[&str] = &["a", "b", "", "+", "#", "+x", "#x", "$s", ".b"];
+    const TOPIC: &[&str] = &["a", "b", "", "x", "+x", "#x", "$s", ".b"];
+
+    fn key(slot: usize) -> SessionKey {
+        SessionKey { slot: u32::try_from(slot).unwrap(), generation: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn single_filters_and_the_tree_agree_with_a_naive_model(
+            filters in proptest::collection::btree_set(path(FILTER), 1..12),
+            topics in proptest::collection::vec(path(TOPIC), 1..12),
+            gone in proptest::collection::vec(any::<bool>(), 12),
+        ) {
+            let filters: Vec<(Filter, String, Regex)> =
+                filters.into_iter().map(|filter| (Filter::Bus(filter.clone()), filter.clone(), model(&filter))).collect();
+            let mut tree = Tree::default();
+            for (slot, (filter, ..)) in filters.iter().enumerate() {
+                tree.insert(filter, Target::exclusion(key(slot)));
+            }
+            // Once with all of them, and once more without some.
+            for round in 0..2 {
+                let there = |slot: &usize| round == 0 || !gone[*slot];
+                let some = filters.iter().enumerate().filter(|(slot, _)| there(slot)).map(|(_, (_, text, _))| text.clone());
+                let some = BusFilters::new(some.collect());
+                for topic in &topics {
+                    let mut wanted = Vec::new();
+                    for (slot, (_, text, model)) in filters.iter().enumerate() {
+                        prop_assert_eq!(matches(text, topic), model.is_match(topic), "{} {}", text, topic);
+                        if there(&slot) && model.is_match(topic) {
+                            wanted.push(Some(key(slot)));
+                        }
+                    }
+                    let mut found: Vec<_> = tree.matches(topic).iter().map(Target::session).collect();
+                    found.sort_unstable_by_key(|key| key.map(|key| key.slot));
+                    prop_assert_eq!(some.matches(topic), !wanted.is_empty(), "{:?} {}", some, topic);
+                    prop_assert_eq!(found, wanted, "{} in round {}", topic, round);
+                }
+                for (slot, (filter, ..)) in filters.iter().enumerate().filter(|(slot, _)| round == 0 && gone[*slot]) {
+                    prop_assert!(tree.remove(filter, Dest::Session(key(slot))));
+                }
             }
         }
     }
