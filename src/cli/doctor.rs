@@ -1,5 +1,7 @@
 //! `doctor`: what could go wrong, or does, on one screen; exit code 1 if something fails.
 
+mod programs;
+
 use super::remote::{Gateway, Where};
 use super::{FAILED, Refusal, Streams};
 use crate::clock::SystemClock;
@@ -55,7 +57,7 @@ pub(super) fn run(args: &Args, env: Vec<(OsString, OsString)>, streams: &mut Str
     clock(SystemClock::shared().wall().0 / 1_000_000_000, &mut found);
     if let Ok(gateway) = &gateway {
         disk(&gateway.data, config.wal.reserve, &mut found);
-        running(gateway, &mut found);
+        running(gateway, &config, &mut found);
     }
     for line in &found.lines {
         streams.say(line);
@@ -105,11 +107,12 @@ fn disk(data: &Path, reserve: u64, found: &mut Findings) {
     }
 }
 
-fn running(gateway: &Gateway, found: &mut Findings) {
+fn running(gateway: &Gateway, config: &Config, found: &mut Findings) {
     match gateway.wait_for(gateway.client.get::<Status>("/status")) {
         Ok(status) => {
             found.ok("gateway", format_args!("version {} runs as process {}", status.version, status.pid));
             examine(&status, found);
+            programs::sockets(&status, &config.bus, found);
         }
         Err(ControlError::NotRunning(data)) => {
             found.fail("gateway", format_args!("none is running on {}", data.display()), "systemctl status rembus-gateway");

@@ -95,6 +95,21 @@ fn the_socket_has_the_mode_that_was_asked_for_and_a_stop_removes_it() {
 }
 
 #[test]
+fn doctor_says_whether_the_socket_is_there_and_who_may_connect() {
+    let gateway = Plan::without_history().set("bus.mode", "0600").start();
+    let path = socket(&gateway);
+    let shown = path.display();
+    let (code, page, _) = gateway.ask(&["doctor"]);
+    assert!(code == 0 && page.contains(&format!("OK    bus: {shown} is alive; mode 0600, group ")), "{page}");
+    std::fs::remove_file(&path).unwrap();
+    let (code, page, _) = gateway.ask(&["doctor"]);
+    assert!(code == 1 && page.contains(&format!("FAIL  bus: {shown} is gone")), "{page}");
+    let quiet = Plan::without_history().set("bus.path", "off").start();
+    let (code, page, _) = quiet.ask(&["doctor"]);
+    assert!(code == 0 && !page.contains(" bus"), "{page}");
+}
+
+#[test]
 fn other_users_of_the_machine_can_be_kept_out() {
     let own = rustix::process::geteuid().as_raw();
     let allowed = Plan::without_history().set("bus.allow_uids", &format!("{own}, 4711")).start();
