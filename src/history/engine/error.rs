@@ -55,13 +55,15 @@ impl EngineError {
     }
 
     /// Where the log beside the catalog ends in an entry that is not whole, as a power cut leaves it. DuckDB takes one that is cut
-    /// short for what it is, but one of which some pages are missing for damage, and opens nothing any more.
+    /// short for what it is, but one of which some pages are missing for damage, and opens nothing any more. It names the place
+    /// behind the entry's size and checksum; those must go too, or zeros there are an entry of no bytes with a wrong checksum.
     #[cfg(feature = "duckdb")]
     pub(super) fn torn_at(&self) -> Option<usize> {
         let Self::Sql { source, .. } = self else { return None };
         let text = source.to_string();
         let (_, rest) = text.split_once("Corrupt WAL file: entry at byte position ")?;
-        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        let behind_head: usize = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+        behind_head.checked_sub(WAL_ENTRY_HEAD)
     }
 
     /// Whether the catalog file itself is what is broken, so that only a fresh one helps. Anything that another process, a
@@ -94,6 +96,10 @@ impl EngineError {
         }
     }
 }
+
+/// Size and checksum before each entry of DuckDB's log, 64 bits each.
+#[cfg(feature = "duckdb")]
+const WAL_ENTRY_HEAD: usize = 16;
 
 #[cfg(feature = "duckdb")]
 fn list(paths: &[PathBuf]) -> String {

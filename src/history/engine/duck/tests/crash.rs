@@ -188,8 +188,19 @@ fn the_data_folder_can_be_moved() {
     assert_eq!(readings(&mut store), [1, 2]);
 }
 
+/// A page of the last commit never reached the disk.
 #[test]
 fn an_end_of_the_catalogs_log_that_is_half_there_costs_its_last_commit_alone() {
+    half_an_end(|log, before| log[before + 100..before + 164].fill(0));
+}
+
+/// Nothing of it but the new length of the file did: zeros are an entry without bytes, whose checksum is wrong.
+#[test]
+fn so_does_an_end_of_nothing_but_zeros() {
+    half_an_end(|log, before| log[before..].fill(0));
+}
+
+fn half_an_end(harm: fn(&mut [u8], usize)) {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut store = open(dir.path());
     let log = dir.path().join("lake/catalog.ducklake.wal");
@@ -205,9 +216,7 @@ fn an_end_of_the_catalogs_log_that_is_half_there_costs_its_last_commit_alone() {
     let log = other.path().join("lake/catalog.ducklake.wal");
     let mut bytes = std::fs::read(&log).unwrap();
     assert!(before > 0 && bytes.len() as u64 > before + 200, "each batch is in it");
-    // A page of the last commit never reached the disk.
-    let torn = usize::try_from(before).unwrap() + 100;
-    bytes[torn..torn + 64].fill(0);
+    harm(&mut bytes, usize::try_from(before).unwrap());
     std::fs::write(&log, bytes).unwrap();
 
     let (mut store, opened) = open_with(other.path(), &schema());
