@@ -70,6 +70,8 @@ impl Table {
     fn handle(&mut self, event: Event) {
         let mut effects = Vec::new();
         self.router.handle(Now { mono: self.clock.mono(), wall: self.clock.wall() }, event, &mut effects);
+        // What sessions that stay must not forget goes into the log at the end of a turn.
+        self.router.settle(&mut effects);
         for effect in effects {
             match effect {
                 Effect::Append { seq, .. } => {
@@ -320,6 +322,8 @@ impl World {
         while !self.everything_is_durable() {
             self.durable();
         }
+        // And whoever waited for that has its answer, and sees that nobody is there.
+        self.pass(Duration::from_secs(200));
         assert!(self.tasks.is_empty(), "{} connections outlive their clients", self.tasks.len());
         let stats = &self.door.settings.stats;
         assert_eq!((stats.half_open.load(Relaxed), stats.connected.load(Relaxed)), (0, 0));
