@@ -78,7 +78,10 @@ async fn frames_in_bulk() {
     }
     let frame = |first: i64| {
         let n: arrow_array::ArrayRef = std::sync::Arc::new(arrow_array::Int64Array::from_iter_values(first..first + FRAME));
-        let batch = arrow_array::RecordBatch::try_from_iter([("n", n)]).unwrap();
+        let name = format!("device{}", first / FRAME % 20);
+        let dn: arrow_array::ArrayRef =
+            std::sync::Arc::new(arrow_array::StringArray::from_iter_values((0..FRAME).map(|_| name.as_str())));
+        let batch = arrow_array::RecordBatch::try_from_iter([("dn", dn), ("n", n)]).unwrap();
         let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
         writer.write(&batch).unwrap();
         writer.into_inner().unwrap()
