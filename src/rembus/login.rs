@@ -290,7 +290,10 @@ impl Dialogue {
 
     pub(super) fn register(&mut self, id: MessageId, wanted: Registration, answers: &mut Vec<Packet>) {
         let refusal = match (&self.login.naming, &self.settings.access) {
-            (Naming::Asked { .. } | Naming::Named, _) => "register from a connection without a name",
+            // Packages up to 0.8.12 say the name first, and then register it.
+            (Naming::Asked { .. } | Naming::Named, _) if *self.publisher != *wanted.cid => {
+                "register from a connection without a name, or of that name"
+            }
             (_, None) => "no registrations here",
             (_, Some(access)) => {
                 let (access, peer) = (Arc::clone(access), self.peer);
