@@ -15,6 +15,7 @@
 
 mod backlog;
 mod broker;
+mod components;
 mod flow;
 mod measure;
 mod mqtt;
@@ -24,6 +25,7 @@ mod replay;
 mod table;
 
 use broker::{Broker, Kind};
+use components::Work;
 use flow::Flow;
 use measure::Measure;
 use rumqttc::mqttbytes::QoS;
@@ -55,7 +57,7 @@ fn wish() -> Wish {
             "--bench" => {}
             name if !name.starts_with('-') => wish.only.push(name.to_owned()),
             other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|replay|replay-q0|backlog]…"
+                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|rembus-q0|rembus-q1|rembus-rpc|rembus-idle|replay|replay-q0|backlog]…"
             ),
         }
     }
@@ -131,6 +133,11 @@ async fn main() {
     }
     if chosen("rpc") {
         tables.push(compare(&wish, "RPC to `version`, 32 in flight", &[Kind::GatewayPlain, Kind::Python], Measure::Rpc).await);
+    }
+    for (name, title, work) in Work::ALL {
+        if chosen(name) {
+            tables.push(compare(&wish, title, &[Kind::GatewayPlain, Kind::Python], Measure::Components(work)).await);
+        }
     }
     for (name, qos) in [("replay", QoS::AtLeastOnce), ("replay-q0", QoS::AtMostOnce)] {
         if chosen(name) {

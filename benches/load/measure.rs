@@ -1,6 +1,7 @@
 //! What is measured, one function each.
 
 use crate::broker::{Broker, Kind};
+use crate::components::Work;
 use crate::flow::Flow;
 use crate::mqtt::Client;
 use crate::rembus::{Component, encode, text};
@@ -23,6 +24,7 @@ pub(crate) enum Measure {
     Rows,
     Rpc,
     Replay(QoS),
+    Components(Work),
 }
 
 impl Measure {
@@ -35,6 +37,7 @@ impl Measure {
             Self::Rows => &["rows/s", "CPU µs/row"],
             Self::Rpc => &["calls/s", "CPU µs/call"],
             Self::Replay(_) => replay::COLUMNS,
+            Self::Components(work) => work.columns(),
         }
     }
 
@@ -49,12 +52,13 @@ impl Measure {
             Self::Rows => rows(broker).await,
             Self::Rpc => rpc(broker, time).await,
             Self::Replay(qos) => replay::replay(broker, qos).await,
+            Self::Components(work) => work.run(broker, time).await,
         }
     }
 }
 
 /// Operations per second and broker CPU per operation since `begin`.
-fn rate(broker: &Broker, operations: u64, begin: Instant, cpu_before: f64) -> Vec<f64> {
+pub(crate) fn rate(broker: &Broker, operations: u64, begin: Instant, cpu_before: f64) -> Vec<f64> {
     let operations = operations as f64;
     vec![operations / begin.elapsed().as_secs_f64(), (broker.cpu_s() - cpu_before) * 1e6 / operations]
 }

@@ -1,7 +1,7 @@
 //! A Rembus component that costs little.
 
 use ciborium::Value;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -62,6 +62,11 @@ impl Component {
                 return bytes;
             }
         }
+    }
+
+    /// A message that is there already.
+    pub(crate) fn arrived(&mut self) -> Option<bytes::Bytes> {
+        self.receive().now_or_never()
     }
 
     /// Answer data of a call.
