@@ -12,6 +12,9 @@ COMPATIBLE_HOST = "(aarch64|x86_64).*-linux"
 # Built against glibc, 2.25 or newer.
 COMPATIBLE_HOST:libc-musl = "null"
 
+# There is no archive, and so no folder of one.
+S = "${UNPACKDIR}"
+
 DUCKDB_DOWNLOADS = "${DL_DIR}/duckdb-prebuilt"
 
 do_fetch[postfuncs] += "duckdb_fetch"

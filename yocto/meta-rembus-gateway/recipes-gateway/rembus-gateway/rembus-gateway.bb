@@ -60,6 +60,13 @@ export REMBUS_GATEWAY_DIST = "1"
 export DUCKDB_LIB_DIR = "${STAGING_LIBDIR}/rembus-gateway"
 CARGO_BUILD_FLAGS:append = " --bin rembus-gateway"
 
+# As packages carry it, but with the symbols, which go into -dbg.
+BUILD_MODE = "--profile dist"
+BUILD_DIR = "dist"
+export CARGO_PROFILE_DIST_STRIP = "none"
+export CARGO_PROFILE_DIST_DEBUG = "line-tables-only"
+RUSTFLAGS += "-C force-unwind-tables=no"
+
 # The unit's user. The number is fixed: what belongs to it is on the data partition and outlives the image.
 USERADD_PACKAGES = "${PN}"
 GROUPADD_PARAM:${PN} = "--system --gid 812 rembus-gateway"
