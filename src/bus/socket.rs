@@ -107,7 +107,10 @@ impl BusListener {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(&address)?)?;
         let ready = || -> io::Result<UnixListener> {
-            std::os::unix::fs::chown(path, None, group)?;
+            // Without a group there is nothing to change, and a sandbox may forbid it.
+            if group.is_some() {
+                std::os::unix::fs::chown(path, None, group)?;
+            }
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
             rustix::net::listen(&socket, BACKLOG)?;
             UnixListener::from_std(socket.into())
