@@ -261,6 +261,9 @@ impl Router {
             match self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share, line: mark.and_then(Mark::line) }) {
                 Queued::NotWanted => {}
                 Queued::Yes(copy) => {
+                    if mark.is_none() && target.number > 0 {
+                        self.follower(key).into_iter().for_each(|follower| follower.brought(target.number, seq));
+                    }
                     route.to.extend(copy);
                     touched.push(key);
                 }

@@ -63,18 +63,27 @@ impl Router {
         Ok(qos)
     }
 
-    /// A named component has another subscription, or another wish for one.
+    /// A named component has another subscription, or wants another part of the past from one.
     fn follow(&mut self, key: SessionKey, wanted: &Subscription, is_new: bool, effects: &mut Vec<Effect>) {
         let last = self.last;
-        let line = self.follower(key).and_then(|follower| follower.lines.get_mut(&wanted.number));
-        let Some(line) = line.filter(|_| is_new) else { return };
-        if wanted.past == Past::Nothing {
-            line.trail.skip_to(last);
-            self.note_progress_of(key);
-            self.renew_interest(key);
-        } else {
-            self.resume_one(key, wanted.number, effects);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(follower) = session.follower.as_deref_mut() else { return };
+        let position = if session.reactive { follower.position(last) } else { Seq(0) };
+        let Some(line) = follower.lines.get_mut(&wanted.number) else { return };
+        match (wanted.past, is_new) {
+            (Past::Nothing, true) => {
+                line.trail.skip_to(last);
+                self.renew_interest(key);
+            }
+            (Past::Nothing, false) => {}
+            (Past::Window(_) | Past::Unseen, _) => {
+                if !is_new {
+                    line.trail.look_back(position);
+                }
+                self.resume_one(key, wanted.number, effects);
+            }
         }
+        self.note_progress_of(key);
     }
 
     /// After a reconnect: what is stored of the subscription stays.

@@ -21,7 +21,7 @@ use super::outgoing::Parcel;
 use super::publish::stored_deadline;
 use super::session::SessionKey;
 use super::state::Change;
-use super::trail::{Mark, Trail};
+use super::trail::{Mark, Progress, Trail};
 use super::tree::Target;
 use crate::message::{Message, Qos, Seq};
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ struct Aside {
 
 impl Follower {
     /// How far it was served; `last` is the newest record.
-    fn position(&self, last: Seq) -> Seq {
+    pub(super) fn position(&self, last: Seq) -> Seq {
         self.catch_up.as_ref().map_or(last, |catch_up| catch_up.read)
     }
 
@@ -96,6 +96,13 @@ impl Follower {
 
     pub(super) fn tracks(&self, number: u32, qos: Qos) -> bool {
         self.lines.get(&number).is_some_and(|line| line.trail.tracks(qos))
+    }
+
+    /// A copy that is not tracked was queued.
+    pub(super) fn brought(&mut self, number: u32, seq: Seq) {
+        if let Some(line) = self.lines.get_mut(&number) {
+            line.trail.bring(seq);
+        }
     }
 
     /// A copy was queued.
@@ -119,12 +126,9 @@ impl Follower {
     }
 
     /// How far each subscription has come, for a snapshot.
-    pub(super) fn progress(&self, is_reactive: bool, last: Seq) -> impl Iterator<Item = (u32, Seq, Vec<Seq>)> + '_ {
+    pub(super) fn progress(&self, is_reactive: bool, last: Seq) -> impl Iterator<Item = (u32, Progress)> + '_ {
         let position = if is_reactive { self.position(last) } else { Seq(0) };
-        self.lines.iter().map(move |(number, line)| {
-            let (low, ahead) = line.trail.all(position);
-            (*number, low, ahead)
-        })
+        self.lines.iter().map(move |(number, line)| (*number, line.trail.all(position)))
     }
 
     /// Where its subscriptions were when it left.
@@ -260,10 +264,7 @@ impl Router {
         let behind: Vec<_> = follower.lines.iter().filter(|(_, line)| line.trail.is_behind()).collect();
         let changes: Vec<_> = behind
             .into_iter()
-            .map(|(number, line)| {
-                let (upto, ahead) = line.trail.all(Seq(0));
-                Change::Seen { id, number: *number, upto, ahead }
-            })
+            .map(|(number, line)| Change::Seen { id, number: *number, progress: line.trail.all(Seq(0)) })
             .collect();
         changes.into_iter().for_each(|change| self.note(change));
     }
@@ -401,11 +402,9 @@ impl Router {
         let news: Vec<_> = follower
             .lines
             .iter_mut()
-            .filter_map(|(number, line)| line.trail.news(position).map(|(upto, ahead)| (*number, upto, ahead)))
+            .filter_map(|(number, line)| Some(Change::Seen { id, number: *number, progress: line.trail.news(position)? }))
             .collect();
-        for (number, upto, ahead) in news {
-            self.note(Change::Seen { id, number, upto, ahead });
-        }
+        news.into_iter().for_each(|change| self.note(change));
     }
 }
 

@@ -23,6 +23,7 @@ pub use save::Snapshot;
 
 use super::event::{Expiry, Filter, Subscription};
 use super::session::SessionId;
+use super::trail::Progress;
 use crate::message::{Dialect, Qos, Seq};
 use serde::{Deserialize, Serialize};
 
@@ -103,13 +104,12 @@ pub(super) enum Change {
         id: SessionId,
         deliveries: Vec<u32>,
     },
-    /// Rembus: what this subscription wants up to record `upto` has reached the component, and these behind it.
+    /// Rembus: how much of what this subscription wants has reached the component.
     Seen {
         id: SessionId,
         number: u32,
-        upto: Seq,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        ahead: Vec<Seq>,
+        #[serde(flatten)]
+        progress: Progress,
     },
     /// Rembus: the component takes no more for now, and was served up to record `upto`. What of that has not reached it is said
     /// behind this.

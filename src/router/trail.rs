@@ -8,10 +8,14 @@
 //!
 //! While a component takes messages as they come, `offered` moves with the log by itself; the router says where it is
 //! (`position`). When the link goes, what is open is lost, and `offered` falls back to `low`.
+//!
+//! `Now`, a window and `reactive`'s own bound pass over records without settling them: `passed` says since when nothing has been
+//! brought though there may have been something. Who asks for more of the past later gets what lies behind it.
 
 use super::event::{DeliveryId, Past};
 use crate::clock::Wall;
 use crate::message::{Qos, Seq};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 
@@ -44,6 +48,28 @@ impl Mark {
     }
 }
 
+/// How far a subscription has come, as the log is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// Everything up to here is settled or passed over.
+    pub(super) upto: Seq,
+    /// And these behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ahead: Vec<Seq>,
+    /// What lies between this and `upto` was passed over, if there was anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) passed: Option<Seq>,
+}
+
+impl Progress {
+    /// What was told a moment later.
+    pub(super) fn extend(&mut self, later: &Self) {
+        self.upto = later.upto;
+        self.ahead.extend_from_slice(&later.ahead);
+        self.passed = later.passed;
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     pub(super) past: Past,
@@ -62,6 +88,7 @@ pub(super) struct Trail {
     resumed: Seq,
     /// Only what was received after this.
     since: Wall,
+    passed: Option<Seq>,
 }
 
 impl Trail {
@@ -83,9 +110,9 @@ impl Trail {
         self.past != Past::Nothing || seq > self.resumed || (seq <= self.left && qos > Qos::AtMostOnce)
     }
 
-    /// Whether something is open that was offered before the component stopped taking messages.
+    /// Whether where the component stopped taking messages does not say it all: something offered before is open, or was passed over.
     pub(super) fn is_behind(&self) -> bool {
-        self.low(Seq(0)) < self.left
+        self.low(Seq(0)) < self.left || self.passed.is_some()
     }
 
     pub(super) fn left(&self) -> Seq {
@@ -107,6 +134,12 @@ impl Trail {
         debug_assert!(seq > self.offered, "copies are made in the order of the log");
         self.offered = seq;
         self.open.push_back(seq);
+        self.bring(seq);
+    }
+
+    /// A record was brought, tracked or not. Between it and where the component resumed, more may have been passed over.
+    pub(super) fn bring(&mut self, seq: Seq) {
+        self.passed = self.passed.filter(|_| seq < self.resumed).map(|_| seq);
     }
 
     /// A copy has found its end.
@@ -143,20 +176,20 @@ impl Trail {
         }
     }
 
-    /// What the log should be told, if there is news: everything up to the record is settled, and these behind it.
-    pub(super) fn news(&mut self, position: Seq) -> Option<(Seq, Vec<Seq>)> {
+    /// What the log should be told, if there is news.
+    pub(super) fn news(&mut self, position: Seq) -> Option<Progress> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
-        let low = self.low(position);
-        let mut fresh = std::mem::take(&mut self.fresh);
-        fresh.retain(|seq| *seq > low);
-        Some((low, fresh))
+        let upto = self.low(position);
+        let mut ahead = std::mem::take(&mut self.fresh);
+        ahead.retain(|seq| *seq > upto);
+        Some(Progress { upto, ahead, passed: self.passed })
     }
 
     /// The same from the beginning.
-    pub(super) fn all(&self, position: Seq) -> (Seq, Vec<Seq>) {
-        (self.low(position), self.ahead.iter().copied().collect())
+    pub(super) fn all(&self, position: Seq) -> Progress {
+        Progress { upto: self.low(position), ahead: self.ahead.iter().copied().collect(), passed: self.passed }
     }
 
     /// The component was served up to here and takes no more for now.
@@ -183,14 +216,33 @@ impl Trail {
         };
         self.since = Wall(back(self.past).0.max(back(reach).0));
         self.resumed = last;
+        if self.past == Past::Nothing || self.since.is_set() {
+            self.pass();
+        }
         let owes_nothing = self.past == Past::Nothing && self.offered >= self.left;
         if owes_nothing || reach == Past::Nothing {
             self.skip_to(last);
         }
     }
 
-    /// Nothing up to here is wanted any more.
+    /// Something behind what was offered may go by.
+    fn pass(&mut self) {
+        self.dirty |= self.passed.is_none();
+        self.passed.get_or_insert(self.offered);
+    }
+
+    /// The component, which was served up to `position`, asks for another part of the past: what was passed over was not offered.
+    pub(super) fn look_back(&mut self, position: Seq) {
+        self.pause(position);
+        if let Some(passed) = self.passed.take() {
+            self.offered = passed;
+            self.dirty = true;
+        }
+    }
+
+    /// Nothing up to here is wanted for now.
     pub(super) fn skip_to(&mut self, seq: Seq) {
+        self.pass();
         self.dirty |= self.offered < seq;
         self.offered = self.offered.max(seq);
         self.left = self.left.max(seq);
@@ -199,11 +251,12 @@ impl Trail {
         }
     }
 
-    /// As the log says: everything up to `low` is settled, and these behind it.
-    pub(super) fn restore(&mut self, low: Seq, ahead: Vec<Seq>) {
-        self.offered = low;
+    /// As the log says.
+    pub(super) fn restore(&mut self, Progress { upto, ahead, passed }: Progress) {
+        self.offered = upto;
         self.ahead.extend(ahead);
-        self.ahead = self.ahead.split_off(&low.next());
+        self.ahead = self.ahead.split_off(&upto.next());
+        self.passed = passed;
     }
 
     /// As the log says: the component was served up to `position` when it left.
@@ -211,6 +264,7 @@ impl Trail {
         self.offered = self.offered.max(position);
         self.left = self.offered;
         self.ahead.clear();
+        self.passed = None;
     }
 
     /// The component was still there when the process ended with `last`.
@@ -240,7 +294,7 @@ mod tests {
         }
         trail.settle(Seq(2));
         trail.settle(Seq(5));
-        assert_eq!(trail.news(Seq(8)), Some((Seq(3), vec![Seq(5)])));
+        assert_eq!(trail.news(Seq(8)), Some(Progress { upto: Seq(3), ahead: vec![Seq(5)], passed: None }));
         assert_eq!(trail.news(Seq(8)), None, "told once");
         trail.pause(Seq(8));
         trail.lose();
@@ -293,7 +347,7 @@ mod tests {
             restart: bool,
         ) {
             let mut trail = Trail::new(Past::Unseen, Seq(0));
-            let mut told = (Seq(0), Vec::new());
+            let mut told = Progress::default();
             let (mut open, mut last) = (Vec::new(), 0);
             let mut settled = std::collections::BTreeSet::new();
             for (step, index) in steps {
@@ -310,14 +364,13 @@ mod tests {
                     }
                     _ => {}
                 }
-                if let Some((low, fresh)) = trail.news(Seq(last)) {
-                    told.0 = low;
-                    told.1.extend(fresh);
+                if let Some(news) = trail.news(Seq(last)) {
+                    told.extend(&news);
                 }
             }
             if restart {
                 trail = Trail::new(Past::Unseen, Seq(0));
-                trail.restore(told.0, told.1);
+                trail.restore(told);
             } else {
                 trail.pause(Seq(last));
                 trail.lose();

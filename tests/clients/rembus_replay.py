@@ -112,6 +112,27 @@ async def a_window_reaches_back_as_far_as_it_says(doors):
 
 
 @scenario
+async def who_asks_for_more_later_gets_what_was_passed_over(doors):
+    topic, name = fresh("widened"), fresh("reader")
+    pub = await rb.component(doors.rembus)
+    got = []
+    for n, msgfrom in enumerate((rb.Now, 100_000_000.0, rb.LastReceived)):
+        node = await reader(doors.component(name), got, topic, msgfrom=msgfrom)
+        await until(lambda: len(got) >= (n if n == 2 else 0), "what was passed over")
+        await node.close()
+        await pub.publish(topic, n, qos=rb.QOS1)
+        await asyncio.sleep(0.3)  # the window of the next one does not reach back to it
+    equal(numbers(got), [0, 1])
+    await restarted("kill")
+    await back(pub)
+    node = await reader(doors.component(name), got, topic)
+    await until(lambda: len(got) >= 3, "the last one")
+    equal(numbers(got), [0, 1, 2])
+    await node.close()
+    await pub.close()
+
+
+@scenario
 async def now_is_told_only_what_comes_from_now_on(doors):
     topic, name = fresh("now"), fresh("reader")
     pub = await rb.component(doors.rembus)

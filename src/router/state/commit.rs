@@ -47,12 +47,10 @@ impl Router {
             {
                 known.extend_from_slice(deliveries);
             }
-            (
-                Some(Change::Seen { id: last, number: line, upto: known, ahead: settled }),
-                Change::Seen { id, number, upto, ahead },
-            ) if (&*last, &*line) == (id, number) => {
-                *known = *upto;
-                settled.extend_from_slice(ahead);
+            (Some(Change::Seen { id: last, number: line, progress: known }), Change::Seen { id, number, progress })
+                if (&*last, &*line) == (id, number) =>
+            {
+                known.extend(progress);
             }
             _ => {
                 let alone = matches!(

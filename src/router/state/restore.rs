@@ -145,10 +145,10 @@ impl<'a> Restorer<'a> {
                     self.router.unregister(key, &filter);
                 }
             }
-            Change::Seen { id, number, upto, ahead } => self.with(id, |_, session| {
+            Change::Seen { id, number, progress } => self.with(id, |_, session| {
                 let line = session.follower.as_deref_mut().and_then(|follower| follower.lines.get_mut(&number));
                 if let Some(line) = line {
-                    line.trail.restore(upto, ahead);
+                    line.trail.restore(progress);
                 }
             }),
             Change::Passed { id, upto } => self.with(id, |_, session| {

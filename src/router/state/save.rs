@@ -81,7 +81,7 @@ impl Snapshot {
                 self.changes.push(Change::Passed { id, upto });
             }
             let progress = follower.progress(session.reactive, router.last);
-            self.changes.extend(progress.map(|(number, upto, ahead)| Change::Seen { id, number, upto, ahead }));
+            self.changes.extend(progress.map(|(number, progress)| Change::Seen { id, number, progress }));
         }
     }
 

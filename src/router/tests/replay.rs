@@ -1,5 +1,6 @@
 //! What a component missed comes from the log: all of it, in order, once.
 
+mod asking;
 mod restarts;
 
 use super::state::{EXACTLY, ONCE};
@@ -304,44 +305,6 @@ fn its_own_messages_and_what_it_may_not_see_are_not_replayed() {
 }
 
 #[test]
-fn windows_count_back_from_when_the_component_takes_messages_again() {
-    let mut w = World::new();
-    let teller = w.link(Dialect::Rembus);
-    w.tell(teller, "t", 1, ONCE);
-    w.wait(Duration::from_secs(10));
-    w.tell(teller, "t", 2, ONCE);
-    w.wait(Duration::from_secs(10));
-    w.tell(teller, "t", 3, ONCE);
-    let link = w.reader("five", "t", Past::Window(5_000_000_000));
-    assert_eq!(w.had(link), [3]);
-    let link = w.reader("fifteen", "t", Past::Window(15_000_000_000));
-    assert_eq!(w.had(link), [2, 3]);
-    w.say(link, Inbound::LOST);
-    let link = w.twin("fifteen");
-    w.reactive(link, true);
-    assert_eq!(w.had(link), [0; 0], "they lie in the window and were delivered");
-}
-
-#[test]
-fn reactive_has_a_window_of_its_own() {
-    let mut w = World::new();
-    let teller = w.link(Dialect::Rembus);
-    w.tell(teller, "t", 1, ONCE);
-    w.wait(Duration::from_secs(10));
-    w.tell(teller, "t", 2, ONCE);
-    let link = w.twin("reader");
-    w.follow(link, "t", Past::Unseen);
-    w.reach(link, true, Past::Window(5_000_000_000));
-    assert_eq!(w.had(link), [2]);
-    let link = w.twin("nothing");
-    w.follow(link, "t", Past::Unseen);
-    w.reach(link, true, Past::Nothing);
-    assert_eq!(w.had(link), [0; 0]);
-    w.tell(teller, "t", 3, ONCE);
-    assert_eq!(w.had(link), [3]);
-}
-
-#[test]
 fn setup_after_a_reconnect_keeps_what_was_stored() {
     let mut w = World::new();
     let teller = w.link(Dialect::Rembus);
@@ -453,45 +416,4 @@ fn a_component_that_does_not_read_is_not_read_for() {
         w.look_all();
     }
     assert_eq!(had, 4_000);
-}
-
-#[test]
-fn an_anonymous_component_gets_no_past() {
-    let mut w = World::new();
-    let teller = w.link(Dialect::Rembus);
-    w.tell(teller, "t", 1, ONCE);
-    let link = w.link(Dialect::Rembus);
-    w.follow(link, "t", Past::Unseen);
-    w.reactive(link, true);
-    assert_eq!(w.had(link), [0; 0]);
-    w.tell(teller, "t", 2, ONCE);
-    assert_eq!(w.had(link), [2]);
-}
-
-#[test]
-fn a_second_reactive_changes_nothing() {
-    let mut w = World::new();
-    let teller = w.link(Dialect::Rembus);
-    w.tell(teller, "t", 1, ONCE);
-    let link = w.reader("reader", "t", Past::Unseen);
-    w.reactive(link, true);
-    assert_eq!(w.had(link), [1]);
-    w.reactive(link, true);
-    assert_eq!(w.had(link), [0; 0]);
-}
-
-#[test]
-fn between_unreactive_and_reactive_messages_wait_in_the_log() {
-    let mut w = World::new();
-    let teller = w.link(Dialect::Rembus);
-    let (link, now) = (w.reader("reader", "t", Past::Unseen), w.reader("now", "t", Past::Nothing));
-    for link in [link, now] {
-        w.reactive(link, false);
-    }
-    w.tell(teller, "t", 1, EXACTLY);
-    assert_eq!((w.had(link), w.had(now)), (vec![], vec![]));
-    for link in [link, now] {
-        w.reactive(link, true);
-    }
-    assert_eq!((w.had(link), w.had(now)), (vec![1], vec![]));
 }
