@@ -59,4 +59,6 @@ mod sim;
 mod stop;
 mod tls_storm;
 mod transcripts;
+mod transcripts_json;
 mod transports;
+mod wear;

@@ -186,3 +186,42 @@ async fn a_parent_that_asks_everybody_over_tls_takes_an_rsa_key_and_no_other_and
     gateway.wait_for_log("link is down");
     assert_eq!(link(&gateway, "connections"), 0, "a certificate of somebody else's");
 }
+
+/// Another gateway may be the parent too; the package's broker knows neither secrets nor, without its database, pins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_registers_the_key_once_and_a_shared_secret_proves_as_well() {
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let parent =
+        Plan::without_history().set("rembus.tenants", ".=11223344").set("rembus.connection_mode", "authenticated").start();
+    let key = files.path().join("own.key").display().to_string();
+    let with = |key: &str, pin: &str| plan(parent.doors.rembus, &format!("{FORWARD}, key = \"{key}\"{pin}"));
+
+    let stranger = with(&key, &format!(", pin = \"{}\"", file("wrong", "99999999\n"))).start();
+    stranger.wait_for_log("registering the key: wrong tenant/pin");
+    drop(stranger);
+
+    let pin = format!(", pin = \"{}\"", file("pin", "11223344\n"));
+    let mut gateway = with(&key, &pin).start();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 0..10).await;
+    until("what waited is acknowledged by the parent", 60, || (link(&gateway, "forwarded") == 10).then_some(()));
+    gateway.kill();
+    gateway.start_again();
+    until("it is registered already, and the key still proves it", 60, || (link(&gateway, "connected") == 1).then_some(()));
+    drop(gateway);
+    let (code, list, _) = parent.ask(&["admin", "keys", "list"]);
+    assert!(code == 0 && list.contains("gw1") && list.contains("ECDSA 256"), "{list}");
+
+    assert_eq!(parent.ask(&["admin", "keys", "remove", "gw1"]).0, 0);
+    let secret = file("secret", "four words are enough\n");
+    assert_eq!(parent.ask(&["admin", "keys", "import", "--secret", "gw1", &secret]).0, 0);
+    let gateway = with(&secret, "").start();
+    publish_numbers(gateway.doors.mqtt, "dev1/count", 0..10).await;
+    until("a secret is a proof", 60, || (link(&gateway, "forwarded") == 10).then_some(()));
+    let other = with(&file("other", "four other words\n"), "").start();
+    other.wait_for_log("it refuses the gateway");
+}

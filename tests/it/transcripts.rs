@@ -47,11 +47,11 @@ struct Peer {
     ids: BTreeMap<u64, u64>,
 }
 
-fn unhex(hex: &str) -> Vec<u8> {
+pub(crate) fn unhex(hex: &str) -> Vec<u8> {
     hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-fn parts(bytes: &[u8]) -> Option<Vec<Value>> {
+pub(crate) fn parts(bytes: &[u8]) -> Option<Vec<Value>> {
     ciborium::from_reader::<Value, _>(bytes).ok()?.into_array().ok()
 }
 
