@@ -45,6 +45,29 @@ impl Wish {
     }
 }
 
+const USAGE: &str = "bench/run [--rounds N] [--seconds N] [--peer NAME]… [FLOW]…, all flows without a name; there are:";
+
+/// What can be asked for.
+fn flows() -> Vec<String> {
+    let fixed = [
+        "start",
+        "qos1",
+        "qos1-rembus",
+        "idle",
+        "idle-tls",
+        "held",
+        "latency",
+        "rows",
+        "rpc",
+        "replay",
+        "replay-q0",
+        "backlog",
+    ];
+    let groups: std::collections::BTreeSet<_> = Flow::all().map(|flow| flow.group().to_owned()).collect();
+    let works = Work::ALL.iter().map(|(name, ..)| (*name).to_owned());
+    fixed.map(str::to_owned).into_iter().chain(works).chain(groups).chain(Flow::all().map(|flow| flow.name())).collect()
+}
+
 fn wish() -> Wish {
     let mut wish = Wish { rounds: 3, only: Vec::new(), seconds: 5, peers: Vec::new() };
     let mut arguments = std::env::args().skip(1);
@@ -55,10 +78,12 @@ fn wish() -> Wish {
             "--rounds" => wish.rounds = number(),
             "--seconds" => wish.seconds = number() as u64,
             "--bench" => {}
-            name if !name.starts_with('-') => wish.only.push(name.to_owned()),
-            other => panic!(
-                "unknown flag `{other}`: bench/run [--rounds N] [--seconds N] [--peer NAME]… [start|qos1|qos1-rembus|flow|flow-tls|50-1-q2-tls…|idle|idle-tls|held|latency|rows|rpc|rembus-q0|rembus-q1|rembus-rpc|rembus-idle|replay|replay-q0|backlog]…"
-            ),
+            "--help" => {
+                println!("{USAGE}\n{}", flows().join(" "));
+                std::process::exit(0);
+            }
+            name if flows().iter().any(|flow| flow == name) => wish.only.push(name.to_owned()),
+            other => panic!("what is `{other}`?\n{USAGE}\n{}", flows().join(" ")),
         }
     }
     wish
