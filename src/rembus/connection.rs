@@ -10,6 +10,7 @@
 
 use super::carrier::Carrier;
 use super::dialogue::{Dialogue, Farewell, Said};
+use super::ending::{End, end};
 use super::login::{Done, Errand};
 use super::packet::Packet;
 use super::watch::{Verdict, Watch};
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -35,23 +35,6 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
 /// Bytes handed to the socket at once.
 const FEED: usize = 128 << 10;
-
-/// How a connection ended.
-#[derive(Debug)]
-enum End {
-    /// The peer said goodbye, or the transport is gone.
-    Peer(Closed),
-    /// We end it and say why.
-    Ours(Farewell),
-    /// The peer takes nothing any more; there is nobody to tell.
-    Dead(&'static str),
-}
-
-impl From<HubStopped> for End {
-    fn from(_: HubStopped) -> Self {
-        Self::Ours(Farewell::new(CloseCode::Away, "the gateway stops"))
-    }
-}
 
 pub(super) struct Connection<C> {
     socket: C,
@@ -437,16 +420,3 @@ impl<C: Carrier> Connection<C> {
 
 const SILENT: &str = "silent: no answer to pings";
 const STALLED: &str = "stalled: the peer does not read";
-
-/// What a failed read means.
-fn end(error: Error) -> End {
-    let ours = |code, reason: String| End::Ours(Farewell::new(code, reason));
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => ours(CloseCode::Size, error.to_string()),
-        Error::Utf8(_) => ours(CloseCode::Invalid, "a text message is not UTF-8".into()),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Peer(Closed::Lost),
-        Error::Protocol(broken) => ours(CloseCode::Protocol, broken.to_string()),
-        Error::ConnectionClosed | Error::AlreadyClosed => End::Peer(Closed::Orderly),
-        _ => End::Peer(Closed::Lost),
-    }
-}

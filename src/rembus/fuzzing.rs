@@ -18,24 +18,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// What a message says, written again.
-fn encode(frame: &Frame) -> Bytes {
-    match frame {
-        Frame::Identity { id, cid, meta } => codec::identity(*id, cid, meta),
-        Frame::Publish { id, flags, topic, data } => codec::publish(*flags, id.unwrap_or(codec::MessageId(0)), topic, data),
-        Frame::Rpc { id, topic, target, data } => codec::rpc(*id, topic, target.as_deref(), data),
-        Frame::Admin { id, topic, data } => codec::admin(*id, topic, data),
-        Frame::Response { id, status, data } => {
-            codec::response(*id, u8::try_from(*status).map_or(Status::METHOD_EXCEPTION, Status), data)
-        }
-        Frame::Ack { id } => codec::ack(*id),
-        Frame::Ack2 { id } => codec::ack2(*id),
-        Frame::Unregister { id } => codec::unregister(*id),
-        Frame::Register { id, cid, pin, pubkey, key_type } => codec::register(*id, cid, pin, pubkey, *key_type),
-        Frame::Attestation { id, cid, signature, meta } => codec::attestation(*id, cid, signature, meta),
-    }
-}
-
 /// Decodes bytes as a binary message and, if they are text, as a JSON one; must return. What could be read is written and read
 /// again, and must come out the same from there on.
 pub fn decode_all(bytes: &[u8]) {
@@ -48,9 +30,9 @@ pub fn decode_all(bytes: &[u8]) {
             drop(codec::AdminCommand::parse(data));
             drop(mapping::parameters_to_pack(data));
         }
-        let written = encode(&frame);
+        let written = codec::whole(&frame);
         let again = codec::decode(&written).expect("what is written can be read");
-        assert_eq!(encode(&again), written);
+        assert_eq!(codec::whole(&again), written);
     }
 }
 

@@ -36,6 +36,7 @@ pub mod cbor;
 pub mod codec;
 mod connection;
 mod dialogue;
+mod ending;
 mod handshake;
 mod login;
 pub mod name;

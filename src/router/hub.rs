@@ -4,13 +4,16 @@
 //! one batch to each link. It never waits for a link: what a door may still have to take is bounded by the router's windows.
 //! It does wait for the log, by not taking more from the inbox; then the doors stop reading their sockets.
 
-use super::event::{
-    CallId, CommandId, Effect, Entry, Event, Found, Inbound, LinkId, LinkInfo, Now, Outbound, ReadId, Refusal, Status,
-};
+mod handle;
+
+pub(super) use handle::Letter;
+pub use handle::{HubHandle, HubStopped};
+
+use super::event::{CallId, CommandId, Effect, Entry, Event, Inbound, LinkId, Now, Outbound, ReadId, Refusal, Status};
 use super::interest::{Interest, Search};
 use super::keeper::{KeepError, Keeper, Restored};
-use super::link::{Gone, Link, LinkReceiver, LinkSender};
-use super::{Options, Report, Router, StateFolder};
+use super::link::Gone;
+use super::{Options, Router, StateFolder};
 use crate::clock::SharedClock;
 use crate::message::{self, Seq, kind};
 use crate::wal::{Batch, Health, LogHandle};
@@ -19,7 +22,6 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -28,8 +30,6 @@ use tokio::task::AbortHandle;
 const INBOX: usize = 256;
 /// Batches taken in one turn, so that answers and deliveries leave while more comes in.
 const TURN: usize = 64;
-/// Batches that may wait for a door. Windows keep it far below; reaching it means that the door does not keep its side.
-const OUTBOX: usize = 8_192;
 /// Log bytes not yet written at which QoS 0 messages are no longer logged, and at which nothing more is taken in.
 const LOG_BEHIND: usize = 1 << 20;
 const LOG_FULL: usize = 3 << 20;
@@ -65,102 +65,6 @@ impl Services for NoServices {
         _upto: Seq,
     ) -> Pin<Box<dyn Future<Output = (Status, Bytes)> + Send>> {
         Box::pin(std::future::ready((Status::METHOD_UNAVAILABLE, super::core::NULL)))
-    }
-}
-
-/// What lies in the router's inbox.
-#[derive(Debug)]
-pub(super) enum Letter {
-    Open {
-        link: LinkId,
-        info: LinkInfo,
-        out: mpsc::Sender<Vec<Outbound>>,
-    },
-    Batch {
-        link: LinkId,
-        batch: Vec<Inbound>,
-    },
-    Answered {
-        call: CallId,
-        status: Status,
-        data: Bytes,
-    },
-    Command {
-        body: Vec<u8>,
-        done: oneshot::Sender<Result<Seq, Refusal>>,
-    },
-    PolicyChanged,
-    /// What was found in the log up to `reached`; the search comes back with it.
-    Found {
-        read: ReadId,
-        search: Box<Search>,
-        found: Vec<Found>,
-        reached: Seq,
-    },
-    Report(oneshot::Sender<Report>),
-    /// Dropped when the state is saved, or could not be.
-    Save(oneshot::Sender<()>),
-    Builtins(Vec<String>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the gateway is stopping")]
-pub struct HubStopped;
-
-/// How doors and services reach the router.
-#[derive(Debug, Clone)]
-pub struct HubHandle {
-    inbox: mpsc::Sender<Letter>,
-    gone: Arc<Gone>,
-    last_link: Arc<AtomicU64>,
-}
-
-impl HubHandle {
-    /// For a router that a test plays.
-    #[cfg(test)]
-    pub(super) fn of(inbox: mpsc::Sender<Letter>) -> Self {
-        Self { inbox, gone: Arc::default(), last_link: Arc::default() }
-    }
-
-    /// Announces a connection. Fails only when the gateway stops.
-    pub async fn open(&self, info: LinkInfo) -> Result<Link, HubStopped> {
-        let id = LinkId(self.last_link.fetch_add(1, Ordering::Relaxed) + 1);
-        let (tx, out) = mpsc::channel(OUTBOX);
-        self.inbox.send(Letter::Open { link: id, info, out: tx }).await.map_err(|_| HubStopped)?;
-        let sender = LinkSender { id, inbox: self.inbox.clone(), gone: Arc::clone(&self.gone) };
-        Ok(Link { sender, receiver: LinkReceiver { out } })
-    }
-
-    /// Writes a record that is not a message into the log, in order with everything else; returns once it is durable.
-    pub async fn append_command(&self, body: Vec<u8>) -> Result<Seq, Refusal> {
-        let (done, wait) = oneshot::channel();
-        self.inbox.send(Letter::Command { body, done }).await.map_err(|_| Refusal::LogFailed)?;
-        wait.await.unwrap_or(Err(Refusal::LogFailed))
-    }
-
-    /// Saves the state now, so that the next start need not read the log. Returns when that is done or has failed.
-    pub async fn save_state(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.inbox.send(Letter::Save(done)).await.is_ok() {
-            wait.await.ok();
-        }
-    }
-
-    /// The gateway serves these methods from now on, in place of those that it started with. Blocks while the inbox is full.
-    pub fn set_builtins(&self, methods: Vec<String>) -> Result<(), HubStopped> {
-        self.inbox.blocking_send(Letter::Builtins(methods)).map_err(|_| HubStopped)
-    }
-
-    /// Users or rules have changed.
-    pub async fn policy_changed(&self) -> Result<(), HubStopped> {
-        self.inbox.send(Letter::PolicyChanged).await.map_err(|_| HubStopped)
-    }
-
-    /// A consistent copy of counters and gauges, for `/metrics` and `status`.
-    pub async fn report(&self) -> Result<Report, HubStopped> {
-        let (tx, wait) = oneshot::channel();
-        self.inbox.send(Letter::Report(tx)).await.map_err(|_| HubStopped)?;
-        wait.await.map_err(|_| HubStopped)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Messages to bytes: definite lengths, shortest integers, `data` as it came.
 
+#[cfg(any(test, feature = "fuzzing"))]
+use super::Frame;
 use super::{Flags, MessageId};
 use crate::rembus::cbor::{NULL, Reader, Writer};
 use crate::router::Status;
@@ -111,4 +113,24 @@ pub fn attestation(id: MessageId, cid: &str, signature: &[u8], meta: &[u8]) -> B
     let mut writer = start(5, 11, id, cid.len() + signature.len() + meta.len());
     writer.text(cid).bytes(signature).encoded(meta);
     writer.finish().into()
+}
+
+/// What a message says, written again: for tests, which read and write whatever comes.
+#[cfg(any(test, feature = "fuzzing"))]
+#[must_use]
+pub(in crate::rembus) fn whole(frame: &Frame) -> Bytes {
+    match frame {
+        Frame::Identity { id, cid, meta } => identity(*id, cid, meta),
+        Frame::Publish { id, flags, topic, data } => publish(*flags, id.unwrap_or(MessageId(0)), topic, data),
+        Frame::Rpc { id, topic, target, data } => rpc(*id, topic, target.as_deref(), data),
+        Frame::Admin { id, topic, data } => admin(*id, topic, data),
+        Frame::Response { id, status, data } => {
+            response(*id, u8::try_from(*status).map_or(Status::METHOD_EXCEPTION, Status), data)
+        }
+        Frame::Ack { id } => ack(*id),
+        Frame::Ack2 { id } => ack2(*id),
+        Frame::Unregister { id } => unregister(*id),
+        Frame::Register { id, cid, pin, pubkey, key_type } => register(*id, cid, pin, pubkey, *key_type),
+        Frame::Attestation { id, cid, signature, meta } => attestation(*id, cid, signature, meta),
+    }
 }

@@ -28,6 +28,8 @@ use bytes::Bytes;
 use ciborium_ll::Header;
 
 pub use admin::{AdminCommand, AdminError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use encode::whole;
 pub use encode::{ack, ack2, admin, attestation, identity, pattern_data, publish, register, response, rpc, unregister};
 
 /// Longest topic or component name; the log and MQTT count their length in 16 bits.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::message::Qos;
+use crate::router::session::SessionKey;
 use proptest::prelude::*;
 
 fn key(slot: u32) -> SessionKey {

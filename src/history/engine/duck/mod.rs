@@ -10,6 +10,7 @@
 //! | `tail.rs` | rows above the lake, as a table of DuckDB |
 //! | `batch.rs` | the tail becomes files, then the lake's |
 //! | `relation.rs` | the table a query sees, as SQL |
+//! | `past.rs` | the same as it was at some time |
 //! | `query.rs` | runs it |
 //! | `upkeep.rs` | merging, retention, old snapshots and files |
 //! | `store.rs` | all of that behind one door, on one thread |
@@ -20,6 +21,7 @@ mod fit;
 mod lake;
 mod names;
 mod objects;
+mod past;
 mod query;
 mod relation;
 mod store;

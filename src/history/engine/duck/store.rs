@@ -5,7 +5,7 @@ use super::names::{LAKE, Own, TAIL, ident};
 use super::objects::Objects;
 use super::query::{Pinned, value};
 use super::upkeep::{self, Tidy};
-use super::{batch, fit, lake, relation, tail, verify};
+use super::{batch, fit, lake, past, relation, tail, verify};
 use crate::clock::Wall;
 use crate::disk::{Disk, SharedDisk};
 use crate::history::engine::columns::stored_as_text;
@@ -220,10 +220,10 @@ impl Lake {
         tail::settle(&mut table.tail, &self.conn)?;
         let relation = match at_us {
             None => relation::now(&table.table, &self.own, table.tail.len() == 0),
-            Some(at_us) => match then(&self.conn, &self.own, table, at_us, self.log_id)? {
+            Some(at_us) => match past::then(&self.conn, &self.own, table, at_us, self.log_id)? {
                 Some(relation) => relation,
                 None => {
-                    let text = format!("No snapshot found at timestamp {}", show_time(at_us));
+                    let text = format!("No snapshot found at timestamp {}", past::show_time(at_us));
                     return Ok(Err(CallError::exception(text)));
                 }
             },
@@ -434,36 +434,4 @@ impl Store for Lake {
 /// DuckDB syncs its catalog and the log beside it, but not the folder in which it made them.
 fn sync_lake(disk: &dyn Disk, lake: &Path) -> Result<(), EngineError> {
     disk.sync_dir(lake).map_err(EngineError::io("syncing the lake's folder"))
-}
-
-/// The relation for a look into the past; `None` if there was nothing yet.
-fn then(conn: &Connection, own: &Own, table: &LakeTable, at_us: i64, log_id: u64) -> Result<Option<String>, EngineError> {
-    let Some(version) = catalog::in_force(conn, at_us)? else {
-        // Before the oldest snapshot that is kept. When an appended row was received is known nevertheless.
-        let oldest = catalog::oldest(conn)?;
-        let had = catalog::columns_at(conn, &table.table.name, oldest)?;
-        let seen = oldest > 0 && !had.is_empty() && table.table.keys.is_empty();
-        return Ok(seen.then(|| relation::received_by(&table.table, own, at_us)));
-    };
-    let had = catalog::columns_at(conn, &table.table.name, version)?;
-    if had.is_empty() {
-        return Ok(None);
-    }
-    // Later than everything there is: that is now.
-    if version == catalog::newest(conn)? && table.tail.newest_us() <= at_us {
-        return Ok(Some(relation::now(&table.table, own, table.tail.len() == 0)));
-    }
-    let covered = catalog::covered(conn, own, Some(version))?;
-    // A keyed table does not say which of its rows replaced which, so it is seen as of its last batch. Neither do sequence
-    // numbers of a log that was lost say anything about those of the present one.
-    let same_log = catalog::knows_no_other_log(conn, own, log_id)?;
-    let later = (table.table.keys.is_empty() && same_log).then_some(covered);
-    let had = had.into_keys().collect();
-    Ok(Some(relation::then(&table.table, own, version, &had, later, at_us)))
-}
-
-/// `2026-11-21 09:30:00`, UTC.
-fn show_time(at_us: i64) -> String {
-    let time = jiff::Timestamp::from_microsecond(at_us).unwrap_or_default();
-    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

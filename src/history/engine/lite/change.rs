@@ -9,7 +9,7 @@ use super::files::DataFile;
 use super::read::{Wanted, positions, scan, want};
 use super::rows::Rows;
 use super::schema::{Stored, text_value, value_text};
-use super::store::LakeTable;
+use super::table::LakeTable;
 use super::view::Merged;
 use super::write::{ColumnFacts, DataWriter, Written, deletions};
 use crate::disk::{Disk, SharedDisk};

@@ -20,6 +20,7 @@
 //! | `write.rs` | writes data files and files of deletions |
 //! | `change.rs` | a batch or a deletion: files, then the catalog |
 //! | `restamp.rs` | corrects receive times once the time is known |
+//! | `table.rs` | one table: what its files hold, and the rows above them |
 //! | `view.rs`, `typed.rs` | what a query sees, and its answer |
 //! | `verify.rs` | the check of every file at the start |
 //! | `upkeep.rs` | merging, retention, old snapshots |
@@ -33,6 +34,7 @@ mod restamp;
 mod rows;
 mod schema;
 mod store;
+mod table;
 mod typed;
 mod upkeep;
 mod verify;

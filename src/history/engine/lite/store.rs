@@ -4,70 +4,32 @@ use super::super::covered::Covered;
 use super::super::error::EngineError;
 use super::super::hold::Named;
 use super::super::store::{self, BatchError, DeleteError, Freed, Opened, Store, TableFigures, Upkeep};
-use super::super::tail::{Tail, TailRow};
-use super::super::{arrow, damage, folders};
+use super::super::tail::Tail;
+use super::super::{damage, folders};
 use super::catalog::{Catalog, Failed};
 use super::change::{self, Change};
-use super::files::{self, DataFile};
+use super::files;
 use super::read::{Wanted, scan, want};
 use super::restamp::{self, Correction};
 use super::rows::Rows;
-use super::schema::{self, Stored};
+use super::schema;
+use super::table::{LOOSE_ROWS, LakeTable};
 use super::upkeep::{self, Tidy};
 use super::verify;
 use super::view::{Later, Part, View};
 use crate::clock::{SharedClock, SystemClock, Wall};
 use crate::disk::SharedDisk;
 use crate::history::evolution::Remembered;
-use crate::history::model::{CallError, Row, Schema, Table};
+use crate::history::model::{CallError, Row, Schema};
 use crate::history::row::timestamp_text;
 use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
 use crate::history::sql::eval::Bounds;
 use crate::history::status::Tidied;
 use crate::message::Seq;
-use arrow_array::RecordBatch;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Rows that may wait as they came; more are packed into Arrow, which is smaller.
-const LOOSE_ROWS: usize = 4096;
-
-/// A schema table and its place in the lake.
-#[derive(Debug)]
-pub(super) struct LakeTable {
-    pub(super) table: Arc<Table>,
-    pub(super) stored: Arc<Stored>,
-    pub(super) tail: Tail,
-    /// Append: rows of the tail that are packed.
-    pub(super) packed: Vec<RecordBatch>,
-    /// Keyed: the tail as the last view saw it.
-    seen: Option<Arc<Vec<TailRow>>>,
-    pub(super) files: Arc<Vec<Arc<DataFile>>>,
-}
-
-impl LakeTable {
-    pub(super) fn rows_in_lake(&self) -> u64 {
-        self.files.iter().map(|file| file.live_rows()).sum()
-    }
-
-    /// Packs what came since.
-    pub(super) fn settle(&mut self) -> Result<(), EngineError> {
-        if !self.tail.is_dirty() {
-            return Ok(());
-        }
-        if self.tail.keyed() {
-            self.seen = None;
-        } else {
-            for rows in self.tail.rows().chunks(2 * LOOSE_ROWS) {
-                self.packed.push(arrow::batch(&self.table, rows)?);
-            }
-        }
-        self.tail.taken_over();
-        Ok(())
-    }
-}
 
 #[derive(Debug)]
 pub(in crate::history::engine) struct Lite {
@@ -260,20 +222,6 @@ impl Lite {
         Ok(())
     }
 
-    fn parts_now(table: &mut LakeTable) -> Vec<Part> {
-        let mut parts = vec![Part::Files { files: table.files.clone(), version: None, only: None }];
-        if table.tail.len() == 0 {
-            return parts;
-        }
-        if table.tail.keyed() {
-            let rows = table.seen.get_or_insert_with(|| Arc::new(table.tail.rows().to_vec()));
-            parts.push(Part::Keyed(rows.clone()));
-        } else {
-            parts.push(Part::Tail { rows: tail_rows(table), received_until: None });
-        }
-        parts
-    }
-
     /// The parts for a look into the past; `None` if there was nothing yet.
     fn parts_then(&mut self, place: usize, at_us: i64) -> Result<Option<Vec<Part>>, EngineError> {
         let Some(version) = self.catalog.in_force(at_us)? else { return Ok(None) };
@@ -284,7 +232,7 @@ impl Lite {
         }
         // Later than everything there is: that is now.
         if version == newest && table.tail.newest_us() <= at_us {
-            return Ok(Some(Self::parts_now(table)));
+            return Ok(Some(table.parts_now()));
         }
         let files = Arc::new(files::at(&self.catalog.conn, &table.stored, &self.files, version)?);
         let mut parts = vec![Part::Files { files, version: Some(version), only: None }];
@@ -294,7 +242,7 @@ impl Lite {
             let above = self.catalog.covered(Some(version))?.log_seq.cast_signed();
             let only = Some(Later { above, received_until: at_us });
             parts.push(Part::Files { files: table.files.clone(), version: None, only });
-            parts.push(Part::Tail { rows: tail_rows(table), received_until: Some(at_us) });
+            parts.push(Part::Tail { rows: table.tail_rows(), received_until: Some(at_us) });
         }
         Ok(Some(parts))
     }
@@ -302,10 +250,6 @@ impl Lite {
 
 fn now_us(clock: &SharedClock) -> i64 {
     i64::try_from(clock.wall().0 / 1000).unwrap_or(i64::MAX)
-}
-
-fn tail_rows(table: &LakeTable) -> Vec<Rows> {
-    table.packed.iter().map(|batch| Rows::of(batch, &table.stored)).collect()
 }
 
 impl Store for Lite {
@@ -422,7 +366,7 @@ impl Store for Lite {
         table.settle()?;
         let (known, stored) = (table.table.clone(), table.stored.clone());
         let parts = match at_us {
-            None => Self::parts_now(table),
+            None => table.parts_now(),
             Some(at_us) => match self.parts_then(place, at_us)? {
                 Some(parts) => parts,
                 None => {

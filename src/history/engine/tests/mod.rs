@@ -23,9 +23,11 @@ macro_rules! stories {
     };
 }
 
+mod calls;
 mod conformance;
 mod crash;
 mod damage;
+mod following;
 mod gateway;
 mod measure;
 mod reads;
