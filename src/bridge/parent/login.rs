@@ -66,30 +66,41 @@ pub(super) async fn log_in(socket: &mut Socket, parent: &Parent) -> Result<(), L
         Some(path) => Some(read_key(path.clone()).await?),
         None => None,
     };
+    // A parent that asks everybody has asked before it hears of the registration, and asks once.
+    let mut challenge = None;
     if let (Some(pin), Some((public, kind))) = (&parent.pin, key.as_ref().and_then(Key::public)) {
         let pin = std::fs::read_to_string(pin).map_err(|error| LinkError::Local(format!("`{}`: {error}", pin.display())))?;
         say(socket, codec::register(REGISTER, name, pin.trim(), public.as_bytes(), kind)).await?;
-        let (_, status, data) = answer_to(socket, REGISTER, None).await?;
+        let (status, data) = loop {
+            match hear(socket, REGISTER).await? {
+                Heard::Unasked(asked) => challenge = Some(asked),
+                Heard::Answer(status, data) => break (status, data),
+            }
+        };
         if status != OK && status != NAME_TAKEN {
             return Err(LinkError::Refused(format!("registering the key: {}", reason(status, &data))));
         }
     }
-    say(socket, codec::identity(IDENTITY, name, &[0xa0])).await?;
-    let (asked, status, data) = answer_to(socket, IDENTITY, Some(UNASKED)).await?;
-    let (status, data) = match status {
-        CHALLENGE => {
-            let Some(key) = key else {
-                return Err(LinkError::Refused("it wants a proof, and this gateway has no key for it".to_owned()));
-            };
-            let challenge = Reader::new(&data).bytes().map_err(|error| LinkError::Broken(error.to_string()))?;
-            let proof = key.answer(&challenge, name).map_err(LinkError::Local)?;
-            // Who asks unasked wants its own id back (section 5.7).
-            let id = if asked == UNASKED { UNASKED } else { ATTESTATION };
-            say(socket, codec::attestation(id, name, &proof, &[0xa0])).await?;
-            answer(socket, id).await?
+    let (id, challenge) = match challenge {
+        Some(challenge) => (UNASKED, challenge),
+        None => {
+            say(socket, codec::identity(IDENTITY, name, &[0xa0])).await?;
+            match hear(socket, IDENTITY).await? {
+                // Who asks unasked wants its own id back (section 5.7).
+                Heard::Unasked(challenge) => (UNASKED, challenge),
+                Heard::Answer(CHALLENGE, challenge) => (ATTESTATION, challenge),
+                Heard::Answer(OK, _) => return Ok(()),
+                Heard::Answer(status, data) => return Err(LinkError::Refused(reason(status, &data))),
+            }
         }
-        _ => (status, data),
     };
+    let Some(key) = key else {
+        return Err(LinkError::Refused("it wants a proof, and this gateway has no key for it".to_owned()));
+    };
+    let challenge = Reader::new(&challenge).bytes().map_err(|error| LinkError::Broken(error.to_string()))?;
+    let proof = key.answer(&challenge, name).map_err(LinkError::Local)?;
+    say(socket, codec::attestation(id, name, &proof, &[0xa0])).await?;
+    let (status, data) = answer(socket, id).await?;
     if status == OK { Ok(()) } else { Err(LinkError::Refused(reason(status, &data))) }
 }
 
@@ -110,15 +121,26 @@ pub(super) async fn say(socket: &mut Socket, message: Bytes) -> Result<(), LinkE
 
 /// The answer to a request; what else comes before it is of no interest yet.
 pub(super) async fn answer(socket: &mut Socket, id: MessageId) -> Result<(u64, Bytes), LinkError> {
-    answer_to(socket, id, None).await.map(|(_, status, data)| (status, data))
+    loop {
+        if let Heard::Answer(status, data) = hear(socket, id).await? {
+            return Ok((status, data));
+        }
+    }
 }
 
-/// The answer to a request, or the one with the other id, whichever comes first.
-async fn answer_to(socket: &mut Socket, id: MessageId, or: Option<MessageId>) -> Result<(MessageId, u64, Bytes), LinkError> {
+enum Heard {
+    Answer(u64, Bytes),
+    /// A challenge of a parent that asks everybody.
+    Unasked(Bytes),
+}
+
+/// The answer to a request, or a challenge that comes before it.
+async fn hear(socket: &mut Socket, id: MessageId) -> Result<Heard, LinkError> {
     let waiting = async {
         loop {
             match receive(socket).await? {
-                Some(Frame::Response { id: of, status, data }) if of == id || Some(of) == or => return Ok((of, status, data)),
+                Some(Frame::Response { id: UNASKED, status: CHALLENGE, data }) => return Ok(Heard::Unasked(data)),
+                Some(Frame::Response { id: of, status, data }) if of == id => return Ok(Heard::Answer(status, data)),
                 _ => {}
             }
         }
