@@ -1,11 +1,13 @@
 //! The recorded session of a JSON client beside a CBOR one (`tests/transcripts/11-json-rpc-session.json`), with the gateway in the
 //! broker's place: what they said is said again, and the JSON client must be answered in the same words.
 //!
-//! On purpose different: the payloads of JSON publications arrive (the reference delivers null), no names are told at login, and
-//! deliveries and forwarded calls have the gateway's own numbers, which the replay translates.
+//! On purpose different: the payloads of JSON publications arrive (the reference delivers null), and so does what looks like a call
+//! of no method but is a publication with a slot; deliveries have a copy of their data where the unmodified Python client
+//! looks for it; no names are told at login; deliveries and forwarded calls have the gateway's own numbers, which the replay
+//! translates.
 
 use crate::gateway::{Gateway, Plan};
-use crate::rembus_peer::{PUB, RembusPeer, encode};
+use crate::rembus_peer::{PUB, Received, RembusPeer, encode};
 use crate::transcripts::{parts, unhex};
 use ciborium::Value;
 use futures_util::{SinkExt, StreamExt};
@@ -15,6 +17,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+
+const SLOT: u64 = 0x40;
 
 type Json = serde_json::Value;
 
@@ -57,6 +61,11 @@ impl JsonPeer {
             self.ids.insert(wanted["id"].to_string(), got["id"].take());
             wanted["id"].take();
         }
+        let arguments = if got["params"].is_array() { &got["params"] } else { &got["params"]["data"] };
+        if got.get("data").is_some_and(|copy| copy == arguments) {
+            // A copy, for who looks there.
+            got.as_object_mut().unwrap().remove("data");
+        }
         if wanted["result"]["data"][0].is_array() {
             // Names at login.
             assert_eq!(got["result"]["data"], json!([[], []]), "{place}");
@@ -73,6 +82,7 @@ struct CborPeer {
     ids: BTreeMap<Vec<u8>, Value>,
     /// What was delivered to it.
     payloads: Vec<Json>,
+    slotted: u32,
 }
 
 impl CborPeer {
@@ -86,7 +96,12 @@ impl CborPeer {
     }
 
     async fn expect(&mut self, mut wanted: Vec<Value>, place: &str) {
-        let got = self.peer.receive().await.unwrap();
+        let mut got = self.peer.receive().await.unwrap();
+        let slotted = |got: &Received| got.kind == PUB && got.flags == SLOT;
+        if slotted(&got) && wanted[0] != (PUB | SLOT).into() {
+            self.slotted += 1;
+            got = self.peer.receive().await.unwrap();
+        }
         let head = u64::try_from(wanted.remove(0).as_integer().unwrap()).unwrap();
         assert_eq!(got.kind | got.flags, head, "{place}");
         if got.kind != PUB {
@@ -109,7 +124,7 @@ async fn a_json_client_is_answered_as_the_reference_does() {
     let session: Json = serde_json::from_str(include_str!("../transcripts/11-json-rpc-session.json")).unwrap();
     let gateway = Plan::without_history().start();
     let peer = RembusPeer::connect(gateway.doors.rembus).await;
-    let mut cbor = CborPeer { peer, ids: BTreeMap::new(), payloads: Vec::new() };
+    let mut cbor = CborPeer { peer, ids: BTreeMap::new(), payloads: Vec::new(), slotted: 0 };
     let mut node = JsonPeer::connect(&gateway).await;
     let mut heard = 0;
     for (number, event) in session["events"].as_array().unwrap().iter().enumerate() {
@@ -125,5 +140,6 @@ async fn a_json_client_is_answered_as_the_reference_does() {
         heard += u32::from(event["dir"] == "B>C");
     }
     assert_eq!(cbor.payloads, [json!(["q0"]), json!(["q1"]), json!(["q2"])]);
-    assert!(heard > 20, "only {heard} messages were compared");
+    assert_eq!(cbor.slotted, 1);
+    assert_eq!(heard, 20, "messages of the reference that were compared");
 }
