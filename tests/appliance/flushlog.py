@@ -36,16 +36,27 @@ def entries(log):
         yield sector * SECTOR, data, flags
 
 
-def after_the_cut(before: Path, log: Path, disk: Path, dice: random.Random):
-    """Makes `disk` what is left; returns how many writes were flushed, and lost and kept among the others."""
+def count(log: Path):
+    """Entries so far; the guest may be at work."""
+    with log.open("rb") as written:
+        return sum(1 for _ in entries(written))
+
+
+def after_the_cut(before: Path, log: Path, disk: Path, dice: random.Random, since: int):
+    """Makes `disk` what is left; returns how many writes were flushed, and lost and kept among the others.
+
+    The guest is killed a little later than the plug is pulled: that was at some moment behind entry `since`, and at the worst
+    ones, if there are any, with a write under way that no flush has followed yet. What was acknowledged before `since` must be there.
+    """
     shutil.copyfile(before, disk)
+    with log.open("rb") as written:
+        kinds = [(data is not None, flags) for _, data, flags in entries(written)]
+    worst = [n for n in range(since, len(kinds)) if kinds[n][0] and not kinds[n][1] & (FLUSH | FUA)]
+    end = dice.choice(worst) + 1 if worst else len(kinds)
+    last_flush = max((n for n in range(end) if kinds[n][1] & FLUSH), default=-1)
+    flushed = lost = kept = 0
     with log.open("rb") as written, disk.open("r+b") as target:
-        last_flush = -1
-        for number, (_, _, flags) in enumerate(entries(written)):
-            if flags & FLUSH:
-                last_flush = number
-        flushed = lost = kept = 0
-        for number, (at, data, flags) in enumerate(entries(written)):
+        for number, (at, data, flags) in zip(range(end), entries(written)):
             if data is None:
                 continue
             if number <= last_flush or flags & FUA:

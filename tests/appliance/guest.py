@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from flushlog import SECTOR, after_the_cut
+from flushlog import SECTOR, after_the_cut, count
 
 # Program and machine, bus of the virtual devices, console.
 MACHINES = {
@@ -135,12 +135,17 @@ class Guest:
                 raise Failed(f"{what}: not within {seconds} s; `{command}` still prints: {printed}")
             time.sleep(0.5)
 
-    def cut(self):
-        """Pulls the plug. What the guest had not flushed is lost or not, write by write; returns the counts of each."""
+    def writes(self):
+        """How often the guest has written to its data disk, or flushed it, in this life."""
+        return count(self.run / "writes.log")
+
+    def cut(self, since):
+        """Pulls the plug, at some moment after so many `writes()`. What the guest had not flushed by then is lost or not, write by
+        write; returns the counts of each."""
         self.emulator.kill()
         self.emulator.wait()
         self.console.close()
-        return after_the_cut(self.before, self.run / "writes.log", self.data, self.dice)
+        return after_the_cut(self.before, self.run / "writes.log", self.data, self.dice, since)
 
     def stop(self):
         """Powers off in order."""
