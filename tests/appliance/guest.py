@@ -35,10 +35,12 @@ def free_port():
 class Guest:
     """One device. Its root disk forgets everything at the end of a life, its data disk what was not flushed at a cut."""
 
-    def __init__(self, folder: Path, arch: str, *, memory_mib=512, kernel_args="", seed=0, extra_disk=None):
+    def __init__(self, folder: Path, arch: str, *, memory_mib=512, kernel_args="", seed=0, extra_disk=None, paced=False):
         self.folder, self.arch = folder, arch
         self.memory_mib, self.kernel_args = memory_mib, kernel_args
         self.extra_disk = extra_disk
+        # The guest's clock goes by what it has done, a nanosecond an instruction, whatever else the host has to do.
+        self.pace = ["-icount", "shift=0"] if paced else []
         self.dice = random.Random(seed)
         self.ports = {1883: free_port(), 8338: free_port(), 8080: free_port()}
         self.run = folder / "run"
@@ -61,7 +63,7 @@ class Guest:
         program, bus, console = MACHINES[self.arch]
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in self.ports.items())
         command = [
-            *program, "-smp", "2", "-m", str(self.memory_mib), "-display", "none", "-no-reboot",
+            *program, *self.pace, "-smp", "2", "-m", str(self.memory_mib), "-display", "none", "-no-reboot",
             "-kernel", self.folder / "vmlinuz", "-initrd", self.folder / "initrd.img",
             "-append", f"root=LABEL=root ro console={console} loglevel=4 panic=1 {self.kernel_args}",
             "-drive", f"if=none,id=root,file={self.folder}/root.img,format=raw,cache=unsafe,snapshot=on",
