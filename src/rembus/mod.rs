@@ -28,7 +28,7 @@
 //! A publication that is refused (the disk is full) gets no answer at all: the Python client takes even an error response for
 //! an acknowledgement. It repeats the message for 22 s and then fails.
 //!
-//! Known limits of this release: ids have exactly 8 bytes; the reference takes shorter ones.
+//! Ids have exactly 8 bytes (section 2.1); the reference takes shorter ones and stumbles over longer ones.
 
 mod accept;
 mod carrier;
