@@ -91,7 +91,7 @@ impl BusListener {
     /// Listens at a path. `group` is a name of `/etc/group` or a number. Nobody can connect before mode and group are set.
     /// What an earlier process left behind is replaced; what is no socket, or one that somebody listens at, is not touched.
     pub fn unix(path: &Path, mode: u32, group: Option<&str>) -> io::Result<Self> {
-        let group = group.map(group_id).transpose()?;
+        let group_id = group.map(group_id).transpose()?;
         make_room(path)?;
         let folder;
         let address = if path.as_os_str().len() > ADDRESS_MAX {
@@ -108,8 +108,11 @@ impl BusListener {
         rustix::net::bind(&socket, &SocketAddrUnix::new(&address)?)?;
         let ready = || -> io::Result<UnixListener> {
             // Without a group there is nothing to change, and a sandbox may forbid it.
-            if group.is_some() {
-                std::os::unix::fs::chown(path, None, group)?;
+            if let Some(group) = group {
+                std::os::unix::fs::chown(path, None, group_id).map_err(|error| {
+                    let why = format!("it cannot be of the group `{group}` ({error}); is the gateway's user in that group?");
+                    io::Error::new(error.kind(), why)
+                })?;
             }
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
             rustix::net::listen(&socket, BACKLOG)?;

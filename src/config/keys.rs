@@ -242,7 +242,7 @@ pub static KEYS: &[Key] = &[
     ),
     key("bus", "path", Kind::PathOrOff, "bus.sock", "socket for programs on this machine (busrt, elbus), in the data folder"),
     key("bus", "mode", Kind::Phrase(MODE), "0660", "who may connect: the file mode of the socket"),
-    key("bus", "group", Kind::Phrase(GROUP), "", "the socket's group, by name or number"),
+    key("bus", "group", Kind::Phrase(GROUP), "", "the socket's group, by name or number: one that the gateway's user is in"),
     key(
         "bus",
         "allow_uids",
