@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build test check fmt sim cuts bench fuzz venv clean
+.PHONY: help run build test check fmt sim cuts bench fuzz hostile venv clean
 .PHONY: cross-aarch64 cross-armv7 cross-test deb deb-test units appliance-test firmware
 
 ARCH := $(shell uname -m)
@@ -64,6 +64,10 @@ fuzz: ## decoders, dialogues and stored frames of all doors under arbitrary inpu
 	@for target in mqtt_decoder mqtt_session rembus_decoder rembus_session history_rows bus_frames; do \
 	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
 	done
+
+hostile: build ## attacks the release build as strangers do, with honest clients beside it, under the unit's limits
+	@scripts/setup test
+	.venv/bin/python tests/hostile/run $(HOSTILE)
 
 cross-aarch64: ## the packaged binary for 64-bit boards, target/packages/aarch64/rembus-gateway
 	scripts/cross aarch64
