@@ -57,6 +57,7 @@ mod remote_rumqttd;
 mod replay;
 mod sim;
 mod stop;
+mod tidy;
 mod tls_storm;
 mod transcripts;
 mod transcripts_json;

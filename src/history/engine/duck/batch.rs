@@ -1,6 +1,6 @@
 //! Moves the tail into the lake, so that no power cut can leave the catalog naming a file that is not whole.
 //!
-//! DuckDB syncs its catalog but never the Parquet files it writes (`design/storage.md`, "Durability trap"). So:
+//! DuckDB syncs its catalog but never the Parquet files it writes (removed on purpose upstream, duckdb pull request 12371). So:
 //!
 //! 1. `COPY` each table's tail to a new file, whose name the catalog has never seen (appended tables: one for each day);
 //! 2. sync the files, then their folders;
