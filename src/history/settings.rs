@@ -131,6 +131,8 @@ pub struct Settings {
     /// Room on the disk that the log leaves free (`[wal] reserve`). Batches leave half of it, for what must be written to make
     /// room.
     pub reserve: u64,
+    /// The disk below the lake, as far as the gateway itself reads and writes there.
+    pub disk: crate::disk::SharedDisk,
     /// Folders in which `ducklake.duckdb_extension` may be, best first.
     pub library_dirs: Vec<PathBuf>,
 }
@@ -158,6 +160,7 @@ impl Settings {
             maintenance: history.maintenance,
             snapshots: history.snapshots,
             reserve: 0,
+            disk: crate::disk::SystemDisk::shared(),
             library_dirs: library_dirs(),
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn is_ours(path: &Path) -> bool {
 /// Moves a file to the quarantine, so that somebody can look at what is left of it.
 pub(super) fn quarantine(settings: &Settings, disk: &dyn Disk, path: &Path) -> Result<(), EngineError> {
     let doing = "moving a file to the quarantine";
-    if !path.exists() {
+    if !is_there(path)? {
         return Ok(());
     }
     let quarantine = folders::quarantine(settings);
@@ -93,6 +93,47 @@ pub(super) fn quarantine(settings: &Settings, disk: &dyn Disk, path: &Path) -> R
     disk.rename(path, &unused(&quarantine, &format!("{table}-{name}"))).map_err(EngineError::io(doing))
 }
 
+/// Reads every byte of a catalog that seems to be broken, before it is moved. What the operating system refuses is an error that
+/// says what it needs: the catalog stays where it is, and the next opening finds it whole when the cause is gone. Nobody must have
+/// it open: whoever closes a file takes the process's locks on it away.
+pub(super) fn confirm(settings: &Settings, disk: &dyn Disk) -> Result<(), EngineError> {
+    let doing = "reading the catalog";
+    let mut buffer = vec![0; 256 << 10];
+    for path in CATALOGS.iter().map(|name| settings.lake.join(name)) {
+        if !is_there(&path)? {
+            continue;
+        }
+        let file = disk.open(&path).map_err(EngineError::io(doing))?;
+        let mut at = 0;
+        loop {
+            let read = file.read_at(&mut buffer, at).map_err(EngineError::io(doing))?;
+            if read == 0 {
+                break;
+            }
+            at += read as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a file. That it cannot be told is an error, never a no.
+pub(super) fn is_there(path: &Path) -> Result<bool, EngineError> {
+    path.try_exists().map_err(EngineError::io("looking for the catalog"))
+}
+
+/// Files in which a catalog is kept, by either store.
+const CATALOGS: [&str; 9] = [
+    "catalog.ducklake",
+    "catalog.ducklake.wal",
+    "catalog.ducklake.wal.torn",
+    "catalog.sqlite",
+    "catalog.sqlite-wal",
+    "catalog.sqlite-shm",
+    "catalog.ducklake.sqlite",
+    "catalog.ducklake.sqlite-wal",
+    "catalog.ducklake.sqlite-shm",
+];
+
 /// Moves a catalog that cannot be opened, and the files it knew, out of the way of a fresh lake.
 pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), EngineError> {
     let doing = "moving the broken lake to the quarantine";
@@ -101,20 +142,9 @@ pub(super) fn set_aside(settings: &Settings, disk: &dyn Disk) -> Result<(), Engi
     let place = unused(&quarantine, "lake");
     disk.create_dir_all(&place).map_err(EngineError::io(doing))?;
     // The files first: beside a fresh catalog they would be orphans.
-    let catalogs = [
-        "catalog.ducklake",
-        "catalog.ducklake.wal",
-        "catalog.ducklake.wal.torn",
-        "catalog.sqlite",
-        "catalog.sqlite-wal",
-        "catalog.sqlite-shm",
-        "catalog.ducklake.sqlite",
-        "catalog.ducklake.sqlite-wal",
-        "catalog.ducklake.sqlite-shm",
-    ];
-    for name in std::iter::once("files").chain(catalogs) {
+    for name in std::iter::once("files").chain(CATALOGS) {
         let from = settings.lake.join(name);
-        if from.exists() {
+        if is_there(&from)? {
             disk.rename(&from, &place.join(name)).map_err(EngineError::io(doing))?;
         }
     }
@@ -141,7 +171,7 @@ pub(super) fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), EngineEr
 }
 
 /// `name` in `dir`, with a number if it is taken.
-fn unused(dir: &Path, name: &str) -> PathBuf {
+pub(super) fn unused(dir: &Path, name: &str) -> PathBuf {
     let numbered = (1..).map(|n| dir.join(format!("{name}.{n}")));
     std::iter::once(dir.join(name)).chain(numbered).find(|path| !path.exists()).expect("numbers do not run out")
 }

@@ -66,8 +66,27 @@ impl EngineError {
         behind_head.checked_sub(WAL_ENTRY_HEAD)
     }
 
-    /// Whether the catalog file itself is what is broken, so that only a fresh one helps. Anything that another process, a
-    /// full disk or a wrong permission can cause must not count: a good catalog would be moved aside.
+    /// Whether it is the statement that cannot be carried out, whatever the lake has: the caller's affair. Everything else is
+    /// tried again.
+    #[cfg(feature = "duckdb")]
+    pub(super) fn is_of_statement(source: &duckdb::Error) -> bool {
+        const KINDS: [&str; 8] = [
+            "Conversion Error",
+            "Out of Range Error",
+            "Binder Error",
+            "Parser Error",
+            "Syntax Error",
+            "Invalid Input Error",
+            "Mismatch Type Error",
+            "Not implemented Error",
+        ];
+        let text = source.to_string();
+        KINDS.iter().any(|kind| text.trim_start().starts_with(kind)) && !is_refusal(&text)
+    }
+
+    /// Whether the catalog's contents seem to be what is broken. What another process, a full disk, a wrong permission or any other
+    /// word of the operating system causes does not count, and the file is looked at before anything is moved: see
+    /// [`damage::confirm`](super::damage::confirm).
     pub(super) fn catalog_is_broken(&self) -> bool {
         #[cfg(feature = "duckdb")]
         const SIGNS: [&str; 8] = [
@@ -89,12 +108,50 @@ impl EngineError {
             }
             #[cfg(feature = "duckdb")]
             Self::Sql { source, .. } => {
-                let text = source.to_string();
-                SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("Could not set lock")
+                // DuckLake names its catalog in every message, whatever the cause is.
+                let text = source.to_string().replace("__ducklake_metadata_lake", "the catalog");
+                SIGNS.iter().any(|sign| text.contains(sign)) && !is_refusal(&text)
             }
             _ => false,
         }
     }
+}
+
+/// What the operating system says when it refuses something that has nothing to do with what a file holds.
+#[cfg(feature = "duckdb")]
+const REFUSALS: [rustix::io::Errno; 20] = [
+    rustix::io::Errno::ACCESS,
+    rustix::io::Errno::PERM,
+    rustix::io::Errno::MFILE,
+    rustix::io::Errno::NFILE,
+    rustix::io::Errno::ROFS,
+    rustix::io::Errno::IO,
+    rustix::io::Errno::NOSPC,
+    rustix::io::Errno::DQUOT,
+    rustix::io::Errno::FBIG,
+    rustix::io::Errno::NOMEM,
+    rustix::io::Errno::AGAIN,
+    rustix::io::Errno::BUSY,
+    rustix::io::Errno::TXTBSY,
+    rustix::io::Errno::NOLCK,
+    rustix::io::Errno::STALE,
+    rustix::io::Errno::NODEV,
+    rustix::io::Errno::NXIO,
+    rustix::io::Errno::TIMEDOUT,
+    rustix::io::Errno::HOSTDOWN,
+    rustix::io::Errno::NOTCONN,
+];
+
+/// Whether DuckDB's text ends in a refusal of the operating system, in that system's own words, or tells of memory or a lock.
+#[cfg(feature = "duckdb")]
+pub(super) fn is_refusal(text: &str) -> bool {
+    let said = |errno: &rustix::io::Errno| {
+        let words = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
+        let words = words.split(" (os error").next().unwrap_or_default().to_owned();
+        !words.is_empty() && text.contains(&words)
+    };
+    ["Out of Memory Error", "Could not set lock", "Permission Error"].iter().any(|sign| text.contains(sign))
+        || REFUSALS.iter().any(said)
 }
 
 /// Size and checksum before each entry of DuckDB's log, 64 bits each.
@@ -126,4 +183,48 @@ fn tell(source: &duckdb::Error) -> String {
     let text = source.to_string();
     let first = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     mask(&first.chars().take(300).collect::<String>())
+}
+
+#[cfg(all(test, feature = "duckdb"))]
+mod tests {
+    use super::*;
+
+    fn attach(cause: &str) -> EngineError {
+        let text = format!("IO Error: Failed to attach DuckLake MetaData \"__ducklake_metadata_lake\" at path + \"x\"{cause}");
+        let failure = duckdb::ffi::Error { code: duckdb::ffi::ErrorCode::Unknown, extended_code: 1 };
+        EngineError::Sql { doing: "opening the lake", source: duckdb::Error::DuckDBFailure(failure, Some(text)) }
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_no_damage_of_the_catalog() {
+        for cause in [
+            "Cannot open file \"catalog.ducklake\": Permission denied",
+            "Cannot open file \"catalog.ducklake\": Too many open files",
+            "Cannot open file \"catalog.ducklake\": Too many open files in system",
+            "Cannot open file \"catalog.ducklake\": Read-only file system",
+            "Could not read from file \"catalog.ducklake\": Input/output error",
+            "Could not write file \"catalog.ducklake.wal\": No space left on device",
+            "Could not set lock on file \"catalog.ducklake\": Conflicting lock is held in duckdb (PID 7)",
+            "Out of Memory Error: could not allocate block",
+            "Cannot open file \"catalog.ducklake\": Cannot allocate memory",
+        ] {
+            assert!(!attach(cause).catalog_is_broken(), "{cause}");
+        }
+        for cause in
+            ["The file is not a valid DuckDB database file!", "Corrupt database file: computed checksum 1 does not match"]
+        {
+            assert!(attach(cause).catalog_is_broken(), "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_never_works_is_told_from_a_disk_that_is_full() {
+        let conn = duckdb::Connection::open_in_memory().unwrap();
+        let error = |sql: &str| conn.execute_batch(sql).unwrap_err();
+        assert!(EngineError::is_of_statement(&error("SELECT CAST('x' AS INTEGER)")));
+        assert!(EngineError::is_of_statement(&error("SELECT nothing FROM range(3)")));
+        let full = error("COPY (SELECT * FROM range(100000)) TO '/dev/full' (FORMAT csv)");
+        assert!(full.to_string().contains("No space left"), "{full}");
+        assert!(!EngineError::is_of_statement(&full));
+    }
 }

@@ -41,6 +41,12 @@ pub(super) fn is_day(path: &Path) -> bool {
     name.strip_prefix(DAY).is_some_and(|rest| rest.starts_with('='))
 }
 
+/// The name of a batch's file: which log its rows came from, up to which record, and a part that never repeats. Names without it
+/// repeated when a batch was written again up to the same record, and the new file took the place of one that the lake needed.
+pub(super) fn batch_name(log_id: u64, upto: u64) -> String {
+    format!("batch-{:08x}-{upto}-{}.parquet", log_id >> 32, uuid::Uuid::new_v4().simple())
+}
+
 /// Where copies of the catalog are while somebody reads them.
 pub(super) fn copies(settings: &Settings) -> PathBuf {
     settings.lake.join("copies")

@@ -16,7 +16,6 @@ use super::loss;
 use super::session::{Session, Turn};
 use super::store::{self, Store, View};
 use crate::clock::SharedClock;
-use crate::disk::SystemDisk;
 use crate::history::model::{CallError, Cell, Schema};
 use crate::history::settings::Settings;
 use crate::history::status::{Phase, SharedStatus, Tidied};
@@ -171,7 +170,7 @@ impl Follower {
 
     fn open(&self) -> Result<Box<dyn Store>, EngineError> {
         let began = self.clock.mono();
-        let (store, opened) = store::open(&self.settings, &self.schema, SystemDisk::shared(), self.log.log_id())?;
+        let (store, opened) = store::open(&self.settings, &self.schema, self.settings.disk.clone(), self.log.log_id())?;
         if let Some(why) = &opened.fresh {
             log::error!(why:%; "the lake's catalog cannot be read: moved to `lake/quarantine` with its files, a fresh lake was \
                 started and takes what the log still has");
@@ -209,7 +208,8 @@ impl Follower {
     /// Works with an open lake, and closes it. `Ok`: somebody asked for the end, or nobody is there any more.
     async fn follow(&mut self, store: Box<dyn Store>) -> Result<Ended, EngineError> {
         let mut store = store;
-        let losses = loss::make_good(store.as_mut(), &self.settings, &self.schema, &self.log, &SystemDisk).await?;
+        let losses =
+            loss::make_good(store.as_mut(), &self.settings, &self.schema, &self.log, self.settings.disk.as_ref()).await?;
         self.status.update(|status| status.losses = losses);
         let mut session = Session::new(self, store)?;
         let ended = loop {

@@ -149,7 +149,9 @@ async fn reload_appended(
     batch(lake, covered)?;
     for (seq, predicate) in deletions {
         let range = (loss.first, loss.last.min(seq));
-        if let Err(DeleteError::Reopen(error)) = lake.delete(&loss.table, &predicate, covered, Some(range)) {
+        if let Err(DeleteError::Again(error) | DeleteError::Reopen(error)) =
+            lake.delete(&loss.table, &predicate, covered, Some(range))
+        {
             return Err(error);
         }
     }
@@ -187,7 +189,11 @@ async fn replay_keyed(
                 }
                 Effect::Delete { table, predicate } if table.name == loss.table => {
                     batch(lake, covered)?;
-                    if let Err(DeleteError::Reopen(error)) = lake.delete(&loss.table, &predicate, covered, None) {
+                    // Rows that were set later are as they were at the end; they were not there when this was asked for.
+                    let earlier = Some((Seq(0), Seq(record.seq.0.saturating_sub(1))));
+                    if let Err(DeleteError::Again(error) | DeleteError::Reopen(error)) =
+                        lake.delete(&loss.table, &predicate, covered, earlier)
+                    {
                         return Err(error);
                     }
                 }

@@ -126,12 +126,14 @@ impl Session {
         self.tell(follower);
         self.settle_for_asks(follower).await?;
         self.answer(follower)?;
-        let idle = self.records.is_empty() && !self.has_news();
+        // A record that waits for the next attempt is not worked at again before that.
+        let blocked = !self.records.is_empty() && self.retry.is_some_and(|retry| follower.clock.mono() < retry);
+        let idle = blocked || self.records.is_empty() && !self.has_news();
         let next = if idle || !self.may_take(follower) {
             let wake = self.next_wake(follower);
             tokio::select! {
                 ask = follower.asks.recv(), if follower.waiting.len() < ASKS => Some(ask),
-                news = self.state.changed(), if self.may_take(follower) => {
+                news = self.state.changed(), if !blocked && self.may_take(follower) => {
                     if news.is_err() {
                         return Ok(Turn::Abandoned);
                     }
@@ -237,15 +239,27 @@ impl Session {
                 Ok(())
             }
             Effect::Delete { table, predicate } => {
-                if self.store.tail_rows() > 0 && !self.batch(follower).await? {
+                let waits = self.retry.is_some_and(|retry| follower.clock.mono() < retry);
+                if waits || self.store.tail_rows() > 0 && !self.batch(follower).await? {
                     return Ok(false);
                 }
                 self.newest.forget(&table.name);
                 match self.store.delete(&table.name, &predicate, seq, None) {
-                    Ok(()) => Ok(()),
+                    Ok(()) => {
+                        (self.retry, self.retry_pause) = (None, RETRY_MIN);
+                        Ok(())
+                    }
                     Err(DeleteError::Refused(error)) => {
                         log::warn!(table = table.name, seq:%, error:%; "rows could not be deleted");
                         Err(error)
+                    }
+                    Err(DeleteError::Again(error)) => {
+                        self.put_off(
+                            follower,
+                            &error,
+                            "rows cannot be deleted at present; the deletion is kept and tried again",
+                        );
+                        return Ok(false);
                     }
                     Err(DeleteError::Reopen(error)) => return Err(error),
                 }
@@ -319,17 +333,20 @@ impl Session {
                 Err(error)
             }
             Err(BatchError::Again(error)) => {
-                let (rows, retry_s) = (self.store.tail_rows(), self.retry_pause.as_secs());
-                log::error!(error:%, rows, retry_s; "a batch could not be written; its rows stay in the log and in memory");
-                follower.status.update(|status| {
-                    status.batch_failures += 1;
-                    status.last_error = Some(follower.settings.without_paths(&error));
-                });
-                self.retry = Some(follower.clock.mono().plus(self.retry_pause));
-                self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
+                follower.status.update(|status| status.batch_failures += 1);
+                self.put_off(follower, &error, "a batch could not be written; its rows stay in the log and in memory");
                 Ok(false)
             }
         }
+    }
+
+    /// What failed is tried again later, with longer pauses each time.
+    fn put_off(&mut self, follower: &Follower, error: &EngineError, what: &str) {
+        let (rows, retry_s) = (self.store.tail_rows(), self.retry_pause.as_secs());
+        log::error!(error:%, rows, retry_s; "{what}");
+        follower.status.update(|status| status.last_error = Some(follower.settings.without_paths(error)));
+        self.retry = Some(follower.clock.mono().plus(self.retry_pause));
+        self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
     }
 
     /// How long nothing needs to be done if nothing happens.
@@ -384,6 +401,10 @@ impl Session {
         let done: Result<(), EngineError> = async {
             loop {
                 self.take(follower).await?;
+                // It waits for another attempt, which the next start makes: the log has it.
+                if !self.records.is_empty() && self.retry.is_some() {
+                    break;
+                }
                 let caught_up = self.records.is_empty() && !self.has_news();
                 if self.store.tail_rows() > 0 && (caught_up || self.batch_is_due(follower)) && !self.batch(follower).await? {
                     break;

@@ -154,8 +154,10 @@ pub(super) enum BatchError {
 
 #[derive(Debug)]
 pub(super) enum DeleteError {
-    /// Nothing was deleted; the caller should know why.
+    /// Nothing was deleted, and nothing ever will be; the caller should know why.
     Refused(CallError),
+    /// Nothing was deleted for a reason that can go away, such as a full disk: it is still owed.
+    Again(EngineError),
     /// It may or may not have happened.
     Reopen(EngineError),
 }

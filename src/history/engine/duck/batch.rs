@@ -38,13 +38,12 @@ pub(super) fn write_files(
     files: &Path,
     tables: &[LakeTable],
     (own, covered): (&Own, Covered),
-    attempt: u64,
 ) -> Result<Vec<NewFile>, EngineError> {
     let mut written = Vec::new();
     for (place, table) in tables.iter().enumerate().filter(|(_, table)| table.tail.len() > 0) {
         let mut folder = files.join(&table.stored.folder);
         folder.extend(own.folder());
-        let name = format!("batch-{:08x}-{}-{attempt}.parquet", covered.log_id >> 32, covered.log_seq);
+        let name = folders::batch_name(covered.log_id, covered.log_seq);
         let made = days(conn, table).and_then(|days| {
             days.into_iter().try_for_each(|day| {
                 let folder = match &day {

@@ -3,7 +3,7 @@
 //! ```text
 //! <data>/lake/catalog.ducklake       what exists: 28 tables of DuckLake 1.0 in a DuckDB file
 //!                                    or catalog.ducklake.sqlite, or elsewhere: `[history] catalog`
-//! <data>/lake/files/main/<table>/    (or elsewhere: `lake_data`) Parquet: batch-<log>-<seq>.parquet by us, ducklake-*-delete.parquet by DuckLake
+//! <data>/lake/files/main/<table>/    (or elsewhere: `lake_data`) Parquet: batch-<log>-<seq>-<random>.parquet by us, ducklake-*-delete.parquet by DuckLake
 //! <data>/lake/quarantine/            what was damaged, moved out of the way
 //! <data>/lake/tmp/                   what a query spills
 //! ```
@@ -13,6 +13,7 @@
 
 use super::names::text;
 use crate::disk::Disk;
+use crate::history::engine::damage;
 use crate::history::engine::error::EngineError;
 use crate::history::engine::folders::{catalog, copies, duck_sqlite, files};
 use crate::history::settings::{Catalog, Data, S3, Settings};
@@ -74,7 +75,8 @@ pub(super) fn cut_log(settings: &Settings, disk: &dyn Disk, at: usize) -> Result
     let bytes = std::fs::read(&path).map_err(EngineError::io(doing))?;
     let Some(whole) = bytes.get(..at) else { return Ok(()) };
     log::warn!(bytes = bytes.len() - at; "the catalog's log ended in the middle of a write, which was cut off");
-    disk.replace(&settings.lake.join("catalog.ducklake.wal.torn"), &bytes).map_err(EngineError::io(doing))?;
+    let beside = damage::unused(&settings.lake, "catalog.ducklake.wal.torn");
+    disk.replace(&beside, &bytes).map_err(EngineError::io(doing))?;
     disk.replace(&path, whole).map_err(EngineError::io(doing))
 }
 

@@ -48,7 +48,6 @@ pub(in crate::history::engine) struct Lake {
     usable: Vec<LakeTable>,
     log_id: u64,
     covered: Seq,
-    attempts: u64,
     in_use: Arc<()>,
     settings: Settings,
     own: Own,
@@ -76,10 +75,11 @@ impl Lake {
             (folders::catalog(settings), "catalog = \"duckdb\""),
             (folders::duck_sqlite(settings), "catalog = \"sqlite\""),
         ];
-        if let (false, Some((found, setting))) = (catalog.exists(), others.into_iter().find(|(other, _)| other.exists())) {
+        let there = damage::is_there(&catalog)?;
+        if let (false, Some((found, setting))) = (there, others.into_iter().find(|(other, _)| other.exists())) {
             return Err(EngineError::OtherStore { found, setting });
         }
-        if !catalog.exists() && damage::has_files(&folders::files(settings)) {
+        if !there && damage::has_files(&folders::files(settings)) {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
@@ -88,6 +88,12 @@ impl Lake {
             let Some(at) = tried.as_ref().err().and_then(EngineError::torn_at) else { break };
             lake::cut_log(settings, disk.as_ref(), at)?;
             opened = Opened::default();
+            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        }
+        if tried.as_ref().is_err_and(EngineError::catalog_is_broken) {
+            // What is damaged is damaged when it is read again.
+            damage::confirm(settings, disk.as_ref())?;
+            opened = Opened { fresh: opened.fresh, ..Opened::default() };
             tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
         }
         match tried {
@@ -156,7 +162,6 @@ impl Lake {
             usable,
             log_id,
             covered,
-            attempts: 0,
             in_use: Arc::new(()),
             settings: settings.clone(),
             own,
@@ -178,18 +183,11 @@ impl Lake {
         if free < self.settings.reserve / 2 {
             return Err(EngineError::NoRoom { free, reserve: self.settings.reserve / 2 });
         }
-        self.attempts += 1;
         for table in &mut self.usable {
             tail::settle(&mut table.tail, &self.conn)?;
         }
-        let written = batch::write_files(
-            &self.conn,
-            self.disk.as_ref(),
-            &self.files,
-            &self.usable,
-            (&self.own, self.covering(upto)),
-            self.attempts,
-        )?;
+        let written =
+            batch::write_files(&self.conn, self.disk.as_ref(), &self.files, &self.usable, (&self.own, self.covering(upto)))?;
         if let Err(error) = batch::sync_files(self.disk.as_ref(), &written) {
             batch::discard(self.disk.as_ref(), &written);
             return Err(error);
@@ -313,11 +311,12 @@ impl Store for Lake {
             format!("DELETE FROM {LAKE}.{name} AS {name} WHERE ({sql}){only}")
         };
         let folder = self.files.join(&table.stored.folder);
-        let mut refused = None;
+        let (mut refused, mut undone) = (None, false);
         let done = batch::transaction(&self.conn, || {
             batch::synced(self.disk.as_ref(), &folder, || {
                 self.conn.execute(&statement, params_from_iter(cells.into_iter().map(value))).map_err(|source| {
-                    refused = Some(source.to_string());
+                    refused = EngineError::is_of_statement(&source).then(|| source.to_string());
+                    undone = refused.is_none();
                     EngineError::Sql { doing: "deleting rows", source }
                 })
             })?;
@@ -337,6 +336,7 @@ impl Store for Lake {
                 let first = text.lines().next().unwrap_or_default();
                 Err(DeleteError::Refused(CallError::exception(first.chars().take(300).collect::<String>())))
             }
+            (Err(error), None) if undone => Err(DeleteError::Again(error)),
             (Err(error), None) => Err(DeleteError::Reopen(error)),
         }
     }

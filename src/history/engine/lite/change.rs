@@ -145,7 +145,7 @@ pub(super) fn of_deletion(
         }
         Err(Refusal::Engine(error)) => {
             discard(disk.as_ref(), std::slice::from_ref(&change));
-            return Err(DeleteError::Reopen(error));
+            return Err(DeleteError::Again(error));
         }
     }
     Ok(change)

@@ -12,6 +12,7 @@ use super::store::Lite;
 use super::write::DataWriter;
 use crate::history::engine::arrow;
 use crate::history::engine::error::EngineError;
+use crate::history::engine::folders;
 use crate::history::model::{Cell, ColumnSource};
 use crate::history::sql::eval::{Bounds, Fields};
 use crate::message::Seq;
@@ -80,8 +81,7 @@ fn of_table(lake: &mut Lite, place: usize, correction: Correction, changes: &mut
     let folder = lake.files.join(&layout.stored.folder);
     let before = changes.len();
     for file in &files {
-        lake.attempts += 1;
-        let path = folder.join(format!("batch-{:08x}-{}-{}.parquet", lake.log_id() >> 32, correction.before, lake.attempts));
+        let path = folder.join(folders::batch_name(lake.log_id(), correction.before.0));
         let mut change = Change::new(place);
         let done = of_file(lake, file, &layout, correction, (&folder, &path), &mut change);
         if let Err(error) = done {

@@ -43,7 +43,6 @@ pub(in crate::history::engine) struct Lite {
     pub(super) usable: Vec<LakeTable>,
     log_id: u64,
     covered: Seq,
-    pub(super) attempts: u64,
     pub(super) tidy: Tidy,
     settings: Arc<Settings>,
     in_use: Arc<()>,
@@ -59,14 +58,22 @@ impl Lite {
         let mut opened = Opened::default();
         let catalog = folders::sqlite_catalog(settings);
         let others = [folders::catalog(settings), folders::duck_sqlite(settings)];
-        if let (false, Some(found)) = (catalog.exists(), others.into_iter().find(|other| other.exists())) {
+        let there = damage::is_there(&catalog)?;
+        if let (false, Some(found)) = (there, others.into_iter().find(|other| other.exists())) {
             return Err(EngineError::OtherStore { found, setting: "backend = \"duckdb\"" });
         }
-        if !catalog.exists() && damage::has_files(&folders::files(settings)) {
+        if !there && damage::has_files(&folders::files(settings)) {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
-        match Self::open_checked(settings, schema, &disk, log_id, &mut opened) {
+        let mut tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        if tried.as_ref().is_err_and(EngineError::catalog_is_broken) {
+            // What is damaged is damaged when it is read again.
+            damage::confirm(settings, disk.as_ref())?;
+            opened = Opened { fresh: opened.fresh, ..Opened::default() };
+            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        }
+        match tried {
             Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 damage::set_aside(settings, disk.as_ref())?;
@@ -121,25 +128,10 @@ impl Lite {
         remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
         let covered = catalog.covered(None)?;
         let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
-        let attempts = u64::try_from(catalog.newest()?).unwrap_or(0);
         let (disk, lake, in_use) = (disk.clone(), settings.lake.clone(), Arc::new(()));
         let settings = Arc::new(settings.clone());
         disk.sync_dir(&lake).map_err(EngineError::io("syncing the lake's folder"))?;
-        Ok(Self {
-            catalog,
-            disk,
-            clock,
-            files,
-            lake,
-            tables,
-            usable,
-            log_id,
-            covered,
-            attempts,
-            tidy: Tidy::default(),
-            settings,
-            in_use,
-        })
+        Ok(Self { catalog, disk, clock, files, lake, tables, usable, log_id, covered, tidy: Tidy::default(), settings, in_use })
     }
 
     fn place(&self, table: &str) -> Result<usize, CallError> {
@@ -168,8 +160,7 @@ impl Lite {
         if free < self.settings.reserve / 2 {
             return Err(EngineError::NoRoom { free, reserve: self.settings.reserve / 2 });
         }
-        self.attempts += 1;
-        let name = format!("batch-{:08x}-{}-{}.parquet", self.log_id >> 32, upto.0, self.attempts);
+        let name = folders::batch_name(self.log_id, upto.0);
         let mut changes = Vec::new();
         for (place, table) in self.usable.iter_mut().enumerate().filter(|(_, table)| table.tail.len() > 0) {
             let done = table.settle().and_then(|()| change::of_batch(&self.disk, &self.files, table, place, &name));
@@ -320,7 +311,11 @@ impl Store for Lite {
                 self.covered = self.covered.max(seq);
                 Ok(())
             }
-            Err(failed) => Err(DeleteError::Reopen(failed.into_error())),
+            Err(Failed::Undone(error)) => {
+                change::discard(self.disk.as_ref(), std::slice::from_ref(&change));
+                Err(DeleteError::Again(error))
+            }
+            Err(Failed::Unknown(error)) => Err(DeleteError::Reopen(error)),
         }
     }
 

@@ -27,6 +27,7 @@ mod calls;
 mod conformance;
 mod crash;
 mod damage;
+mod faulty;
 mod following;
 mod gateway;
 mod measure;

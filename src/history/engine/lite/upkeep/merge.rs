@@ -36,8 +36,7 @@ pub(super) fn step(lake: &mut Lite, at: usize, now_us: i64) -> Result<bool, Engi
     let Some(some) = some else { return Ok(false) };
     let Some(stored) = whole(&lake.catalog.conn, &table.stored)? else { return Ok(false) };
     let in_place = some.iter().all(|file| file.deletes.is_none()) && !keyed;
-    lake.attempts += 1;
-    let name = format!("merged-{}-{}.parquet", some.first().map_or(0, |file| file.id), lake.attempts);
+    let name = format!("merged-{}-{}.parquet", some.first().map_or(0, |file| file.id), uuid::Uuid::new_v4().simple());
     let folder = lake.files.join(&table.stored.folder);
     let path = folder.join(&name);
     let written = write(lake, &stored, &some, in_place, path.clone()).and_then(|written| {
