@@ -31,6 +31,33 @@ impl WalError {
     }
 }
 
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Not now: the disk has no room. Nothing was lost.
+    NoRoom,
+    /// Not now: no file descriptor is left. Nothing was lost.
+    NoFiles,
+    /// Not ever.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error {
+            error if is_no_space(&error) => Self::NoRoom,
+            error if is_out_of_files(&error) => Self::NoFiles,
+            error => Self::Broken(error),
+        }
+    }
+}
+
+/// True if the process or the machine has no file descriptor left, which passes when others close theirs.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
 /// True if the disk (or the user's share of it) is full, as opposed to broken.
 pub(super) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -1,11 +1,12 @@
 //! The loop of the log: takes what is queued, up to a bound, then acts once.
 
 use super::damage::Recovery;
+use super::error::Trouble;
 use super::handle::LogHandle;
 use super::pace::Cut;
 use super::recovery::recover;
 use super::shared::Shared;
-use super::writer::{Trouble, Writer};
+use super::writer::Writer;
 use super::{Batch, Health, Options, WalError};
 use crate::clock::SharedClock;
 use crate::disk::SharedDisk;
@@ -22,6 +23,9 @@ const REQUESTS_MAX: usize = 1024;
 const TAKE_BYTES_MAX: usize = 1 << 20;
 /// How often a full disk is looked at again.
 const ROOM_CHECK: Duration = Duration::from_secs(1);
+/// How soon, and how late at most, a file is opened again for which no descriptor was left.
+const FILES_RETRY_MIN: Duration = Duration::from_millis(20);
+const FILES_RETRY_MAX: Duration = Duration::from_secs(1);
 /// How often segments are checked for age.
 const AGE_CHECK: Duration = Duration::from_secs(60);
 
@@ -53,7 +57,16 @@ pub fn open(disk: SharedDisk, clock: SharedClock, options: Options) -> Result<(L
     let shared = Arc::new(Shared::new(disk, dir.clone(), report.log_id, segments, report.last));
     let writer = Writer::start(shared.clone(), clock, options, recovered).map_err(|e| WalError::io(&dir, e))?;
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-    let log = Log { writer, requests, flushes: Vec::new(), syncs: Vec::new(), stuck: false, room_check: None, age_check: None };
+    let log = Log {
+        writer,
+        requests,
+        flushes: Vec::new(),
+        syncs: Vec::new(),
+        stuck: false,
+        room_check: None,
+        files_retry: None,
+        age_check: None,
+    };
     Ok((log, LogHandle::new(shared, sender), report))
 }
 
@@ -68,6 +81,8 @@ pub struct Log {
     stuck: bool,
     /// When to look for room again.
     room_check: Option<Instant>,
+    /// The last pause for want of file descriptors; none if there were some.
+    files_retry: Option<Duration>,
     /// When to look for segments that became too old.
     age_check: Option<Instant>,
 }
@@ -190,8 +205,12 @@ impl Log {
         let wants_ahead = self.room_check.is_none() && self.writer.wants_ahead();
         if wants_ahead || self.age_check.is_none_or(|at| at <= now) {
             self.age_check = self.writer.has_old().then(|| now + AGE_CHECK);
-            if self.writer.retain()? && self.room_check.is_some() {
-                self.room_check = Some(now);
+            match self.writer.retain() {
+                Ok(removed) if removed && self.room_check.is_some() => self.room_check = Some(now),
+                Ok(_) => {}
+                Err(Trouble::Broken(error)) => return Err(error),
+                // What could not go now goes later.
+                Err(Trouble::NoRoom | Trouble::NoFiles) => self.age_check = Some(now + FILES_RETRY_MAX),
             }
         }
         if wants_ahead && !self.found_room(Writer::make_ahead, now)? {
@@ -207,8 +226,22 @@ impl Log {
     /// Does something that needs room. False if there was none: the log is full, and tries again after a while.
     fn found_room(&mut self, act: impl FnOnce(&mut Writer) -> Result<(), Trouble>, now: Instant) -> io::Result<bool> {
         match act(&mut self.writer) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                if self.files_retry.take().is_some() {
+                    log::info!("the log goes on: there are file descriptors again");
+                }
+                Ok(true)
+            }
             Err(Trouble::Broken(error)) => Err(error),
+            Err(Trouble::NoFiles) => {
+                if self.files_retry.is_none() {
+                    log::warn!("no file descriptor is left for the log's next segment; publishers wait until there is one");
+                }
+                let pause = self.files_retry.map_or(FILES_RETRY_MIN, |pause| (pause * 2).min(FILES_RETRY_MAX));
+                self.files_retry = Some(pause);
+                self.room_check = Some(now + pause);
+                Ok(false)
+            }
             Err(Trouble::NoRoom) => {
                 if self.writer.shared().state.borrow().health == Health::Fine {
                     log::warn!("the disk has no room for the log beyond the reserve; new messages are refused");

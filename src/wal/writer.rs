@@ -1,6 +1,6 @@
 //! The one who writes: segments, the one made ahead, retention. Blocking; [`Log`](super::Log) decides when.
 
-use super::error::is_no_space;
+use super::error::{Trouble, is_out_of_files};
 use super::format::{self, HEADER_BYTES, Header};
 use super::handle::permits;
 use super::pace::{Cut, PAGE_BYTES, Pace};
@@ -20,21 +20,6 @@ use tokio::time::Instant;
 
 /// Largest single write; more is written in turns.
 const WRITE_BYTES_MAX: usize = 1 << 20;
-
-/// Why something was not done.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// Not now: the disk has no room. Nothing was lost.
-    NoRoom,
-    /// Not ever.
-    Broken(io::Error),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        if is_no_space(&error) { Self::NoRoom } else { Self::Broken(error) }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -107,13 +92,15 @@ impl Writer {
             match writer.write_header(file.as_ref(), next).map_err(Trouble::from) {
                 Ok(()) => writer.ahead = Some(Active::new(path, file, next, now, bytes)),
                 // File systems that never overwrite in place need room even for this.
-                Err(Trouble::NoRoom) => writer.shared.disk.remove(&path)?,
+                Err(Trouble::NoRoom | Trouble::NoFiles) => writer.shared.disk.remove(&path)?,
                 Err(Trouble::Broken(error)) => return Err(error),
             }
         }
         match writer.roll(0) {
             Ok(()) => {}
             Err(Trouble::NoRoom) => writer.shared.set_health(Health::Full),
+            // The first write tries again.
+            Err(Trouble::NoFiles) => {}
             Err(Trouble::Broken(error)) => return Err(error),
         }
         Ok(writer)
@@ -328,17 +315,27 @@ impl Writer {
         let disk = &self.shared.disk;
         let path = self.shared.dir.join(file_name(self.next));
         let file = disk.create(&path)?;
-        let filled =
-            file.allocate(bytes).map_err(Trouble::from).and_then(|()| Ok(self.write_header(file.as_ref(), self.next)?));
+        let filled = file
+            .allocate(bytes)
+            .map_err(Trouble::from)
+            .and_then(|()| Ok(self.write_header(file.as_ref(), self.next)?))
+            .and_then(|()| self.sync_dir());
         if let Err(trouble) = filled {
             drop(file);
             disk.remove(&path)?;
-            disk.sync_dir(&self.shared.dir)?;
+            self.sync_dir()?;
             return Err(trouble);
         }
-        disk.sync_dir(&self.shared.dir).map_err(Trouble::Broken)?;
         self.shared.counters.syncs.fetch_add(1, Relaxed);
         Ok(Active::new(path, file, self.next, self.clock.wall(), bytes))
+    }
+
+    /// Without a descriptor the folder cannot even be opened for it, so nothing has failed to be synced yet.
+    fn sync_dir(&self) -> Result<(), Trouble> {
+        match self.shared.disk.sync_dir(&self.shared.dir) {
+            Err(error) if is_out_of_files(&error) => Err(Trouble::NoFiles),
+            done => done.map_err(Trouble::Broken),
+        }
     }
 
     fn write_header(&self, file: &dyn DiskFile, first: Seq) -> io::Result<()> {
@@ -362,15 +359,15 @@ impl Writer {
     }
 
     /// Removes segments that nobody needs and that are too old or too many. True if one went.
-    pub(super) fn retain(&mut self) -> io::Result<bool> {
+    pub(super) fn retain(&mut self) -> Result<bool, Trouble> {
         let mut removed = false;
         while let Some(path) = self.removable() {
             match self.shared.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Trouble::Broken(error)),
                 _ => {}
             }
             // One by one: after a power cut no younger segment may be gone while an older one is still there.
-            self.shared.disk.sync_dir(&self.shared.dir)?;
+            self.sync_dir()?;
             self.shared.counters.syncs.fetch_add(1, Relaxed);
             self.shared.segments().pop_front();
             removed = true;

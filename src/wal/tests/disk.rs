@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) fail_dir_syncs: u32,
     /// The next so many writes fail.
     pub(super) fail_writes: u32,
+    /// No file descriptor is left for the next so many files and folders that are to be opened.
+    pub(super) no_files: u32,
     /// The power goes with the operation that would bring this to zero: it and all later ones fail and do nothing.
     pub(super) operations_left: Option<u32>,
     /// Bytes of a file that cannot be read.
@@ -62,6 +64,7 @@ impl MemDisk {
             fail_syncs: 0,
             fail_dir_syncs: 0,
             fail_writes: 0,
+            no_files: 0,
             operations_left: None,
             unreadable: None,
             syncs: 0,
@@ -176,6 +179,15 @@ impl State {
         Ok(())
     }
 
+    /// A descriptor, if there is one.
+    fn take_file(&mut self) -> io::Result<()> {
+        if self.no_files > 0 {
+            self.no_files -= 1;
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        Ok(())
+    }
+
     fn used(&self) -> u64 {
         self.names.values().map(|file| self.files[*file].cached.len() as u64).sum()
     }
@@ -218,6 +230,7 @@ impl Disk for MemDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
         state.spend()?;
+        state.take_file()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -244,6 +257,7 @@ impl Disk for MemDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.take_file()?;
         state.spend()?;
         if state.fail_dir_syncs > 0 {
             state.fail_dir_syncs -= 1;

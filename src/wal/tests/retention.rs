@@ -145,3 +145,24 @@ async fn removed_segments_make_room_on_a_full_disk() {
     handle.append(batch(next..=next + 500)).await.unwrap();
     handle.sync(Seq(next + 500)).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_descriptor_for_the_next_segment_publishers_wait_and_nothing_is_poisoned() {
+    let disk = MemDisk::new();
+    let (log, handle, _) = open(disk.shared(), SystemClock::shared(), options()).unwrap();
+    tokio::spawn(log.run());
+    handle.append(batch(1..=2)).await.unwrap();
+    handle.sync(Seq(2)).await.unwrap();
+
+    // Longer than one try, at the name as well as at the folder that has to be opened to be synced.
+    disk.state().no_files = 5;
+    for first in (3..=1000).step_by(100) {
+        handle.append(batch(first..=first + 99)).await.unwrap();
+        handle.sync(Seq(first + 99)).await.unwrap();
+    }
+    assert_eq!(disk.state().no_files, 0, "the fault was met");
+    assert_eq!(handle.state().borrow().health, Health::Fine);
+    assert!(handle.stats().segments > 1);
+    disk.cut_power(0);
+    assert_eq!(open_on(disk.shared(), options()).1.last, Seq(1002));
+}
