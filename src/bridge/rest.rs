@@ -31,6 +31,22 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 const HEADERS_MAX: usize = 32;
+/// Headers by which services let a request say that it means another verb, path or client than it has. The list of what may be
+/// asked would mean nothing with them.
+const MISLEADING: [&str; 12] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-prefix",
+    "x-real-ip",
+    "forwarded",
+];
 /// Headers that belong to the connection, or that the proxy sets itself.
 const OWN: [&str; 8] =
     ["host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "proxy-authorization"];
@@ -84,13 +100,19 @@ impl Allowed {
     }
 }
 
-/// A path that means what it says: nothing in it leads somewhere else.
+/// A path that means what it says, to every service: nothing in it leads somewhere else. Percent signs and backslashes are in no
+/// path here, so nothing can be encoded, once or twice. Services differ in what they do with a level before they look at it: some
+/// cut parameters off (`..;x` is `..` to a servlet), some drop levels that are empty, some take any number of dots for two.
 fn is_path(path: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/:@!$&'()*+,;=".contains(&b);
-    path.starts_with('/')
-        && path.len() <= 2_000
-        && path.bytes().all(plain)
-        && !path.split('/').any(|level| level == ".." || level == ".")
+    let Some(levels) = path.strip_prefix('/') else { return false };
+    // A slash at the end is a level without a name, which is fine.
+    let inner = levels.strip_suffix('/').unwrap_or(levels);
+    let is_level = |level: &str| {
+        let name = level.split(';').next().unwrap_or_default();
+        !name.is_empty() && !name.bytes().all(|b| b == b'.')
+    };
+    path.len() <= 2_000 && path.bytes().all(plain) && (levels.is_empty() || inner.split('/').all(is_level))
 }
 
 /// What a caller wants.
@@ -210,6 +232,9 @@ fn request(proxy: &RestProxy, data: &[u8]) -> Result<Request<Body>, String> {
         if OWN.contains(&name.as_str()) {
             continue;
         }
+        if MISLEADING.contains(&name.as_str()) {
+            return Err(format!("`{name}` may not be sent: it would change what is asked"));
+        }
         let value: HeaderValue = plain(value).parse().map_err(|_| format!("`{name}` has no value that can be sent"))?;
         request = request.header(name, value);
     }
@@ -328,6 +353,23 @@ mod tests {
             (json!({"path": "/v1/../secret"}), "is not allowed"),
             (json!({"path": "/v1/%2e%2e/secret"}), "is not allowed"),
             (json!({"path": "/v1/now?x=/secret"}), "is not allowed"),
+            (json!({"path": "/v1/..;/secret"}), "is not allowed"),
+            (json!({"path": "/v1/..;a=b/secret"}), "is not allowed"),
+            (json!({"path": "/v1/.;/secret"}), "is not allowed"),
+            (json!({"path": "/v1/;/secret"}), "is not allowed"),
+            (json!({"path": "/v1/.../secret"}), "is not allowed"),
+            (json!({"path": "/v1//secret"}), "is not allowed"),
+            (json!({"path": "//v1/now"}), "is not allowed"),
+            (json!({"path": "/v1/%2e%2e%2fsecret"}), "is not allowed"),
+            (json!({"path": "/v1/%252e%252e/secret"}), "is not allowed"),
+            (json!({"path": "/v1/..\\secret"}), "is not allowed"),
+            (json!({"path": "/v1/\u{ff0e}\u{ff0e}/secret"}), "is not allowed"),
+            (json!({"path": "/v1/{x}", "path_params": {"x": "..;/secret"}}), "is not allowed"),
+            (json!({"path": "/v1/{x}/{y}", "path_params": {"x": ".", "y": "a"}}), "is not allowed"),
+            (json!({"path": "/v1/.{x}/a", "path_params": {"x": "."}}), "is not allowed"),
+            (json!({"path": "/v1/now", "headers": {"X-HTTP-Method-Override": "DELETE"}}), "may not be sent"),
+            (json!({"path": "/v1/now", "headers": {"X-Original-URL": "/secret"}}), "may not be sent"),
+            (json!({"path": "/v1/now", "headers": {"x-forwarded-for": "127.0.0.1"}}), "may not be sent"),
             (json!({"path": "/v1/{x}", "path_params": {"x": "../secret"}}), "is not allowed"),
             (json!({"verb": "DELETE", "path": "/v1/now"}), "DELETE /v1/now is not allowed"),
             (json!({"path": "/v1/now", "base_url": "http://elsewhere:80"}), "can be asked"),
@@ -343,10 +385,13 @@ mod tests {
 
     #[test]
     fn what_is_allowed_is_a_verb_and_a_path() {
-        for wrong in ["", "GET", "get /a", "GET a", "GET /a*", "GET /*/a", "GET /a/../b"] {
+        for wrong in ["", "GET", "get /a", "GET a", "GET /a*", "GET /*/a", "GET /a/../b", "GET /a/..;/b", "GET //a"] {
             assert!(Allowed::parse(wrong).is_err(), "{wrong}");
         }
         let below = Allowed::parse("GET /a/*").unwrap();
+        assert!(
+            Allowed::parse("GET /*").unwrap().allows("GET", "/a") && is_path("/") && is_path("/a/b/") && is_path("/a;v=1/b")
+        );
         assert!(below.allows("GET", "/a/b/c") && !below.allows("GET", "/ab") && !below.allows("PUT", "/a/b"));
     }
 }
