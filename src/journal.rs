@@ -10,13 +10,18 @@
 //! Messages that matter to an operator have a `MESSAGE_ID` in the journal, by which they are found and explained ([`events`]).
 //!
 //! The text from the message on is the same in both, and scripts of users read it. Libraries may speak from `warn` on; more of
-//! their words would drown ours. `REMBUS_GATEWAY_LOG` sets our level.
+//! their words would drown ours. `REMBUS_GATEWAY_LOG` sets our level. A place that speaks too often is cut short (`rate.rs`), and
+//! text of others cannot steer the terminal that shows it ([`crate::visible`]).
 
 mod events;
+mod rate;
 
 use crate::clock::{SharedClock, SystemClock, Wall};
+use crate::visible;
 use log::kv::{Key, Source, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
+use rate::Rate;
+pub use rate::lines_kept_back;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -25,7 +30,7 @@ use systemd_journal_logger::{JournalLog, connected_to_journal};
 pub fn install() {
     let level = std::env::var("REMBUS_GATEWAY_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
     let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
-    let logger = Logger { level, journal, clock: SystemClock::shared() };
+    let logger = Logger { level, journal, clock: SystemClock::shared(), rate: Rate::default() };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
         std::panic::set_hook(Box::new(|panic| {
@@ -41,6 +46,7 @@ struct Logger {
     /// Without it: standard error.
     journal: Option<JournalLog>,
     clock: SharedClock,
+    rate: Rate,
 }
 
 impl Log for Logger {
@@ -54,7 +60,11 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = Text::of(record);
+        let Some(kept_back) = self.rate.may_say(record, self.clock.mono()) else { return };
+        let mut text = Text::of(record);
+        if kept_back > 0 {
+            write!(text.0, " lines_kept_back={kept_back}").unwrap_or_default();
+        }
         match &self.journal {
             Some(journal) => journal.log(
                 &Record::builder()
@@ -88,7 +98,21 @@ impl Source for Fields<'_> {
         if let Some(id) = self.event {
             visitor.visit_pair(Key::from("message_id"), Value::from(id))?;
         }
-        self.said.visit(visitor)
+        self.said.visit(&mut Safe(visitor))
+    }
+}
+
+/// Values as fields of the journal, whose readers print them.
+struct Safe<'a, 'kvs>(&'a mut dyn VisitSource<'kvs>);
+
+impl<'kvs> VisitSource<'kvs> for Safe<'_, 'kvs> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        let text = value.to_string();
+        match visible::line(&text) {
+            std::borrow::Cow::Borrowed(_) => self.0.visit_pair(key, value),
+            // A value cannot be made here that lives as long as those of the record do.
+            std::borrow::Cow::Owned(_) => self.0.visit_pair(key, Value::from("(not printable; see the message)")),
+        }
     }
 }
 
@@ -110,9 +134,7 @@ impl Text {
     }
 
     fn put(&mut self, text: &str) {
-        for c in text.chars() {
-            if c.is_control() { self.0.extend(c.escape_default()) } else { self.0.push(c) }
-        }
+        self.0.push_str(&visible::line(text));
     }
 }
 
@@ -126,11 +148,12 @@ impl<'kvs> VisitSource<'kvs> for Text {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
         let value = value.to_string();
         write!(self.0, " {key}=")?;
-        let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || visible::is_hazard(c) || c == '"');
         if plain {
             self.0.push_str(&value)
         } else {
-            write!(self.0, "{value:?}")?
+            // Quotes and what steers a terminal are escaped.
+            self.put(&format!("{value:?}"));
         }
         Ok(())
     }
@@ -142,7 +165,7 @@ mod tests {
     use log::Level;
 
     fn logger(level: LevelFilter) -> Logger {
-        Logger { level, journal: None, clock: SystemClock::shared() }
+        Logger { level, journal: None, clock: SystemClock::shared(), rate: Rate::default() }
     }
 
     fn text(args: std::fmt::Arguments<'_>, pairs: &[(&str, &str)]) -> String {
@@ -175,6 +198,18 @@ mod tests {
             text(format_args!("bad\nname"), &[("client_id", "x\nready"), ("reason", "too slow"), ("empty", "")]),
             "bad\\nname client_id=\"x\\nready\" reason=\"too slow\" empty=\"\""
         );
+    }
+
+    #[test]
+    fn what_a_peer_sends_cannot_steer_the_terminal_that_shows_the_log() {
+        let attack = "a\u{1b}[2J\u{9b}31m\u{202e}b\r";
+        let text = text(format_args!("{attack}"), &[("client_id", attack), ("reason", &format!("with spaces {attack}"))]);
+        assert!(!text.chars().any(visible::is_hazard), "{text:?}");
+
+        let said: &[(&str, &str)] = &[("client_id", attack), ("user", "dev1")];
+        let fields = Fields { said: &said, event: None };
+        assert!(!fields.get(Key::from("client_id")).unwrap().to_string().chars().any(visible::is_hazard));
+        assert_eq!(fields.get(Key::from("user")).unwrap().to_string(), "dev1");
     }
 
     #[test]

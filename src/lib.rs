@@ -45,5 +45,6 @@ pub mod rembus;
 pub mod router;
 pub mod systemd;
 pub mod tls;
+pub mod visible;
 pub mod wal;
 pub mod wear;

@@ -254,7 +254,7 @@ pub(super) fn run(
         What::Keys(what) => components::keys(&desk, what, streams),
         What::BrokerConfig => {
             let inventory = desk.inventory()?;
-            streams.say(serde_json::to_string_pretty(&inventory).map_err(Refusal::failed)?);
+            streams.write(&format!("{}\n", serde_json::to_string_pretty(&inventory).map_err(Refusal::failed)?))?;
             Ok(())
         }
         change => {

@@ -4,6 +4,7 @@ use super::Refusal;
 use crate::mapping;
 use crate::message::Qos;
 use crate::rembus::codec::{self, Flags, Frame, MessageId};
+use crate::visible;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -109,6 +110,7 @@ impl Component {
                 Frame::Response { id: of, status: 0, data } if of == id => return Ok(data),
                 Frame::Response { id: of, status, data } if of == id => {
                     let text: String = ciborium::from_reader(&data[..]).unwrap_or_default();
+                    let text = visible::one_line(text);
                     return Err(Refusal::failed(match status {
                         42 => format!("nobody offers a method `{text}`"),
                         43 => format!("whoever offers `{text}` is not there at present"),

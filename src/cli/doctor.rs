@@ -8,6 +8,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigErrors, Flags, Loaded};
 use crate::control::{ControlError, Status};
 use crate::disk::{Disk, SystemDisk};
+use crate::visible;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::Path;
@@ -34,16 +35,16 @@ struct Findings {
 
 impl Findings {
     fn ok(&mut self, what: &str, text: impl Display) {
-        self.lines.push(format!("OK    {what}: {text}"));
+        self.lines.push(format!("OK    {what}: {}", visible::one_line(text)));
     }
 
     fn warn(&mut self, what: &str, text: impl Display, hint: &str) {
-        self.lines.push(format!("WARN  {what}: {text}\n      {hint}"));
+        self.lines.push(format!("WARN  {what}: {}\n      {hint}", visible::one_line(text)));
     }
 
     fn fail(&mut self, what: &str, text: impl Display, hint: &str) {
         self.failed = true;
-        self.lines.push(format!("FAIL  {what}: {text}\n      {hint}"));
+        self.lines.push(format!("FAIL  {what}: {}\n      {hint}", visible::one_line(text)));
     }
 }
 

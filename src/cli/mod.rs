@@ -21,6 +21,7 @@ mod tests;
 use crate::config::{ConfigErrors, Flags, Loaded};
 use crate::control::ControlError;
 use crate::journal;
+use crate::visible;
 use clap::Parser;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -167,22 +168,22 @@ struct Streams<'a> {
 impl Streams<'_> {
     fn say(&mut self, text: impl std::fmt::Display) {
         // Whoever closed the pipe does not want to know.
-        drop(writeln!(self.out, "{text}"));
+        drop(writeln!(self.out, "{}", visible::page(&text.to_string())));
     }
 
-    /// What the command was asked for, at once. An error if nobody reads it any more.
+    /// What the command was asked for, at once: JSON, in which nothing steers a terminal. An error if nobody reads it any more.
     fn write(&mut self, text: &str) -> Result<(), Refusal> {
-        self.out.write_all(text.as_bytes())?;
+        self.out.write_all(visible::json(text).as_bytes())?;
         Ok(self.out.flush()?)
     }
 
     /// Beside the answer, for people.
     fn note(&mut self, text: impl std::fmt::Display) {
-        drop(writeln!(self.err, "{text}"));
+        drop(writeln!(self.err, "{}", visible::page(&text.to_string())));
     }
 
     fn complain(&mut self, text: impl std::fmt::Display) {
-        drop(writeln!(self.err, "{text}"));
+        drop(writeln!(self.err, "{}", visible::page(&text.to_string())));
     }
 }
 

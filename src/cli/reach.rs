@@ -5,6 +5,7 @@ use super::remote::{Gateway, Where};
 use super::{Refusal, Streams};
 use crate::mapping;
 use crate::message::Qos;
+use crate::visible;
 use axum::body::{Body, BodyDataStream};
 use axum::http::Method;
 use bytes::{Buf, Bytes};
@@ -155,7 +156,7 @@ impl<'a> Pieces<'a> {
                     self.ended = kind == 0;
                     return match kind {
                         0 | 1 => Ok(()),
-                        _ => Err(io::Error::other(String::from_utf8_lossy(&self.piece).into_owned())),
+                        _ => Err(io::Error::other(visible::one_line(String::from_utf8_lossy(&self.piece)))),
                     };
                 }
             }

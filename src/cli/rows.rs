@@ -4,6 +4,7 @@ mod spark;
 
 use super::Refusal;
 use crate::mapping;
+use crate::visible;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
@@ -50,8 +51,16 @@ pub(super) struct Sink<'a> {
 }
 
 enum Kind<'a> {
-    Table { out: &'a mut (dyn Write + Send), shown: Vec<Map<String, Value>>, sparks: Option<Vec<Spark>> },
-    Csv(Box<csv::Writer<&'a mut (dyn Write + Send)>>),
+    Table {
+        out: &'a mut (dyn Write + Send),
+        shown: Vec<Map<String, Value>>,
+        sparks: Option<Vec<Spark>>,
+    },
+    /// `shown`: somebody looks at it. In a file or a pipe it is data, which stays as it is.
+    Csv {
+        writer: Box<csv::Writer<&'a mut (dyn Write + Send)>>,
+        shown: bool,
+    },
     Json(&'a mut (dyn Write + Send)),
     Parquet(Box<ArrowWriter<&'a mut (dyn Write + Send)>>),
 }
@@ -73,7 +82,7 @@ impl<'a> Sink<'a> {
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 writer.write_record(&names).map_err(csv_failed)?;
-                Kind::Csv(Box::new(writer))
+                Kind::Csv { writer: Box::new(writer), shown: terminal }
             }
             Format::Json => {
                 out.write_all(b"[").map_err(Refusal::from)?;
@@ -95,13 +104,15 @@ impl<'a> Sink<'a> {
             Kind::Parquet(writer) => writer.write(batch).map_err(Refusal::failed)?,
             Kind::Json(out) => {
                 for (index, row) in rows(batch)?.into_iter().enumerate() {
-                    let line = Value::Object(row);
+                    let line = Value::Object(row).to_string();
+                    let line = visible::json(&line);
                     write!(out, "{}{line}", if before + index == 0 { "\n" } else { ",\n" })?;
                 }
             }
-            Kind::Csv(writer) => {
+            Kind::Csv { writer, shown } => {
+                let cell = |text: String| if *shown { visible::one_line(text) } else { text };
                 for row in rows(batch)? {
-                    writer.write_record(self.names.iter().map(|name| text(row.get(name)))).map_err(csv_failed)?;
+                    writer.write_record(self.names.iter().map(|name| cell(text(row.get(name))))).map_err(csv_failed)?;
                 }
             }
             Kind::Table { shown, sparks, .. } => {
@@ -123,7 +134,7 @@ impl<'a> Sink<'a> {
         match self.kind {
             Kind::Parquet(writer) => drop(writer.close().map_err(Refusal::failed)?),
             Kind::Json(out) => out.write_all(if self.rows == 0 { b"]\n" } else { b"\n]\n" })?,
-            Kind::Csv(mut writer) => writer.flush()?,
+            Kind::Csv { mut writer, .. } => writer.flush()?,
             Kind::Table { out, shown, sparks } => {
                 let page = table(&self.names, &shown, sparks.as_deref());
                 writeln!(out, "{page}")?;
@@ -149,7 +160,7 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, Refusal> {
     Ok(all)
 }
 
-/// A value without the quotes of JSON; nothing for null. No letter moves a terminal's cursor.
+/// A value without the quotes of JSON; nothing for null.
 fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
@@ -165,9 +176,8 @@ fn table(names: &[String], rows: &[Map<String, Value>], sparks: Option<&[Spark]>
         table.set_style(line, '─');
     }
     table.set_header(names);
-    let visible = |text: String| -> String { text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect() };
     for row in rows {
-        table.add_row(names.iter().map(|name| visible(text(row.get(name)))));
+        table.add_row(names.iter().map(|name| visible::one_line(text(row.get(name)))));
     }
     if let Some(sparks) = sparks.filter(|sparks| sparks.iter().any(|spark| !spark.line().is_empty())) {
         table.add_row(sparks.iter().map(Spark::line));
@@ -228,6 +238,7 @@ mod tests {
         let page = written(Format::Table, true);
         assert!(page.contains("dev1") && page.contains("▁█") && page.ends_with("3 rows\n"), "{page}");
         assert!(!page.contains('\u{1b}'), "{page:?}");
+        assert!(!written(Format::Csv, true).contains('\u{1b}'), "a terminal is a terminal");
         assert!(!written(Format::Table, false).contains('█'));
     }
 

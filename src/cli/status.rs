@@ -5,6 +5,7 @@ use super::{Refusal, Streams};
 use crate::bridge::LinkReport;
 use crate::config::show_duration;
 use crate::control::{Access, Commlib, Door, History, Log, Router, Status};
+use crate::visible;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct Args {
 pub(super) fn run(gateway: &Gateway, args: &Args, streams: &mut Streams<'_>) -> Result<(), Refusal> {
     if args.json {
         let status: serde_json::Value = gateway.wait_for(gateway.client.get("/status"))?;
-        streams.say(serde_json::to_string_pretty(&status).map_err(Refusal::failed)?);
+        streams.write(&format!("{}\n", serde_json::to_string_pretty(&status).map_err(Refusal::failed)?))?;
     } else {
         let status: Status = gateway.wait_for(gateway.client.get("/status"))?;
         streams.say(page(&status));
@@ -178,7 +179,8 @@ struct Page(String);
 
 impl Page {
     fn item(&mut self, name: &str, text: impl Display) {
-        writeln!(self.0, "{name:<9} {text}").expect(INFALLIBLE);
+        // A link's trouble is in the words of its far end.
+        writeln!(self.0, "{name:<9} {}", visible::one_line(text)).expect(INFALLIBLE);
     }
 }
 

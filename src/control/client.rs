@@ -1,6 +1,7 @@
 //! The commands' end of the control socket.
 
 use super::{Failure, socket};
+use crate::visible;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
 use hyper::client::conn::http1;
@@ -28,7 +29,7 @@ pub enum ControlError {
     #[error("the gateway broke off: {0}")]
     BrokenOff(String),
     /// The gateway's own words.
-    #[error("{}{}", .0.error, .0.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default())]
+    #[error("{}{}", visible::line(&.0.error), .0.hint.as_ref().map(|hint| format!("\n  hint: {}", visible::line(hint))).unwrap_or_default())]
     Refused(Failure),
 }
 

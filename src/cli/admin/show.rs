@@ -3,6 +3,7 @@
 use crate::access::admin::{Named, View};
 use crate::access::policy::{ANONYMOUS, USERS};
 use crate::cli::{Refusal, Streams};
+use crate::visible;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
@@ -19,8 +20,7 @@ fn say(table: &Table, streams: &mut Streams<'_>) {
 }
 
 fn as_json(what: &impl Serialize, streams: &mut Streams<'_>) -> Result<(), Refusal> {
-    streams.say(serde_json::to_string_pretty(what).map_err(Refusal::failed)?);
-    Ok(())
+    streams.write(&format!("{}\n", serde_json::to_string_pretty(what).map_err(Refusal::failed)?))
 }
 
 pub(super) fn users(view: &View, json: bool, streams: &mut Streams<'_>) -> Result<(), Refusal> {
@@ -104,7 +104,8 @@ pub(super) fn keys(view: &View, json: bool, streams: &mut Streams<'_>) -> Result
     let mut table = table(&["component", "key"]);
     for key in &view.keys {
         let what = key.error.as_ref().map_or_else(|| key.kind.clone().unwrap_or_default(), |error| format!("no good: {error}"));
-        table.add_row([key.name.clone(), what]);
+        // Components choose their names.
+        table.add_row([key.name.clone(), what].map(visible::one_line));
     }
     say(&table, streams);
     Ok(())
@@ -120,7 +121,7 @@ pub(super) fn private(view: &View, json: bool, streams: &mut Streams<'_>) -> Res
     }
     let mut table = table(&["private topic", "granted to"]);
     for (topic, names) in &view.private {
-        table.add_row([topic.clone(), names.iter().cloned().collect::<Vec<_>>().join(", ")]);
+        table.add_row([topic.clone(), names.iter().cloned().collect::<Vec<_>>().join(", ")].map(visible::one_line));
     }
     say(&table, streams);
     Ok(())
