@@ -121,7 +121,7 @@ impl Access {
     pub async fn register(&self, peer: SocketAddr, wanted: Registration) -> Result<(), RegisterError> {
         let Registration { cid, pin, key, key_type } = wanted;
         let mut attempt = self.throttle.attempt(peer.ip()).ok_or(RegisterError::Throttled)?;
-        match self.knows_pin(tenant(&cid), &pin).await {
+        match self.knows_pin(peer, tenant(&cid), &pin).await? {
             None => return Err(RegisterError::Tenant(tenant(&cid).into())),
             Some(true) => {}
             Some(false) => {
@@ -158,14 +158,17 @@ impl Access {
     }
 
     /// Whether `pin` is that of `tenant`; `None` if nobody registers there.
-    async fn knows_pin(&self, tenant: &str, pin: &str) -> Option<bool> {
+    async fn knows_pin(&self, peer: SocketAddr, tenant: &str, pin: &str) -> Result<Option<bool>, RegisterError> {
         let (state, _) = self.shared.state();
-        match (state.policy.tenants().get(tenant), self.settings.tenants.get(tenant)) {
-            // Not a name that a user can have.
-            (Some(hash), _) => Some(self.verifier.verify(&format!("@{tenant}"), Some(hash), pin.as_bytes()).await),
+        Ok(match (state.policy.tenants().get(tenant), self.settings.tenants.get(tenant)) {
+            (Some(hash), _) => {
+                let turn = self.verifier.turn(peer.ip()).await.ok_or(RegisterError::Throttled)?;
+                // Not a name that a user can have.
+                Some(self.verifier.verify(turn, &format!("@{tenant}"), Some(hash), pin.as_bytes()).await)
+            }
             (None, Some(secret)) => Some(keys::same(secret.as_bytes(), pin.as_bytes())),
             (None, None) => None,
-        }
+        })
     }
 
     /// Removes the key of a component that has proven to be the one. Its connection stays; the name is free.

@@ -251,8 +251,8 @@ impl Access {
         let hash = user.and_then(|user| user.password.as_ref());
         let known = hash.is_some_and(|hash| self.verifier.knows(name, hash, password));
         if !known {
-            let mut attempt = self.throttle.attempt(peer.ip()).ok_or(Refused::Throttled)?;
-            if !self.verifier.verify(name, hash, password).await {
+            let (turn, mut attempt) = self.throttle.in_turn(&self.verifier, peer.ip()).await.ok_or(Refused::Throttled)?;
+            if !self.verifier.verify(turn, name, hash, password).await {
                 tokio::time::sleep(attempt.failed()).await;
                 return Err(Refused::Credentials);
             }

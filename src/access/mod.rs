@@ -28,6 +28,7 @@
 //! | `rights.rs` | the rules about one link, ready to be asked for each message |
 //! | `password.rs` | argon2id, and what makes a reconnect storm cheap |
 //! | `throttle.rs` | guessing becomes slow |
+//! | `turns.rs` | whose password is hashed next |
 //! | `login.rs` | from credentials to an identity |
 //! | `keys/` | keys of Rembus components: their folder, what they verify |
 //! | `components.rs` | components prove their names, register and unregister |
@@ -51,6 +52,7 @@ mod rights;
 mod seats;
 mod stats;
 mod throttle;
+mod turns;
 
 pub use basic::basic;
 pub use certificate::{CertificateUser, user_of_certificate};

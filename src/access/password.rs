@@ -1,11 +1,13 @@
 //! Passwords: hashed with argon2id, compared slowly once and quickly ever after.
 //!
 //! A hash costs 19 MiB and two passes, the least that OWASP recommends, some 50 ms on a Pi. So at most [`AT_ONCE`] are computed
-//! at the same time, off the tasks that carry messages, and a password that was right is remembered under a keyed hash whose
-//! key lives and dies with the process: a thousand known clients that reconnect cost a thousand short hashes.
+//! at the same time, off the tasks that carry messages and in turn between blocks of addresses ([`super::turns`]), and a password
+//! that was right is remembered under a keyed hash whose key lives and dies with the process: a thousand known clients that
+//! reconnect cost a thousand short hashes.
 //!
 //! Somebody who does not exist costs what a wrong password costs, so that names cannot be told apart by the time it takes.
 
+use super::turns::{Turn, Turns};
 use ahash::AHashMap;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -13,8 +15,8 @@ use blake2::Blake2sMac256;
 use blake2::digest::Mac;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
 
 /// Hashes computed at the same time.
 const AT_ONCE: usize = 2;
@@ -77,7 +79,7 @@ impl Hash {
 /// Compares passwords.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    slots: Arc<Semaphore>,
+    turns: Arc<Turns>,
     remembered: Arc<Remembered>,
 }
 
@@ -98,7 +100,7 @@ impl Verifier {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| HashError(error.to_string()))?;
         let remembered = Arc::new(Remembered { key, tags: Mutex::default() });
-        Ok(Self { slots: Arc::new(Semaphore::new(AT_ONCE)), remembered })
+        Ok(Self { turns: Turns::new(AT_ONCE), remembered })
     }
 
     /// Whether it is known to be right without the slow comparison.
@@ -110,17 +112,16 @@ impl Verifier {
         self.remembered.mac(user, hash, password).verify_slice(tag).is_ok()
     }
 
+    /// Waits for the right to have one hash computed; `None` if too many from there wait already. May be dropped half way.
+    pub(super) async fn turn(&self, address: IpAddr) -> Option<Turn> {
+        self.turns.take(crate::net::block(address)).await
+    }
+
     /// Whether the password is right; `hash` is `None` if there is no such user or none with a password, which takes as long.
     ///
     /// Goes on to the end when nobody waits for it any more, so that a client that was too impatient is known next time.
-    pub(super) async fn verify(&self, user: &str, hash: Option<&Hash>, password: &[u8]) -> bool {
-        if let Some(hash) = hash
-            && self.knows(user, hash, password)
-        {
-            return true;
-        }
-        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return false };
-        // While it waited, another client of this user may have been let in.
+    pub(super) async fn verify(&self, turn: Turn, user: &str, hash: Option<&Hash>, password: &[u8]) -> bool {
+        // While it waited for its turn, another client of this user may have been let in.
         if hash.is_some_and(|hash| self.knows(user, hash, password)) {
             return true;
         }
@@ -133,7 +134,7 @@ impl Verifier {
                 let tag = remembered.mac(&user, &hash, &password).finalize().into_bytes().into();
                 remembered.tags().insert(user.into(), tag);
             }
-            drop(slot);
+            drop(turn);
             right
         });
         // It fails only when the gateway stops.
@@ -168,6 +169,13 @@ mod tests {
     use super::*;
     use tokio::time::Instant;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    async fn asked(verifier: &Verifier, hash: Option<&Hash>, password: &[u8]) -> bool {
+        let turn = verifier.turn(HERE).await.unwrap();
+        verifier.verify(turn, "dev1", hash, password).await
+    }
+
     #[test]
     fn a_hash_is_argon2id_with_a_salt_of_its_own_and_never_shown() {
         let (one, other) = (Hash::of(b"secret").unwrap(), Hash::of(b"secret").unwrap());
@@ -192,12 +200,12 @@ mod tests {
         let verifier = Verifier::new().unwrap();
         let (old, new) = (Hash::of(b"old").unwrap(), Hash::of(b"new").unwrap());
         assert!(!verifier.knows("dev1", &old, b"old"));
-        assert!(verifier.verify("dev1", Some(&old), b"old").await);
+        assert!(asked(&verifier, Some(&old), b"old").await);
         assert!(verifier.knows("dev1", &old, b"old"));
         assert!(!verifier.knows("dev1", &old, b"new") && !verifier.knows("dev2", &old, b"old"));
 
         assert!(!verifier.knows("dev1", &new, b"old"), "the hash has changed");
-        assert!(!verifier.verify("dev1", Some(&new), b"old").await);
+        assert!(!asked(&verifier, Some(&new), b"old").await);
         verifier.keep(|user| user != "dev1");
         assert!(!verifier.knows("dev1", &old, b"old"));
     }
@@ -207,7 +215,8 @@ mod tests {
         let verifier = Verifier::new().unwrap();
         let hash = Hash::of(b"secret").unwrap();
         {
-            let mut asking = std::pin::pin!(verifier.verify("dev1", Some(&hash), b"secret"));
+            let turn = verifier.turn(HERE).await.unwrap();
+            let mut asking = std::pin::pin!(verifier.verify(turn, "dev1", Some(&hash), b"secret"));
             let first = std::future::poll_fn(|cx| std::task::Poll::Ready(asking.as_mut().poll(cx).is_ready())).await;
             assert!(!first, "it takes a while");
         }
@@ -227,7 +236,7 @@ mod tests {
         for _ in 0..5 {
             for (at, hash) in [Some(&hash), None].into_iter().enumerate() {
                 let begin = Instant::now();
-                assert!(!verifier.verify("dev1", hash, b"wrong").await);
+                assert!(!asked(&verifier, hash, b"wrong").await);
                 took[at].push(begin.elapsed());
             }
         }

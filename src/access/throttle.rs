@@ -6,11 +6,14 @@
 //! [`super::password`]) even past the suspicion: a wrong password in one device does not lock out the others behind the same
 //! router.
 //!
-//! An address is an IPv4 address, or the /64 of an IPv6 address, which is what one household has.
+//! An address is a block of addresses as [`block`] has it.
 
+use super::password::Verifier;
+use super::turns::Turn;
 use crate::clock::{Mono, SharedClock};
+use crate::net::block;
 use ahash::AHashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,7 +55,7 @@ impl Throttle {
 
     /// Whether a login from `address` is looked at now.
     pub(super) fn attempt(self: &Arc<Self>, address: IpAddr) -> Option<Attempt> {
-        let address = household(address);
+        let address = block(address);
         let now = self.clock.mono();
         let mut addresses = self.addresses();
         let mut suspected = false;
@@ -67,6 +70,14 @@ impl Throttle {
             }
         }
         Some(Attempt { throttle: Arc::clone(self), address, suspected })
+    }
+
+    /// Waits until a password from `address` may be hashed; `None` if it is not looked at.
+    pub(super) async fn in_turn(self: &Arc<Self>, verifier: &Verifier, address: IpAddr) -> Option<(Turn, Attempt)> {
+        let is_open = self.addresses().get(&block(address)).is_none_or(|suspect| suspect.pending < PENDING_MAX);
+        let turn = if is_open { verifier.turn(address).await? } else { return None };
+        // Others from there may have failed while this one waited.
+        Some((turn, self.attempt(address)?))
     }
 
     /// Addresses under suspicion.
@@ -107,13 +118,6 @@ impl Drop for Attempt {
         {
             suspect.pending = suspect.pending.saturating_sub(1);
         }
-    }
-}
-
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -167,13 +171,5 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(throttle.len(), ADDRESSES_MAX);
-    }
-
-    #[test]
-    fn one_household_is_one_address() {
-        let v6 = |text: &str| household(text.parse().unwrap());
-        assert_eq!(v6("2001:db8:1:2:a::1"), v6("2001:db8:1:2:b::2"));
-        assert_ne!(v6("2001:db8:1:2::1"), v6("2001:db8:1:3::1"));
-        assert_eq!(v6("::ffff:192.0.2.1"), address(1));
     }
 }

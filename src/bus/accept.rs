@@ -16,10 +16,11 @@ pub async fn serve(listeners: Vec<BusListener>, path: &Path, hub: HubHandle, boa
     // Those above `max_clients` are answered, so they need to come in.
     let places_max = settings.max_clients.saturating_add(settings.max_half_open);
     let gate = Gate::new(settings.max_half_open);
+    let shared = settings.places.clone();
     let clock = Arc::clone(&board.clock);
     let path = path.to_string_lossy().as_ref().into();
     let door = Arc::new(Door { hub, board, stop: stop.clone(), path });
     let attend = |arrival: door::Arrival<_>, entry| attend(arrival.stream, arrival.addr, Arc::clone(&door), entry);
     let entrances = Entrances::new(listeners.into_iter().map(Entrance::plain).collect());
-    door::accept(entrances, places_max, &gate, &settings.stats, &*clock, stop, attend).await.left().await;
+    door::accept(entrances, (places_max, &shared), &gate, &settings.stats, &*clock, stop, attend).await.left().await;
 }

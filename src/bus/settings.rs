@@ -3,7 +3,7 @@
 use super::board::Counts;
 use crate::access::Access;
 use crate::config;
-use crate::door::Stats;
+use crate::door::{Places, Stats};
 use crate::message::Reach;
 use crate::router::BusFilters;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Settings {
     pub max_clients: usize,
     /// Connections that have not given their name.
     pub max_half_open: usize,
+    /// Room for connections of all doors together. Beyond: the oldest that has not said who it is gives way, or the new one is closed.
+    pub places: Places,
     /// Topics that one program may subscribe to or exclude.
     pub max_subscriptions: usize,
     /// Users of the machine who may come; empty: whoever can open the socket.
@@ -47,6 +49,7 @@ impl Default for Settings {
             max_frame: 8 << 20,
             max_clients: 64,
             max_half_open: 64,
+            places: Places::default(),
             max_subscriptions: 1024,
             allow_uids: Vec::new(),
             import: BusFilters::everything(),

@@ -44,7 +44,7 @@ pub async fn serve(socket: Socket, routes: axum::Router, stop: impl Future<Outpu
                 connections.spawn(connection(stream, service.clone(), stopping.subscribe()));
             }
             Err(error) => {
-                log::debug!(error:%; "a command could not be heard");
+                log::warn!(error:%; "a command could not be heard");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -1,11 +1,12 @@
 //! Accepts for ever, and hands each socket off at once.
 
-use super::{Arrival, Entrances, Entry, Gate, Stats};
+use super::places::Place;
+use super::{Arrival, Entrances, Entry, Gate, Places, Stats};
 use crate::clock::Clock;
-use crate::net::Listener;
+use crate::net::{Listener, is_exhausted};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// The first and the longest pause after a failed accept. Out of file descriptors, accept fails at once and for as long as it
 /// lasts; without a pause it would burn the processor that could end it.
@@ -15,11 +16,12 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Gives every socket to `attend`, which runs in a task of its own, until `stop` is true (or its sender gone). When this
 /// returns nobody listens any more, and those inside are still there.
 ///
-/// More than `places_max` sockets are not let in: they are closed unseen. While the gate is full of newcomers that have hardly
-/// had time to speak, the next ones wait in the kernel.
+/// More than `places_max` sockets are not let in, nor those for which `shared` has no place: one that has not said who it is gives
+/// way, or else the new one is closed unseen. While the gate is full of newcomers that have hardly had time to speak, the next ones wait
+/// in the kernel.
 pub(crate) async fn accept<L, F>(
     mut entrances: Entrances<L>,
-    places_max: usize,
+    (places_max, shared): (usize, &Places),
     gate: &Arc<Gate>,
     stats: &Stats,
     clock: &dyn Clock,
@@ -30,8 +32,7 @@ where
     L: Listener,
     F: Future<Output = ()> + Send + 'static,
 {
-    let places_max = places_max.min(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(places_max));
+    let places = Places::new(places_max);
     let mut back_off = BACK_OFF_MIN;
     loop {
         let next = async {
@@ -46,7 +47,7 @@ where
             Ok(arrival) => {
                 back_off = BACK_OFF_MIN;
                 Stats::count(&stats.accepted);
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                let Some(taken) = both(&places, shared, gate).await else {
                     Stats::count(&stats.abandoned);
                     if let Some(suppressed) = stats.may_warn(clock) {
                         let peer = arrival.addr;
@@ -54,10 +55,11 @@ where
                     }
                     continue;
                 };
-                let attended = attend(arrival, gate.enter());
+                let address = arrival.addr.ip();
+                let attended = attend(arrival, gate.enter(address));
                 tokio::spawn(async move {
                     attended.await;
-                    drop(place);
+                    drop(taken);
                 });
             }
             Err(error) => {
@@ -65,6 +67,13 @@ where
                 if let Some(suppressed) = stats.may_warn(clock) {
                     log::warn!(error:%, suppressed; "a connection could not be accepted");
                 }
+                if !is_exhausted(&error) {
+                    // One that was gone before it was there. Whoever does that all the time must not close the door for others.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                // Whoever does not say who he is holds a descriptor that others need.
+                gate.show_one_out();
                 tokio::time::sleep(back_off).await;
                 back_off = (back_off * 2).min(BACK_OFF_MAX);
             }
@@ -73,17 +82,21 @@ where
     Inside { places, places_max }
 }
 
+/// A place of the door, and one of those that all doors share.
+async fn both(own: &Places, shared: &Places, gate: &Gate) -> Option<(Place, Place)> {
+    Some((own.take(gate).await?, shared.take(gate).await?))
+}
+
 /// Those who were let in.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    places: Arc<Semaphore>,
+    places: Places,
     places_max: usize,
 }
 
 impl Inside {
     /// Returns when the last one has left; each has its own limits for that.
     pub(crate) async fn left(self) {
-        let all = u32::try_from(self.places_max).unwrap_or(u32::MAX);
-        drop(self.places.acquire_many(all).await);
+        self.places.all_back(self.places_max).await;
     }
 }

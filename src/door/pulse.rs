@@ -47,7 +47,7 @@ impl Beat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Arrival, Entrance, Entrances, Entry, Gate, Stats, accept};
+    use super::super::{Arrival, Entrance, Entrances, Entry, Gate, Places, Stats, accept};
     use super::*;
     use crate::clock::SystemClock;
     use crate::net::{Listener, TcpListener};
@@ -82,7 +82,7 @@ mod tests {
             let task = tokio::spawn(async move {
                 let (gate, stats, clock) = (Gate::new(8), Stats::default(), SystemClock::shared());
                 let attend = |_: Arrival<_>, _: Entry| ready(());
-                accept(entrances, 8, &gate, &stats, &*clock, stopped, attend).await.left().await;
+                accept(entrances, (8, &Places::default()), &gate, &stats, &*clock, stopped, attend).await.left().await;
             });
             (stop, task)
         }

@@ -10,7 +10,7 @@
 //! With `[http] anonymous = false` only users may read them, except `/healthz`, which says nothing about anybody.
 //!
 //! Whoever connects here costs the others nothing: at most [`CONNECTIONS_MAX`] connections (a newcomer beyond takes the place of
-//! the oldest, whose request, if one is under way, is answered with 503), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all;
+//! the oldest from the address that has most of them, whose request, if one is under way, is answered with 503), [`HEADER_TIMEOUT`] to send a request, [`LIFE_MAX`] in all;
 //! bodies have limits of their own, and pages read none. `axum::serve` knows none of these limits, so the loop is our own, on hyper.
 
 mod api;
@@ -21,18 +21,17 @@ mod pages;
 mod tests;
 
 use crate::clock::SharedClock;
-use crate::door::{Arrival, Entrance, Entrances, Line, Peer, Stats, TransportError};
-use crate::net::{Listener, Stream};
+use crate::door::{Arrival, Entrance, Entrances, Entry, Gate, Line, Peer, Stats, TransportError};
+use crate::net::{Listener, Stream, is_exhausted};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use api::Api;
@@ -61,8 +60,7 @@ pub async fn serve<L: Listener, S: Sources>(
     let (stopping, _) = watch::channel(false);
     let service = TowerToHyperService::new(pages::router(sources, api));
     let mut connections = JoinSet::new();
-    // Oldest first; each ends its connection when it is dropped.
-    let mut places = VecDeque::new();
+    let gate = Gate::new(CONNECTIONS_MAX);
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -72,29 +70,31 @@ pub async fn serve<L: Listener, S: Sources>(
         };
         match accepted {
             Ok(arrival) => {
-                places.retain(|place: &oneshot::Sender<()>| !place.is_closed());
-                while places.len() >= CONNECTIONS_MAX {
-                    places.pop_front();
-                }
-                let (place, displaced) = oneshot::channel();
-                places.push_back(place);
+                let mut entry = gate.enter(arrival.addr.ip());
                 let (service, mut stopping) = (service.clone(), stopping.subscribe());
                 let (stats, clock) = (Arc::clone(&stats), Arc::clone(&clock));
                 connections.spawn(async move {
-                    let mut displaced = displaced;
+                    let origin = entry.origin();
                     let carried = tokio::select! {
                         carried = carry(arrival, &stats, &clock) => carried,
-                        _ = &mut displaced => None,
+                        () = entry.displaced() => None,
                         _ = stopping.wait_for(|stopping| *stopping) => None,
                     };
                     if let Some((line, peer)) = carried {
-                        connection(line, peer, service, (&stats, &clock), stopping, displaced).await;
+                        origin.is(peer.addr.ip());
+                        connection(line, peer, service, (&stats, &clock), stopping, entry).await;
                     }
                 });
             }
             Err(error) => {
-                log::debug!(door = "http", error:%; "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                Stats::count(&stats.accept_errors);
+                if let Some(suppressed) = stats.may_warn(&*clock) {
+                    log::warn!(door = "http", error:%, suppressed; "a connection could not be accepted");
+                }
+                if is_exhausted(&error) {
+                    gate.show_one_out();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -127,7 +127,7 @@ async fn connection(
     service: Service,
     (stats, clock): (&Stats, &SharedClock),
     mut stopping: watch::Receiver<bool>,
-    displaced: oneshot::Receiver<()>,
+    mut entry: Entry,
 ) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -157,7 +157,7 @@ async fn connection(
             }
             return;
         }
-        _ = displaced => {
+        () = entry.displaced() => {
             leave.send_replace(true);
             if !under_way.load(Relaxed) {
                 return;

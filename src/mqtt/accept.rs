@@ -33,8 +33,9 @@ pub(super) async fn serve_with<L: Listener, H: Hub>(
     // Those above `max_connections` are answered with CONNACK, so they need to come in.
     let places_max = settings.max_connections.saturating_add(settings.max_half_open);
     let gate = Gate::new(settings.max_half_open);
+    let shared = settings.places.clone();
     let door = Arc::new(Door { hub, settings, clock: Arc::clone(&clock), stop: stop.clone() });
     let attend = |arrival, entry| attend(arrival, Arc::clone(&door), entry);
     let entrances = Entrances::new(entrances);
-    door::accept(entrances, places_max, &gate, &stats, &*clock, stop, attend).await.left().await;
+    door::accept(entrances, (places_max, &shared), &gate, &stats, &*clock, stop, attend).await.left().await;
 }

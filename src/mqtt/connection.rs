@@ -189,11 +189,11 @@ impl<S: Stream, H: Hub> Connection<S, H> {
     fn translate(&mut self, now: Instant) -> Result<(), Ending> {
         let was_empty = self.all_sent();
         let outcome = self.encode().and_then(|()| if self.leave_by.is_none() { self.decode(now) } else { Ok(()) });
-        self.dialogue.write_own_answers(&mut self.outbox);
+        let answered = self.dialogue.write_own_answers(&mut self.outbox);
         if was_empty {
             self.progress = now;
         }
-        outcome
+        outcome.and(answered)
     }
 
     fn encode(&mut self) -> Result<(), Ending> {

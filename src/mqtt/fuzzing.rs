@@ -205,7 +205,11 @@ impl World {
         let _in_its_time = handle.enter();
         let (near, far) = tokio::io::duplex(SOCKET);
         let arrival = Arrival::new(far, ([127, 0, 0, 1], u16::from(client)).into(), crate::door::Way::default());
-        self.tasks.push(self.runtime.spawn(attend(arrival, Arc::clone(&self.door), self.gate.enter())));
+        self.tasks.push(self.runtime.spawn(attend(
+            arrival,
+            Arc::clone(&self.door),
+            self.gate.enter(std::net::Ipv4Addr::LOCALHOST.into()),
+        )));
         self.clients.insert(client, near);
         self.settle();
     }

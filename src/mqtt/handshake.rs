@@ -42,9 +42,23 @@ enum Refused {
     /// It never got to MQTT.
     Transport(TransportError),
     /// CONNACK with this reason \[MQTT-3.2.2-4\] of 3.1.1, \[MQTT-3.1.4-2\] of 5.0.
-    With { version: Version, reason: ReasonCode, what: &'static str },
+    With { form: Form, reason: ReasonCode, what: &'static str },
     /// The same, and access has counted and logged it.
-    Login { version: Version, why: LoginRefused },
+    Login { form: Form, why: LoginRefused },
+}
+
+/// What a CONNACK for this client may look like.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    version: Version,
+    /// The largest packet the client takes.
+    max_packet: u32,
+}
+
+impl Form {
+    fn of(connect: &Connect) -> Self {
+        Self { version: connect.version, max_packet: connect.max_packet.unwrap_or(u32::MAX) }
+    }
 }
 
 /// An accepted CONNECT.
@@ -66,10 +80,12 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
     let mut inbox = Inbox::new();
     let (mut stop, mut name) = (door.stop.clone(), String::new());
     let (mut seat, mut stream, mut peer) = (None, None, arrival.addr);
+    let origin = entry.origin();
     // Boxed, so that what it needs is gone when it is done: the task keeps room for its largest part for as long as it lives.
     let shaking = Box::pin(async {
         let (mut line, newcomer) = arrival.carry().await.map_err(Refused::Transport)?;
         peer = newcomer.addr;
+        origin.is(peer.ip());
         if newcomer.transport.is_web_socket() {
             line = websocket::upgrade(line).await.map_err(Refused::Transport)?;
         }
@@ -93,16 +109,16 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
             drop(connect);
             connection.run(stop, |ending| report(&door, ending, &name, peer)).await;
         }
-        (Err(Refused::With { version, reason, what }), Some(stream)) => {
+        (Err(Refused::With { form, reason, what }), Some(stream)) => {
             Stats::count(&stats.refused);
             if let Some(suppressed) = stats.may_warn(&*door.clock) {
                 log::warn!(client_id = name.as_str(), peer:%, reason = what, code = reason.0, suppressed; "client refused");
             }
-            say_no(stream, version, reason, what, settings).await;
+            say_no(stream, form, reason, what, settings).await;
         }
-        (Err(Refused::Login { version, why }), Some(stream)) => {
+        (Err(Refused::Login { form, why }), Some(stream)) => {
             Stats::count(&stats.refused);
-            say_no(stream, version, why.into(), why.why(), settings).await;
+            say_no(stream, form, why.into(), why.why(), settings).await;
         }
         (Err(Refused::Transport(error)), _) => error.report("mqtt", peer, stats, &*door.clock),
         (Err(Refused::Silently(reason)), _) => {
@@ -117,9 +133,9 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
 }
 
 /// CONNACK with an error, then the end.
-async fn say_no<S: Stream>(stream: Line<S>, version: Version, reason: ReasonCode, what: &'static str, settings: &Settings) {
+async fn say_no<S: Stream>(stream: Line<S>, form: Form, reason: ReasonCode, what: &'static str, settings: &Settings) {
     let mut outbox = Outbox::default();
-    codec::connack(outbox.gathered(), version, Err((reason, what)));
+    codec::connack(outbox.gathered(), form.version, Err((reason, what)), form.max_packet);
     Box::pin(farewell(stream, outbox, Ending::Closed(CloseReason::ProtocolError), settings.farewell)).await;
 }
 
@@ -162,9 +178,9 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     let mut connect = read_first(stream, inbox, settings).await?;
     name.clone_from(&connect.client_id);
     admit(&connect)?;
-    let version = connect.version;
+    let (version, form) = (connect.version, Form::of(&connect));
     let Admission { identity, seat: user_seat } = login(&connect, peer, settings).await?;
-    let refuse = |reason, what| Refused::With { version, reason, what };
+    let refuse = |reason, what| Refused::With { form, reason, what };
     *seat = Present::within(&settings.stats.connected, settings.max_connections);
     if seat.is_none() {
         return Err(refuse(ReasonCode::SERVER_BUSY, "`mqtt.max_connections` is reached"));
@@ -180,14 +196,30 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
         Expiry::After(seconds) if seconds < asked => Some(seconds),
         Expiry::WithLink | Expiry::Never | Expiry::After(_) => None,
     };
+    // Random, so that it cannot meet the session of one who was given an id earlier [MQTT-3.1.3-6].
+    let client_id = if connect.client_id.is_empty() { format!("auto-{}", Uuid::new_v4()) } else { connect.client_id.clone() };
+    // A 3.1.1 client cannot be told.
+    let keep_alive = settings.keep_alive_max.filter(|max| version.is_5() && !(1..=*max).contains(&connect.keep_alive));
+    let accepted = Connack {
+        session_present: false,
+        // [MQTT-3.1.2-23], section 3.2.2.3.2: told if it is less than asked for.
+        session_expiry: granted,
+        receive_max: settings.receive_max,
+        max_packet: u32::try_from(settings.max_packet).unwrap_or(u32::MAX),
+        assigned_id: connect.client_id.is_empty().then_some(&*client_id),
+        topic_alias_max: settings.topic_alias_max,
+        keep_alive,
+    };
+    // Before the router hears of it: a session must not be taken over by a client that can never be told so.
+    if !codec::connack(&mut Vec::new(), version, Ok(&accepted), form.max_packet) {
+        return Err(Refused::Silently("CONNACK is larger than the client's maximum packet size"));
+    }
     let stopping = |_| refuse(ReasonCode::SERVER_UNAVAILABLE, "the gateway stops");
     let (mut sender, mut receiver) = door
         .hub
         .open(LinkInfo { dialect: Dialect::Mqtt, peer: peer.addr, identity: identity.clone() })
         .await
         .map_err(stopping)?;
-    // Random, so that it cannot meet the session of one who was given an id earlier [MQTT-3.1.3-6].
-    let client_id = if connect.client_id.is_empty() { format!("auto-{}", Uuid::new_v4()) } else { connect.client_id.clone() };
     let identity = if connect.client_id.is_empty() { identity.named(&client_id) } else { identity };
     let attach = Attach {
         name: client_id.clone(),
@@ -214,21 +246,10 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
     };
     name.clear();
     name.push_str(&assigned);
-    // A 3.1.1 client cannot be told.
-    let keep_alive = settings.keep_alive_max.filter(|max| version.is_5() && !(1..=*max).contains(&connect.keep_alive));
-    connect.keep_alive = keep_alive.unwrap_or(connect.keep_alive);
     let mut outbox = Outbox::default();
-    let accepted = Connack {
-        session_present,
-        // [MQTT-3.1.2-23], section 3.2.2.3.2: told if it is less than asked for.
-        session_expiry: granted,
-        receive_max: settings.receive_max,
-        max_packet: u32::try_from(settings.max_packet).unwrap_or(u32::MAX),
-        assigned_id: connect.client_id.is_empty().then_some(&*assigned),
-        topic_alias_max: settings.topic_alias_max,
-        keep_alive,
-    };
-    codec::connack(outbox.gathered(), version, Ok(&accepted));
+    let accepted = Connack { session_present, assigned_id: connect.client_id.is_empty().then_some(&*assigned), ..accepted };
+    codec::connack(outbox.gathered(), version, Ok(&accepted), form.max_packet);
+    connect.keep_alive = keep_alive.unwrap_or(connect.keep_alive);
     let dialogue = Dialogue::new(&connect, assigned, settings.clone());
     Ok(Admitted { connect, dialogue, link: (sender, receiver), seat: user_seat, connack: outbox, waiting })
 }
@@ -256,7 +277,10 @@ async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings
                 let connect = codec::read_connect(packet.get(frame.header..).unwrap_or_default());
                 inbox.consume(frame);
                 return connect.map_err(|ConnectError { fault, answer }| match answer {
-                    Some(version) => Refused::With { version, reason: fault.reason, what: fault.what },
+                    // What it takes is not known of a client that cannot be understood.
+                    Some(version) => {
+                        Refused::With { form: Form { version, max_packet: u32::MAX }, reason: fault.reason, what: fault.what }
+                    }
                     None => Refused::Silently(fault.what),
                 });
             }
@@ -276,7 +300,7 @@ async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings
 
 /// Whom the client acts for: user and password of CONNECT, or the certificate that the transport has verified.
 async fn login(connect: &Connect, peer: &Peer, settings: &Settings) -> Result<Admission, Refused> {
-    let version = connect.version;
+    let form = Form::of(connect);
     let admits = if settings.anonymous { Admits::Everybody } else { Admits::Users };
     let credentials = Credentials {
         user: connect.user.as_deref(),
@@ -286,17 +310,17 @@ async fn login(connect: &Connect, peer: &Peer, settings: &Settings) -> Result<Ad
     };
     match &settings.access {
         Some(access) => {
-            access.login("mqtt", admits, peer.addr, credentials).await.map_err(|Denied(why)| Refused::Login { version, why })
+            access.login("mqtt", admits, peer.addr, credentials).await.map_err(|Denied(why)| Refused::Login { form, why })
         }
         None if settings.anonymous => Ok(Admission { identity: Identity::default(), seat: None }),
-        None => Err(Refused::Login { version, why: LoginRefused::Anonymous }),
+        None => Err(Refused::Login { form, why: LoginRefused::Anonymous }),
     }
 }
 
 /// What the packet itself says against coming in.
 fn admit(connect: &Connect) -> Result<(), Refused> {
-    let version = connect.version;
-    let refuse = |reason, what| Err(Refused::With { version, reason, what });
+    let (version, form) = (connect.version, Form::of(connect));
+    let refuse = |reason, what| Err(Refused::With { form, reason, what });
     if connect.authentication_method.is_some() {
         // [MQTT-4.12.0-1]
         return refuse(ReasonCode::BAD_AUTHENTICATION_METHOD, "enhanced authentication is not supported");

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config;
-use crate::door::Stats;
+use crate::door::{NEWCOMERS_MAX, Places, Stats};
 use crate::router::Expiry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Settings {
     /// Connections that have not finished CONNECT. Beyond: the oldest of them is closed, so that silent peers cannot keep
     /// others out.
     pub max_half_open: usize,
+    /// Room for connections of all doors together. Beyond: the oldest that has not said who it is gives way, or the new one is closed.
+    pub places: Places,
     /// From accept to CONNACK.
     pub connect_timeout: Duration,
     /// Largest CONNECT, will included: what a peer may make us hold before we know it.
@@ -51,7 +53,8 @@ impl Default for Settings {
             access: None,
             max_packet: 2 << 20,
             max_connections: 10_000,
-            max_half_open: 512,
+            max_half_open: NEWCOMERS_MAX,
+            places: Places::default(),
             connect_timeout: Duration::from_secs(10),
             max_connect: 128 << 10,
             receive_max: 1024,

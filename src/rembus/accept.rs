@@ -24,12 +24,13 @@ pub async fn serve<L: Listener>(
     let stats = Arc::clone(&settings.stats);
     let places_max = settings.max_connections;
     let gate = Gate::new(settings.max_half_open);
+    let shared = settings.places.clone();
     // Not `stop` itself: connections must not close before the listener has.
     let (close, closing) = watch::channel(false);
     let door = Arc::new(Door { hub, settings, clock: Arc::clone(&clock), stop: closing });
     let attend = |arrival, entry| attend(arrival, Arc::clone(&door), entry);
     let entrances = Entrances::new(entrances);
-    let inside = door::accept(entrances, places_max, &gate, &stats, &*clock, stop, attend).await;
+    let inside = door::accept(entrances, (places_max, &shared), &gate, &stats, &*clock, stop, attend).await;
     close.send_replace(true);
     inside.left().await;
 }

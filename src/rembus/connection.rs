@@ -15,7 +15,7 @@ use super::login::{Done, Errand};
 use super::packet::Packet;
 use super::watch::{Verdict, Watch};
 use super::{Settings, handshake};
-use crate::door::Stats;
+use crate::door::{self, Present, Stats};
 use crate::router::{Closed, HubStopped, Inbound, Link, Outbound};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -62,6 +62,8 @@ pub(super) struct Connection<C> {
     dirty: bool,
     /// What the peer sends is no WebSocket any more.
     broken: bool,
+    /// Its place among those who have not logged in, as long as it has to.
+    newcomer: Option<door::Entry>,
     /// What the peer waits for; it is not read meanwhile.
     errand: Option<Errand>,
     /// Set when the router or we want to end the connection; what is queued still goes out.
@@ -76,12 +78,21 @@ enum Woken {
     Errand(Done),
     /// The peer has not logged in in time.
     Late,
+    /// It has not logged in, and another one needs its place.
+    Displaced,
     Stop,
     Tick,
 }
 
 impl<C: Carrier> Connection<C> {
-    pub(super) fn new(socket: C, link: Link, dialogue: Dialogue, settings: Arc<Settings>, watch: Watch) -> Self {
+    pub(super) fn new(
+        socket: C,
+        link: Link,
+        dialogue: Dialogue,
+        settings: Arc<Settings>,
+        watch: Watch,
+        newcomer: Option<door::Entry>,
+    ) -> Self {
         Self {
             socket,
             link,
@@ -98,6 +109,7 @@ impl<C: Carrier> Connection<C> {
             unreported: 0,
             dirty: false,
             broken: false,
+            newcomer,
             errand: None,
             leaving: None,
         }
@@ -129,7 +141,12 @@ impl<C: Carrier> Connection<C> {
         let mut tick = pin!(tokio::time::sleep(self.watch.period()));
         let mut stopping: Option<Instant> = None;
         self.answers.extend(self.dialogue.greeting());
+        let settings = Arc::clone(&self.settings);
+        let mut half_open = self.newcomer.as_ref().map(|_| Present::new(&settings.stats.half_open));
         loop {
+            if !self.dialogue.is_stranger() {
+                drop((self.newcomer.take(), half_open.take()));
+            }
             self.feed()?;
             if self.errand.is_none() {
                 self.errand = self.dialogue.next_errand();
@@ -153,6 +170,10 @@ impl<C: Carrier> Connection<C> {
                 Woken::Router(None) => return Err(HubStopped.into()),
                 Woken::Errand(done) => self.take_done(done).await?,
                 Woken::Late => self.leave(self.dialogue.too_late()),
+                Woken::Displaced => {
+                    drop((self.newcomer.take(), half_open.take()));
+                    self.leave(Farewell::new(CloseCode::Policy, handshake::DISPLACED));
+                }
                 Woken::Stop => {
                     let until = Instant::now() + self.settings.drain;
                     stopping = Some(until);
@@ -216,6 +237,11 @@ impl<C: Carrier> Connection<C> {
             }
             if late.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Late);
+            }
+            if let Some(newcomer) = &mut self.newcomer
+                && pin!(newcomer.displaced()).poll(cx).is_ready()
+            {
+                return Poll::Ready(Woken::Displaced);
             }
             tick.as_mut().poll(cx).map(|()| Woken::Tick)
         })

@@ -31,6 +31,9 @@ const WRITE_BUFFER: usize = 64 << 10;
 /// Bytes that may wait in the socket's buffer; only pongs of a peer that does not read can fill it.
 const WRITE_BUFFER_MAX: usize = 2 << 20;
 
+/// What a newcomer hears whose place another one needs.
+pub(super) const DISPLACED: &str = "too many connections that have not logged in";
+
 /// What all connections of a door share.
 #[derive(Debug)]
 pub(super) struct Door {
@@ -43,19 +46,25 @@ pub(super) struct Door {
 /// Serves one accepted socket to its end.
 pub(super) async fn attend<S: Stream>(arrival: Arrival<S>, door: Arc<Door>, entry: door::Entry) {
     // Boxed, so that what it needs is gone when it is done.
-    let Some((carried, peer, authorization)) = Box::pin(shake_hands(arrival, &door, entry)).await else { return };
+    let mut entry = entry;
+    let Some((carried, peer, authorization)) = Box::pin(shake_hands(arrival, &door, &mut entry)).await else { return };
     match carried {
-        Carried::WebSocket(socket) => serve(*socket, peer, authorization, &door).await,
-        Carried::Plain(stream) => serve(Framed::new(stream, door.settings.max_message), peer, None, &door).await,
+        Carried::WebSocket(socket) => serve(*socket, peer, authorization, &door, entry).await,
+        Carried::Plain(stream) => serve(Framed::new(stream, door.settings.max_message), peer, None, &door, entry).await,
     }
 }
 
 /// From a carrier that is ready to the end.
-async fn serve<C: Carrier>(mut carrier: C, peer: Peer, authorization: Option<String>, door: &Door) {
+async fn serve<C: Carrier>(mut carrier: C, peer: Peer, authorization: Option<String>, door: &Door, mut newcomer: door::Entry) {
     let stats = Arc::clone(&door.settings.stats);
+    let half_open = Present::new(&stats.half_open);
     let logging_in = Box::pin(login(&door.settings, &peer, authorization));
-    let outcome = tokio::time::timeout(door.settings.handshake_timeout, logging_in).await;
-    let (Admission { identity, seat: _seat }, entry) = match outcome.unwrap_or(Err("the login took too long")) {
+    let outcome = tokio::select! {
+        outcome = tokio::time::timeout(door.settings.handshake_timeout, logging_in) => outcome.unwrap_or(Err("the login took too long")),
+        () = newcomer.displaced() => Err(DISPLACED),
+    };
+    drop(half_open);
+    let (Admission { identity, seat: _seat }, entry) = match outcome {
         Ok(admission) => admission,
         Err(why) => {
             Stats::count(&stats.refused);
@@ -72,10 +81,13 @@ async fn serve<C: Carrier>(mut carrier: C, peer: Peer, authorization: Option<Str
         return;
     };
     let _present = Present::new(&stats.connected);
+    // Who still has to log in keeps his place among the newcomers until he has.
+    let newcomer = (entry != Entry::Free).then_some(newcomer);
     let (settings, clock) = (Arc::clone(&door.settings), Arc::clone(&door.clock));
     let dialogue = Dialogue::new(settings, clock, (link.sender.id(), addr), identity, entry);
     let watch = Watch::new(&door.settings);
-    Connection::new(carrier, link, dialogue, Arc::clone(&door.settings), watch).serve(door.stop.clone()).await;
+    let settings = Arc::clone(&door.settings);
+    Connection::new(carrier, link, dialogue, settings, watch, newcomer).serve(door.stop.clone()).await;
 }
 
 /// What carries messages once transport and handshake are done.
@@ -119,14 +131,16 @@ async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) 
 async fn shake_hands<S: Stream>(
     arrival: Arrival<S>,
     door: &Door,
-    mut entry: door::Entry,
+    entry: &mut door::Entry,
 ) -> Option<(Carried<S>, Peer, Option<String>)> {
     let (settings, stats) = (&door.settings, &*door.settings.stats);
     let _half_open = Present::new(&stats.half_open);
     let (mut stop, mut addr) = (door.stop.clone(), arrival.addr);
+    let origin = entry.origin();
     let shaking = async {
         let (line, peer) = arrival.carry().await?;
         addr = peer.addr;
+        origin.is(addr.ip());
         if !peer.transport.is_web_socket() {
             return Ok((Carried::Plain(Metered::new(line)), peer, None));
         }

@@ -148,6 +148,11 @@ impl Dialogue {
         self.login.deadline.filter(|_| !matches!(self.login.naming, Naming::Proving | Naming::Asked { .. }))
     }
 
+    /// Whether the peer has to log in and has not.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.login.needed
+    }
+
     pub(super) fn too_late(&self) -> Farewell {
         not_logged_in("no login in time")
     }

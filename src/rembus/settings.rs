@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config;
-use crate::door::Stats;
+use crate::door::{NEWCOMERS_MAX, Places, Stats};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,11 @@ pub struct Settings {
     pub max_message: usize,
     /// Sockets open at once, half-open ones included. Beyond: closed unseen.
     pub max_connections: usize,
-    /// Sockets that have not finished the WebSocket handshake. Beyond: the oldest of them is closed, so that silent peers
-    /// cannot keep others out.
+    /// Sockets that have not finished the WebSocket handshake, or the login where one is needed. Beyond: the oldest of them is
+    /// closed, so that silent peers cannot keep others out.
     pub max_half_open: usize,
+    /// Room for connections of all doors together. Beyond: the oldest that has not said who it is gives way, or the new one is closed.
+    pub places: Places,
     /// From accept to the end of the WebSocket handshake, and from there to the end of a login that is needed.
     pub handshake_timeout: Duration,
     /// Unanswered requests of one component. Beyond: its socket is not read until some are answered.
@@ -57,7 +59,8 @@ impl Default for Settings {
             ack_timeout: Duration::from_secs(2),
             max_message: 60 << 20,
             max_connections: 10_000,
-            max_half_open: 512,
+            max_half_open: NEWCOMERS_MAX,
+            places: Places::default(),
             handshake_timeout: Duration::from_secs(10),
             unanswered_max: 1024,
             receive_max: 1024,

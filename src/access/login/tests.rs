@@ -280,3 +280,24 @@ async fn nothing_secret_is_shown() {
     let shown = format!("{:?} {dev1:?}", gate.access);
     assert!(!shown.contains("argon2id") && !shown.contains("\"one\""), "{shown}");
 }
+
+#[tokio::test]
+async fn an_honest_first_login_waits_for_one_hash_while_hundreds_of_wrong_ones_come_from_another_address() {
+    let gate = gate(false).with(&[]).await;
+    let elsewhere = SocketAddr::from(([192, 0, 2, 66], 4711));
+    let credentials = |password| Credentials { user: Some("dev1"), password: Some(password), client: None, certificate: None };
+    let guess = async || gate.access.login("mqtt", Admits::Users, elsewhere, credentials(b"guess")).await.unwrap_err().0;
+    // Nobody has failed there yet, so all of them stand in line before the honest one comes.
+    let guesses = futures_util::future::join_all((0..300).map(|_| guess()));
+    let honest = async {
+        tokio::task::yield_now().await;
+        let begin = Instant::now();
+        gate.access.login("mqtt", Admits::Users, ADDRESS, credentials(b"one")).await.unwrap();
+        begin.elapsed()
+    };
+    let begin = Instant::now();
+    let (outcomes, took) = tokio::join!(guesses, honest);
+    let hashed = outcomes.iter().filter(|why| **why == Refused::Credentials).count();
+    assert!(hashed <= 8, "{hashed} passwords of one address were hashed; four at a time are looked at");
+    assert!(took <= begin.elapsed() / 2 || took < Duration::from_secs(2), "{took:?} of {:?}", begin.elapsed());
+}

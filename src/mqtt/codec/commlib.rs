@@ -83,7 +83,7 @@ fn check_received(vector: &Value) {
                 topic_alias_max: 0,
                 keep_alive: None,
             };
-            connack(&mut out, Version::V311, Ok(&accepted));
+            connack(&mut out, Version::V311, Ok(&accepted), u32::MAX);
         }
         "SUBACK" => suback(&mut out, Version::V311, u16::from_be_bytes([packet[2], packet[3]]), &[ReasonCode(packet[4])]),
         "PUBLISH" => {

@@ -253,6 +253,10 @@ fn read_disconnect(version: Version, mut fields: Fields<'_>) -> Result<Packet<'_
     let (mut reason, mut session_expiry) = (ReasonCode::SUCCESS, None);
     if version.is_5() && !fields.is_empty() {
         reason = ReasonCode(fields.u8()?);
+        // 5.0 table 3-13, those that a client may send; the others are a server's, or nobody's.
+        if !matches!(reason.0, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99) {
+            return Err(protocol_error("DISCONNECT has an unknown reason code"));
+        }
         if !fields.is_empty() {
             for property in fields.properties()? {
                 match property? {

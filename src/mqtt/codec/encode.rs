@@ -57,8 +57,33 @@ pub(crate) struct Connack<'a> {
     pub(crate) keep_alive: Option<u16>,
 }
 
-/// CONNACK. An error has no session and no properties but the reason in words.
-pub(crate) fn connack(out: &mut Vec<u8>, version: Version, outcome: Result<&Connack<'_>, (ReasonCode, &str)>) {
+/// CONNACK. An error has no session and no properties but the reason in words, which are left out if the client could not take
+/// them \[MQTT-3.2.2-19\]; so is the offer of topic aliases, which a client can do without. False, and nothing is appended, if even
+/// the rest is larger than what the client takes \[MQTT-3.1.2-24\].
+pub(crate) fn connack(
+    out: &mut Vec<u8>,
+    version: Version,
+    outcome: Result<&Connack<'_>, (ReasonCode, &str)>,
+    max_packet: u32,
+) -> bool {
+    let start = out.len();
+    put_connack(out, version, outcome);
+    let fits = |out: &Vec<u8>| out.len() - start <= max_packet as usize;
+    if !fits(out) {
+        out.truncate(start);
+        match outcome {
+            Ok(accepted) => put_connack(out, version, Ok(&Connack { topic_alias_max: 0, ..accepted.clone() })),
+            Err((reason, _)) => put_connack(out, version, Err((reason, ""))),
+        }
+    }
+    if !fits(out) {
+        out.truncate(start);
+        return false;
+    }
+    true
+}
+
+fn put_connack(out: &mut Vec<u8>, version: Version, outcome: Result<&Connack<'_>, (ReasonCode, &str)>) {
     let reason = outcome.as_ref().map_or_else(|(reason, _)| *reason, |_| ReasonCode::SUCCESS);
     // 3.1 has no session present flag; the byte is reserved.
     let session_present = version != Version::V31 && outcome.as_ref().is_ok_and(|accepted| accepted.session_present);
@@ -92,8 +117,11 @@ fn put_connack_properties(out: &mut Vec<u8>, accepted: &Connack<'_>) {
         out.push(18);
         put_binary(out, id.as_bytes());
     }
-    out.push(34);
-    put_u16(out, accepted.topic_alias_max);
+    // None is what its absence means.
+    if accepted.topic_alias_max > 0 {
+        out.push(34);
+        put_u16(out, accepted.topic_alias_max);
+    }
     if let Some(seconds) = accepted.keep_alive {
         out.push(19);
         put_u16(out, seconds);
@@ -162,6 +190,13 @@ pub(crate) fn disconnect(out: &mut Vec<u8>, reason: ReasonCode, what: &str, max_
     // Fixed header, reason and property length take at most 5 bytes: our sentences are short.
     if properties.len() + 5 > max_packet as usize {
         properties.clear();
+    }
+    match max_packet {
+        // Not even the reason: then the connection ends without words [MQTT-3.1.2-24].
+        0..=2 => return,
+        // Section 3.14.2.2.1: without properties their length may be left out.
+        3 => return out.extend_from_slice(&[kind::DISCONNECT << 4, 1, reason.0]),
+        _ => {}
     }
     out.push(kind::DISCONNECT << 4);
     put_variable(out, 1 + variable_len(properties.len()) + properties.len());

@@ -108,7 +108,12 @@ fn small_packets_are_the_same_in_both_codecs() {
     assert_eq!(ours(pingresp), v4_bytes(&v4::Packet::PingResp));
     let connack_3 = v4::ConnAck::new(v4::ConnectReturnCode::Success, true);
     let accepted = Connack { session_present: true, ..Connack::default() };
-    assert_eq!(ours(|out| connack(out, Version::V311, Ok(&accepted))), v4_bytes(&v4::Packet::ConnAck(connack_3)));
+    assert_eq!(
+        ours(|out| {
+            connack(out, Version::V311, Ok(&accepted), u32::MAX);
+        }),
+        v4_bytes(&v4::Packet::ConnAck(connack_3))
+    );
 
     let suback_3 =
         v4::SubAck::new(9, vec![v4::SubscribeReasonCode::Success(three::QoS::AtLeastOnce), v4::SubscribeReasonCode::Failure]);
@@ -157,7 +162,12 @@ fn connack_and_disconnect_of_5_are_the_same_in_both_codecs() {
         topic_alias_max: 16,
         keep_alive: Some(30),
     };
-    assert_eq!(ours(|out| connack(out, Version::V5, Ok(&accepted))), v5_bytes(&v5::Packet::ConnAck(theirs)));
+    assert_eq!(
+        ours(|out| {
+            connack(out, Version::V5, Ok(&accepted), u32::MAX);
+        }),
+        v5_bytes(&v5::Packet::ConnAck(theirs))
+    );
 
     let properties = v5::DisconnectProperties {
         session_expiry_interval: None,

@@ -3,22 +3,42 @@
 use super::{Dialogue, Ending, OwnAnswer};
 use crate::door::Stats;
 use crate::message::Qos;
-use crate::mqtt::codec::{self, AckKind, Alias, OutgoingPublish, ReasonCode, Unsendable};
+use crate::mqtt::codec::{self, AckKind, Alias, Fault, OutgoingPublish, ReasonCode, Unsendable};
 use crate::mqtt::outbox::Outbox;
 use crate::router::{CloseReason, Delivery, DeliveryId, Inbound, Outbound, Refusal, Stage, Token};
 
 impl Dialogue {
     /// Encodes the answers that need no router.
-    pub(crate) fn write_own_answers(&mut self, outbox: &mut Outbox) {
+    pub(crate) fn write_own_answers(&mut self, outbox: &mut Outbox) -> Result<(), Ending> {
+        let version = self.version;
         while outbox.has_room() {
             match self.own_answers.pop_front() {
-                None => return,
-                Some(OwnAnswer::Ping) => codec::pingresp(outbox.gathered()),
-                Some(OwnAnswer::Suback { id, codes }) => codec::suback(outbox.gathered(), self.version, id, &codes),
-                Some(OwnAnswer::Unsuback { id, codes }) => codec::unsuback(outbox.gathered(), self.version, id, &codes),
+                None => break,
+                Some(OwnAnswer::Ping) => self.put(outbox, codec::pingresp)?,
+                Some(OwnAnswer::Suback { id, codes }) => self.put(outbox, |out| codec::suback(out, version, id, &codes))?,
+                Some(OwnAnswer::Unsuback { id, codes }) => self.put(outbox, |out| codec::unsuback(out, version, id, &codes))?,
             }
             self.answered();
         }
+        Ok(())
+    }
+
+    /// Appends an answer that cannot be shorter. A client that takes no packet of that size \[MQTT-3.1.2-24\] can never hear what it
+    /// asked for, so the connection ends.
+    fn put(&self, outbox: &mut Outbox, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), Ending> {
+        let out = outbox.gathered();
+        let start = out.len();
+        encode(out);
+        if out.len() - start <= self.max_packet as usize {
+            return Ok(());
+        }
+        out.truncate(start);
+        let what = "an answer is larger than the client's maximum packet size";
+        Err(Ending::Fault(Fault { reason: ReasonCode::PACKET_TOO_LARGE, what }))
+    }
+
+    fn put_ack(&self, outbox: &mut Outbox, kind: AckKind, id: u16, reason: ReasonCode) -> Result<(), Ending> {
+        self.put(outbox, |out| codec::ack(out, self.version, kind, id, reason))
     }
 
     /// Encodes what the router wants sent. `batch` gets what the router must know if it cannot be sent.
@@ -31,10 +51,10 @@ impl Dialogue {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 // [MQTT-4.3.3-11]; 3.1.1 answers in any case.
                 let reason = if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_ID_NOT_FOUND };
-                codec::ack(outbox.gathered(), self.version, AckKind::Pubcomp, packet_id(token), reason);
+                self.put_ack(outbox, AckKind::Pubcomp, packet_id(token), reason)?;
             }
             Outbound::Release { id } => {
-                codec::ack(outbox.gathered(), self.version, AckKind::Pubrel, delivery_packet_id(id), ReasonCode::SUCCESS);
+                self.put_ack(outbox, AckKind::Pubrel, delivery_packet_id(id), ReasonCode::SUCCESS)?;
             }
             Outbound::Subscribed { token, outcomes } => {
                 let codes = outcomes.into_iter().map(|outcome| match outcome {
@@ -43,7 +63,7 @@ impl Dialogue {
                 });
                 let codes = self.merge(token, true, codes);
                 self.answered();
-                codec::suback(outbox.gathered(), self.version, packet_id(token), &codes);
+                self.put(outbox, |out| codec::suback(out, self.version, packet_id(token), &codes))?;
             }
             Outbound::Unsubscribed { token, outcomes } => {
                 let codes = outcomes
@@ -51,7 +71,7 @@ impl Dialogue {
                     .map(|existed| if existed { ReasonCode::SUCCESS } else { ReasonCode::NO_SUBSCRIPTION_EXISTED });
                 let codes = self.merge(token, false, codes);
                 self.answered();
-                codec::unsuback(outbox.gathered(), self.version, packet_id(token), &codes);
+                self.put(outbox, |out| codec::unsuback(out, self.version, packet_id(token), &codes))?;
             }
             Outbound::Close(reason) => return Err(Ending::Closed(reason)),
             Outbound::Attached { .. }
@@ -85,8 +105,7 @@ impl Dialogue {
         if kind == AckKind::Puback || reason.is_error() {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
-        codec::ack(outbox.gathered(), self.version, kind, packet_id(token), reason);
-        Ok(())
+        self.put_ack(outbox, kind, packet_id(token), reason)
     }
 
     fn deliver(&mut self, delivery: &Delivery, outbox: &mut Outbox, batch: &mut Vec<Inbound>) {

@@ -254,12 +254,25 @@ async fn failing_accepts_are_survived_without_spinning() {
     let mut stage = Stage::new();
     let start = tokio::time::Instant::now();
     for _ in 0..5 {
-        stage.sockets.send(Err(io::Error::other("no file descriptor left"))).await.unwrap();
+        stage.sockets.send(Err(rustix::io::Errno::MFILE.into())).await.unwrap();
     }
     let (mut client, _link) = stage.client_311().await;
     client.is_served().await;
     assert_eq!(stage.count(|stats| &stats.accept_errors), 5);
     assert!(start.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80 + 160));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_gone_before_they_are_accepted_do_not_slow_the_others() {
+    let mut stage = Stage::new();
+    let start = tokio::time::Instant::now();
+    for _ in 0..500 {
+        stage.sockets.send(Err(io::ErrorKind::ConnectionAborted.into())).await.unwrap();
+    }
+    let (mut client, _link) = stage.client_311().await;
+    client.is_served().await;
+    assert_eq!(stage.count(|stats| &stats.accept_errors), 500);
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,4 +295,42 @@ async fn a_will_is_taken_along() {
     let connect = packet(0x10, &[&text("MQTT")[..], &[4, 0x0E, 0, 0], &text("c1"), &will].concat());
     let (mut client, _link) = stage.client(&connect).await;
     client.is_served().await;
+}
+
+/// Maximum packet size as a property of CONNECT.
+fn takes_at_most(bytes: u8) -> [u8; 5] {
+    [39, 0, 0, 0, bytes]
+}
+
+#[tokio::test(start_paused = true)]
+async fn connack_is_never_larger_than_what_the_client_takes() {
+    let mut stage = Stage::new();
+    // 5 bytes of CONNACK, 3 of the receive maximum, 5 of the maximum packet size; the offer of aliases has 3 more.
+    for (most, length) in [(16, 16), (15, 13), (13, 13)] {
+        let mut client = stage.dial().await;
+        client.send(&connect_5("c1", 0, &takes_at_most(most))).await;
+        let mut link = stage.link().await;
+        link.attach().await;
+        link.send(attached("c1")).await;
+        assert_eq!(client.packet().await.len(), length, "at most {most}");
+    }
+    // Smaller it cannot be: the client is not let in, and its session is not touched.
+    let mut client = stage.dial().await;
+    client.send(&connect_5("c1", 0, &takes_at_most(12))).await;
+    client.is_closed().await;
+    assert!(stage.links.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_leaves_its_words_out_for_a_client_that_takes_little() {
+    let stage = Stage::with(|settings| settings.anonymous = false);
+    for most in [5, 20] {
+        let mut client = stage.dial().await;
+        client.send(&connect_5("c1", 0, &takes_at_most(most))).await;
+        assert_eq!(client.packet().await, [0x20, 3, 0, 0x87, 0]);
+        client.is_closed().await;
+    }
+    let mut client = stage.dial().await;
+    client.send(&connect_5("c1", 0, &takes_at_most(4))).await;
+    client.is_closed().await;
 }

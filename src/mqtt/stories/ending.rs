@@ -157,7 +157,7 @@ async fn the_task_of_a_connection_is_small() {
     let (opened, _links) = mpsc::channel(1);
     let (_stop, stop) = watch::channel(false);
     let (settings, clock, gate) = (Arc::default(), SystemClock::shared(), Gate::new(1));
-    let entry = gate.enter();
+    let entry = gate.enter(peer().ip());
     let door = handshake::Door { hub: PlayedHub { opened, inbox: 1 }, settings, clock, stop };
     let task = handshake::attend(Arrival::new(stage.dial().await.stream, peer(), Way::default()), Arc::new(door), entry);
     assert!(size_of_val(&task) <= 4 << 10, "{} bytes", size_of_val(&task));

@@ -99,6 +99,13 @@ async fn what_must_not_be_said_is_a_protocol_error() {
         ("no local on a shared subscription", packet(0x82, &[&[0, 1, 0][..], &text("$share/g/a"), &[4]].concat())),
         ("an unknown reason code", packet(0x40, &[0, 1, 0x42])),
         ("DISCONNECT that revives the session", packet(0xE0, &[0, 5, 17, 0, 0, 0, 9])),
+        ("DISCONNECT with a reason that nobody knows", packet(0xE0, &[0x42])),
+        ("DISCONNECT with a server's reason", packet(0xE0, &[0x8B])),
+        ("DISCONNECT with the reason of another packet", packet(0xE0, &[0x01, 0])),
+        ("PUBREC with the reason of PUBREL", packet(0x50, &[0, 1, 0x92])),
+        ("PUBREL with an unknown reason", packet(0x62, &[0, 1, 0x10])),
+        ("PUBCOMP with an unknown reason", packet(0x70, &[0, 1, 0x80])),
+        ("AUTH with an unknown reason", packet(0xF0, &[0x42, 0])),
     ];
     for (name, bytes) in only_5 {
         ends(&mut stage, name, None, Some(bytes), 0x82).await;

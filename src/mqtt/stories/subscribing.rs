@@ -106,3 +106,36 @@ async fn unsubscribing_says_in_5_whether_there_was_anything() {
         assert_eq!(client.packet().await, answer);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_client_cannot_take_ends_the_connection() {
+    let mut stage = Stage::new();
+    let filters: Vec<(&str, u8)> = vec![("a", 0); 20];
+    let unsubscribe = packet(0xA2, &[&[0, 1, 0][..], &text("a").repeat(20)].concat());
+    for (from_router, request) in [
+        (true, subscribe_5(1, &[], &filters)),
+        // Answered by the door itself: none of these is a filter.
+        (false, subscribe_5(1, &[], &[("a#", 0); 20])),
+        (true, unsubscribe),
+    ] {
+        // CONNACK has 16 bytes, SUBACK and UNSUBACK for twenty filters 25.
+        let (mut client, mut link) = stage.client(&connect_5("c1", 0, &[39, 0, 0, 0, 24])).await;
+        client.send(&request).await;
+        if from_router {
+            match link.next().await {
+                Inbound::Subscribe { token, filters } => {
+                    let outcomes = vec![Ok(Qos::AtMostOnce); filters.len()];
+                    link.send(Outbound::Subscribed { token, outcomes }).await;
+                }
+                Inbound::Unsubscribe { token, filters } => {
+                    link.send(Outbound::Unsubscribed { token, outcomes: vec![true; filters.len()] }).await;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // With the words it would be too large itself.
+        assert_eq!(client.packet().await, [0xE0, 2, 0x95, 0]);
+        client.is_closed().await;
+        link.ends_with(crate::router::Closed::Lost).await;
+    }
+}
