@@ -23,6 +23,7 @@
 //! * [`gateway`] wires it all together; `main.rs` only starts it.
 
 pub mod access;
+pub mod bounds;
 pub mod bridge;
 pub mod bus;
 pub mod cli;

@@ -1,0 +1,147 @@
+//! Limits of `src/history`.
+
+use super::{Bound, Exempt, Unit};
+
+pub(super) const BOUNDS: &[Bound] = &[
+    Bound {
+        what: "Queries that wait, and their callers",
+        fields: &[
+            "engine/turns.rs::State.waiting",
+            "engine/turns.rs::State.callers",
+            "engine/front.rs::Engine.asks",
+            "engine/follow.rs::Follower.asks",
+            "engine/follow.rs::Follower.waiting",
+            "engine/session.rs::Session.compacting",
+        ],
+        unit: Unit::Entries("a query each, of up to 16 KiB"),
+        limit: "`WAITING`",
+        at_limit: "refused: history is busy",
+        metric: None,
+        test: None,
+    },
+    Bound {
+        what: "Answers that are made and not yet sent",
+        fields: &[
+            "engine/answer.rs::Target::Frame.0",
+            "engine/answer.rs::Target::Stream.piece",
+            "engine/answer.rs::Target::Stream.to",
+        ],
+        unit: Unit::Bytes,
+        limit: "96 MiB (`BUDGET_KIB`)",
+        at_limit: "the next answer waits for room",
+        metric: None,
+        test: None,
+    },
+    Bound {
+        what: "Rows that are not yet in the lake",
+        fields: &[
+            "engine/tail.rs::*",
+            "engine/lite/table.rs::LakeTable.packed",
+            "engine/lite/table.rs::LakeTable.seen",
+            "engine/session.rs::Session.records",
+        ],
+        unit: Unit::Entries("rows"),
+        limit: "`[history] batch_rows`",
+        at_limit: "a batch is written",
+        metric: None,
+        test: None,
+    },
+    Bound {
+        what: "The newest row of each key",
+        fields: &["engine/newest.rs::*", "engine/follow.rs::Ask::Filled.rows"],
+        unit: Unit::Bytes,
+        limit: "10,000 rows and 8 MiB for each table (`ROWS_MAX`, `BYTES_MAX`)",
+        at_limit: "the table is queried instead",
+        metric: None,
+        test: None,
+    },
+    Bound {
+        what: "Rows of one message",
+        fields: &[
+            "row.rs::*",
+            "row/frame.rs::*",
+            "row/frame/layout.rs::Field.children",
+            "row/frame/values.rs::Values.data",
+            "row/item.rs::Arguments.first",
+            "model.rs::Row.cells",
+            "model.rs::Row.named",
+            "model.rs::Cell::Blob.0",
+            "command.rs::*",
+        ],
+        unit: Unit::Entries("cells"),
+        limit: "1,000,000 rows of a frame (`ROWS_MAX`), 100,000 of JSON (`RECORDS_MAX`), 64 MiB of texts",
+        at_limit: "the message gives no rows, and is counted as rejected",
+        metric: None,
+        test: None,
+    },
+    Bound {
+        what: "What a query of the lite store holds",
+        fields: &[
+            "engine/lite/view.rs::*",
+            "engine/lite/change.rs::Change.deleted",
+            "sql/eval/run.rs::*",
+            "sql/eval/group.rs::*",
+        ],
+        unit: Unit::Bytes,
+        limit: "`[history] memory_limit`",
+        at_limit: "the query fails",
+        metric: None,
+        test: None,
+    },
+    Bound {
+        what: "Rejections and losses to tell",
+        fields: &["engine/session.rs::Session.rejects", "engine/store.rs::Opened.damage", "status.rs::*"],
+        unit: Unit::Entries("a table and a reason each"),
+        limit: "100 losses (`KEPT`), one line for each table and reason",
+        at_limit: "counted together",
+        metric: None,
+        test: None,
+    },
+];
+
+pub(super) const EXEMPT: &[Exempt] = &[
+    Exempt {
+        reason: "the schema: 256 tables of 1,024 columns (`TABLES_MAX`, `COLUMNS_MAX`)",
+        fields: &[
+            "model.rs::Schema.tables",
+            "model.rs::Table.*",
+            "schema.rs::*",
+            "schema/*",
+            "evolution.rs::*",
+            "engine/duck/catalog.rs::*",
+            "engine/duck/store.rs::*",
+            "engine/lite/store.rs::*",
+            "engine/lite/schema.rs::*",
+            "engine/lite/restamp.rs::*",
+        ],
+    },
+    Exempt {
+        reason: "one for each file of the lake",
+        fields: &[
+            "engine/lite/table.rs::LakeTable.files",
+            "engine/lite/files.rs::*",
+            "engine/lite/catalog.rs::*",
+            "manifest.rs::*",
+        ],
+    },
+    Exempt {
+        reason: "one for each column, while a file is read or written",
+        fields: &["engine/lite/read.rs::*", "engine/lite/rows.rs::*", "engine/lite/write.rs::*"],
+    },
+    Exempt {
+        reason: "the parts of one query, whose text is at most 16 KiB and 4,096 tokens",
+        fields: &[
+            "sql.rs::*",
+            "sql/arguments.rs::*",
+            "sql/eval/bounds.rs::*",
+            "sql/eval/mod.rs::*",
+            "sql/eval/node.rs::*",
+            "sql/every.rs::*",
+            "sql/expr.rs::*",
+            "sql/parts.rs::*",
+            "sql/write.rs::*",
+        ],
+    },
+    Exempt { reason: "from the configuration", fields: &["settings.rs::*", "engine/error.rs::*"] },
+    Exempt { reason: "one for each change under way, 64 at most (`COMMANDS`)", fields: &["engine/follow.rs::Outcomes.0"] },
+];
