@@ -48,6 +48,15 @@ pub(super) const BOUNDS: &[Bound] = &[
         metric: None,
         test: None,
     },
+    Bound {
+        what: "Logins that wait for their password to be computed",
+        fields: &["turns.rs::Lines.by_block", "turns.rs::Lines.round"],
+        unit: Unit::Entries("a login each"),
+        limit: "4 an address block under way (`PENDING_MAX`), and the places before a login",
+        at_limit: "refused: try again",
+        metric: None,
+        test: None,
+    },
 ];
 
 pub(super) const EXEMPT: &[Exempt] = &[

@@ -223,5 +223,4 @@ pub(super) const EXEMPT: &[Exempt] = &[
         reason: "while the state is saved or restored: a copy of the references to what is bounded above",
         fields: &["state/files.rs::*", "state/restore.rs::*", "state/save.rs::*"],
     },
-    Exempt { reason: "of the tests' own router", fields: &["stand_in.rs::*"] },
 ];
