@@ -41,6 +41,9 @@ do_install() {
     install -D -m 0644 ${S}/etc/50-rembus-gateway.service.conf ${D}${systemd_system_unitdir}/rembus-gateway.service.d/50-appliance.conf
     install -D -m 0644 ${S}/etc/50-rembus-gateway-first-start.conf \
         ${D}${systemd_system_unitdir}/rembus-gateway-first-start.service.d/50-appliance.conf
+    for unit in emergency rescue; do
+        install -D -m 0644 ${S}/etc/50-rembus-gateway-trial.conf ${D}${systemd_system_unitdir}/$unit.service.d/50-appliance.conf
+    done
     for part in journald system timesyncd resolved; do
         install -D -m 0644 ${S}/etc/50-rembus-gateway-$part.conf ${D}${nonarch_libdir}/systemd/$part.conf.d/50-rembus-gateway.conf
     done
@@ -72,7 +75,9 @@ SYSTEMD_SERVICE:${PN} = " \
     rembus-gateway-error-log.service \
     rembus-gateway-firewall.service \
     rembus-gateway-health.service \
+    rembus-gateway-network-check.service \
     rembus-gateway-provision.service \
+    rembus-gateway-trial-limit.service \
     rembus-gateway-wifi.service \
 "
 FILES:${PN} += "\
@@ -85,11 +90,13 @@ FILES:${PN} += "\
 RDEPENDS:${PN} += "\
     e2fsprogs-e2fsck \
     e2fsprogs-mke2fs \
+    iputils-ping \
+    libubootenv-bin \
     nftables \
     openssh-keygen \
     openssl-bin \
     rembus-gateway \
     util-linux-fsck \
-    util-linux-partx \
+    util-linux-resizepart \
     util-linux-sfdisk \
 "

@@ -10,11 +10,27 @@ RUN=$ROOT/run/gateway-appliance
 CONFIG=$DATA/etc/rembus-gateway
 STATE=$DATA/lib/rembus-gateway
 OWNER=rembus-gateway
+# The certificate that the gateway shows. Root writes it, so it lies outside the service's own folder: a link that a broken
+# service leaves there must not lead root elsewhere.
+TLS=$DATA/tls
+
+# How the data file system is made, on the card's image, after a factory reset, and for whatever size it grows to: without these
+# mke2fs chooses by the size it sees first. The image's layout (files/wic) says the same.
+DATA_GEOMETRY="-b 4096 -I 256 -i 16384 -J size=16 -m 1"
 
 # The journal has standard error; <4> makes a line a warning, <3> an error.
-say() { echo "$*" >&2; }
-warn() { echo "<4>$*" >&2; }
-fail() { echo "<3>$*" >&2; exit 1; }
+# printf, because the echo of dash turns a backslash and a letter into something else.
+say() { printf '%s\n' "$*" >&2; }
+warn() { printf '<4>%s\n' "$*" >&2; }
+fail() { printf '<3>%s\n' "$*" >&2; exit 1; }
+
+# The root slot of this start, A or B.
+slot() { sed -n 's/.*rauc\.slot=\([AB]\).*/\1/p' "$ROOT/proc/cmdline"; }
+
+# The slot whose version has not been seen to work yet, or nothing. It is written to the boot loader's environment before an
+# update touches the slot and removed by the first healthy start, so neither the data partition nor a cut in between decides.
+trial() { fw_printenv -n gateway_trial 2>/dev/null || true; }
+on_trial() { [ -n "$(slot)" ] && [ "$(trial)" = "$(slot)" ]; }
 
 # Eight hex digits that tell this board from its sisters: the end of the serial number that the board has, else of its Ethernet
 # address.
@@ -37,6 +53,22 @@ serial() {
 put() {
     mkdir -p "$(dirname "$1")"
     cat >"$1.new" && chmod "$2" "$1.new" && sync && mv "$1.new" "$1" && sync
+}
+
+# keep SOURCE FILE MODE: SOURCE is copied to FILE in the same way. The copy is read back first: what cannot be read to its end, or
+# has no room, replaces nothing.
+keep() {
+    mkdir -p "$(dirname "$2")" || return 1
+    if cp "$1" "$2.new" && chmod "$3" "$2.new" && sync && cmp -s "$1" "$2.new" && mv "$2.new" "$2" && sync; then return 0; fi
+    rm -f "$2.new"
+    return 1
+}
+
+# hand_over SOURCE FILE: copies SOURCE to FILE on the boot partition, and reads it back.
+hand_over() {
+    if cp "$1" "$2.new" && sync && cmp -s "$1" "$2.new" && mv "$2.new" "$2" && sync; then return 0; fi
+    rm -f "$2.new"
+    return 1
 }
 
 # Runs a command while the boot partition may be written. On a device it is mounted read-only but for these moments.
