@@ -19,6 +19,7 @@ mod places;
 mod proxy;
 mod pulse;
 mod stats;
+mod web;
 
 pub(crate) use accept::accept;
 pub(crate) use arrival::{Arrival, TransportError};
@@ -31,3 +32,5 @@ pub use places::Places;
 pub use pulse::{NoPulse, Pulse};
 pub(crate) use stats::Present;
 pub use stats::Stats;
+pub(crate) use web::check_origin;
+pub use web::{Foreign, Origins, is_near};

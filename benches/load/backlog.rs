@@ -115,7 +115,7 @@ async fn mend(door: SocketAddr, far: SocketAddr) -> Instant {
 
 async fn forwarded(http: SocketAddr) -> u64 {
     let mut stream = tokio::net::TcpStream::connect(http).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     let line = text.lines().find(|line| line.starts_with("rembus_gateway_link_forwarded_total")).unwrap();

@@ -221,7 +221,7 @@ fn count_in(frame: &[u8]) -> u64 {
 async fn rows_in_lake(broker: &Broker) -> u64 {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(broker.http).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     let rows = text.lines().filter(|line| line.starts_with("rembus_gateway_history_covered_seq"));

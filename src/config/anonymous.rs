@@ -47,6 +47,11 @@ pub(super) fn admitted(settings: &Settings, door: &'static str) -> bool {
     }
 }
 
+/// Whether a door lets in also those for whom a proxy on this machine asks: only if somebody has said so.
+pub(super) fn everywhere(settings: &Settings, door: &'static str) -> bool {
+    settings.given(get(door, "anonymous")).is_some_and(|setting| setting.value == Value::Switch(true))
+}
+
 /// Whether there is a user; if that cannot be known here, the gateway finds out.
 fn has_users(settings: &Settings) -> bool {
     let Value::Path(data) = settings.value(get("gateway", "data")) else { return true };

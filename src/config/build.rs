@@ -5,7 +5,7 @@ use super::mistake::{ConfigErrors, Place};
 use super::settings::Settings;
 use super::value::{Value, addresses};
 use super::{Access, Bus, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
-use super::{anonymous, tls};
+use super::{anonymous, profile, tls};
 use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
 use crate::history::{Backend, Catalog};
@@ -26,6 +26,7 @@ pub(crate) fn check(settings: &Settings, errors: &mut ConfigErrors) {
         anonymous::check(settings, door, errors);
     }
     same_address(settings, errors);
+    profile::check(settings, errors);
     bus(settings, errors);
     lake(settings, errors);
 }
@@ -115,6 +116,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             wss_listen: from.listen("mqtt", "wss_listen"),
             proxy_protocol: from.switch("mqtt", "proxy_protocol"),
             anonymous: anonymous::admitted(settings, "mqtt"),
+            anonymous_everywhere: anonymous::everywhere(settings, "mqtt"),
             max_packet: from.size("mqtt", "max_packet"),
             max_connections: from.count("mqtt", "max_connections"),
             session_expiry_max: from.duration_or_off("mqtt", "session_expiry_max"),
@@ -133,6 +135,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             tcp_tls_listen: from.listen("rembus", "tcp_tls_listen"),
             proxy_protocol: from.switch("rembus", "proxy_protocol"),
             anonymous: anonymous::admitted(settings, "rembus"),
+            anonymous_everywhere: anonymous::everywhere(settings, "rembus"),
             policy: match from.text("rembus", "policy").as_str() {
                 "round_robin" => Policy::RoundRobin,
                 "less_busy" => Policy::LessBusy,
@@ -154,7 +157,9 @@ pub(crate) fn config(settings: &Settings) -> Config {
             tls_listen: from.listen("http", "tls_listen"),
             proxy_protocol: from.switch("http", "proxy_protocol"),
             anonymous: anonymous::admitted(settings, "http"),
+            anonymous_everywhere: anonymous::everywhere(settings, "http"),
             api: from.switch("http", "api"),
+            origins: from.texts("http", "origins"),
         },
         tls: tls::files(settings),
         access: Access {

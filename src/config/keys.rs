@@ -147,6 +147,8 @@ const UID: Words = Words {
     example: "1000",
     check: |text| text.parse::<u32>().map(drop).map_err(|_| "is no number of a user; `id -u NAME` says it".into()),
 };
+/// Where a page comes from, as browsers say it.
+const ORIGIN: Words = Words { example: "https://dash.example", check: crate::door::check_origin };
 /// Any text is a topic of the bus.
 const BUS_TOPIC: Words = Words { example: "sensors/#", check: |_| Ok(()) };
 
@@ -155,6 +157,13 @@ pub static KEYS: &[Key] = &[
     key("gateway", "name", Kind::Name, "broker", "how the gateway calls itself to Rembus components"),
     key("gateway", "data", Kind::Path, "/var/lib/rembus-gateway", "everything that changes is kept below this folder"),
     key("gateway", "stop_timeout", Kind::Duration(SECOND, HOUR), "10s", "how long a stop may take to drain and flush"),
+    key(
+        "gateway",
+        "profile",
+        Kind::Choice(&["standard", "hardened"]),
+        "standard",
+        "`hardened`: users only, TLS only beyond this machine, small limits; keys that are set win",
+    ),
     key("mqtt", "listen", Kind::Listen, "127.0.0.1:1883", "where MQTT clients connect"),
     key("mqtt", "tls_listen", Kind::Listen, "off", "the same over TLS"),
     key("mqtt", "ws_listen", Kind::Listen, "off", "the same over WebSocket (subprotocol `mqtt`)"),
@@ -223,6 +232,13 @@ pub static KEYS: &[Key] = &[
     key("http", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("http", "anonymous", Kind::Switch, "true", "pages need no user; beyond loopback only if it is set"),
     key("http", "api", Kind::Switch, "true", "programs may publish and call over HTTP; from other machines users only"),
+    key(
+        "http",
+        "origins",
+        Kind::Texts(ORIGIN),
+        "",
+        "pages of others that may ask over HTTP and WebSocket; no browser else may",
+    ),
     key("tls", "certificate", Kind::PathOrOff, "off", "the gateway's certificate and its chain (PEM)"),
     key("tls", "key", Kind::PathOrOff, "off", "the private key that belongs to it (PEM)"),
     key("tls", "client_ca", Kind::PathOrOff, "off", "CA certificates that vouch for clients (PEM)"),

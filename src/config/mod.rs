@@ -18,6 +18,7 @@
 //! | `file.rs`, `env.rs` | where settings come from |
 //! | `tls.rs` | the certificate files that the configuration names |
 //! | `schema.rs` | the schema file that the configuration names |
+//! | `profile.rs` | one word for many keys |
 //! | `anonymous.rs` | who has to log in where |
 //! | `build.rs` | settings → [`Config`], with the checks across keys |
 //! | `mistake.rs` | what is said when something is wrong |
@@ -30,6 +31,7 @@ mod file;
 mod keys;
 mod links;
 mod mistake;
+mod profile;
 mod schema;
 mod sections;
 mod settings;
@@ -94,6 +96,8 @@ pub struct Mqtt {
     pub wss_listen: Listen,
     pub proxy_protocol: bool,
     pub anonymous: bool,
+    /// It was said so: also for those for whom a proxy on this machine asks.
+    pub anonymous_everywhere: bool,
     /// Largest packet accepted, fixed header included.
     pub max_packet: usize,
     pub max_connections: usize,
@@ -118,6 +122,8 @@ pub struct Rembus {
     pub tcp_tls_listen: Listen,
     pub proxy_protocol: bool,
     pub anonymous: bool,
+    /// It was said so: also for those for whom a proxy on this machine asks.
+    pub anonymous_everywhere: bool,
     pub policy: Policy,
     /// Every component must prove its name with a key.
     pub authenticated: bool,
@@ -148,8 +154,12 @@ pub struct Http {
     pub tls_listen: Listen,
     pub proxy_protocol: bool,
     pub anonymous: bool,
+    /// It was said so: also for those for whom a proxy on this machine asks.
+    pub anonymous_everywhere: bool,
     /// Rembus over plain HTTP.
     pub api: bool,
+    /// Pages that may ask beside the gateway's own.
+    pub origins: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -256,6 +266,7 @@ impl Loaded {
         }
         env::read(env, &mut settings, &mut errors);
         flags.read(&mut settings, &mut errors);
+        profile::apply(&mut settings, &mut errors);
         build::check(&settings, &mut errors);
         let links = links::read(&settings, &mut errors);
         let (commlib, forms) = commlib::read(&settings, &mut errors);

@@ -10,9 +10,18 @@ use std::path::{Path, PathBuf};
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    File { path: PathBuf, line: usize, column: usize },
+    File {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+    },
     Variable(String),
     Flag(&'static str),
+    /// One word for many keys; `said` is where it stands.
+    Profile {
+        name: &'static str,
+        said: Box<Origin>,
+    },
 }
 
 impl Origin {
@@ -21,6 +30,7 @@ impl Origin {
             Self::File { path, line, column } => Place::File { path: path.clone(), line: *line, column: *column },
             Self::Variable(name) => Place::Variable(name.clone()),
             Self::Flag(name) => Place::Flag(name),
+            Self::Profile { said, .. } => said.place(),
         }
     }
 
@@ -28,7 +38,7 @@ impl Origin {
     fn base(&self) -> PathBuf {
         let dir = match self {
             Self::File { path, .. } => path.parent().unwrap_or(Path::new("")),
-            Self::Variable(_) | Self::Flag(_) => Path::new(""),
+            Self::Variable(_) | Self::Flag(_) | Self::Profile { .. } => Path::new(""),
         };
         // Fails only without a working directory; a relative path is then all there is.
         std::path::absolute(dir.join(".")).unwrap_or_else(|_| dir.to_path_buf())
@@ -41,6 +51,7 @@ impl std::fmt::Display for Origin {
             Self::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
+            Self::Profile { name, said } => write!(f, "profile `{name}`, {said}"),
         }
     }
 }

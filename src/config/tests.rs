@@ -1,4 +1,5 @@
 mod components;
+mod profile;
 mod sections;
 mod tls;
 

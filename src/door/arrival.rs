@@ -5,6 +5,7 @@ use super::entrance::Way;
 use super::line::Line;
 use super::peer::Peer;
 use super::proxy::{self, ProxyError};
+use super::web::Foreign;
 use crate::clock::Clock;
 use crate::net::Stream;
 use crate::tls::{Ticket, TlsRefusal};
@@ -24,6 +25,8 @@ pub(crate) enum TransportError {
     NotHttp,
     #[error("the connection ended before its handshake")]
     Lost,
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     #[error("the WebSocket handshake failed: {0}")]
     WebSocket(String),
 }
@@ -71,7 +74,7 @@ impl<S: Stream> Arrival<S> {
         if way.proxy_protocol {
             addr = proxy::read(&mut stream).await?.unwrap_or(addr);
         }
-        let mut peer = Peer { addr, transport: way.transport(), certificate: None };
+        let mut peer = Peer { addr, transport: way.transport(), certificate: None, forwarded: false };
         let Some(tls) = &way.tls else { return Ok((Line::Plain(stream), peer)) };
         let (stream, certificate) = tls.accept(stream, ticket).await?;
         peer.certificate = certificate;

@@ -12,6 +12,8 @@ pub struct Peer {
     pub transport: Transport,
     /// The client's own certificate (DER), if it showed one; then `[tls] client_ca` vouches for it.
     pub certificate: Option<CertificateDer<'static>>,
+    /// A proxy on this machine asks for it, by a header of HTTP: the address is the proxy's.
+    pub forwarded: bool,
 }
 
 /// How the bytes come.

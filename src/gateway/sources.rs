@@ -6,6 +6,8 @@ use crate::bus;
 use crate::clock::{Mono, SharedClock};
 use crate::commlib;
 use crate::control::{self, Status};
+use crate::door::Origins;
+use crate::files::Files;
 use crate::history::{History, HistoryStatus, TableStatus};
 use crate::http::Sources;
 use crate::metrics;
@@ -34,7 +36,12 @@ pub(super) struct Parts {
     pub(super) access: Arc<Access>,
     pub(super) commlib: commlib::Shared,
     pub(super) links: Vec<Arc<LinkStats>>,
+    pub(super) files: Files,
     pub(super) readers_log_in: bool,
+    /// The same for those for whom a proxy on this machine asks.
+    pub(super) proxied_log_in: bool,
+    /// Pages of others that may ask.
+    pub(super) origins: Origins,
     pub(super) programs: Option<Arc<bus::Counts>>,
     pub(super) counts: metrics::Doors,
     /// Doors still at work; a door that ended although nobody asked it to is a reason not to be ready.
@@ -80,6 +87,14 @@ impl Sources for Parts {
         self.readers_log_in.then(|| Arc::clone(&self.access))
     }
 
+    fn guard_behind_proxy(&self) -> Option<Arc<Access>> {
+        self.proxied_log_in.then(|| Arc::clone(&self.access))
+    }
+
+    fn origins(&self) -> Origins {
+        self.origins.clone()
+    }
+
     fn access(&self) -> Option<access::Counts> {
         Some(self.access.counts())
     }
@@ -102,6 +117,7 @@ impl control::StatusSource for Parts {
         let report = tokio::time::timeout(ROUTER_TIMEOUT, self.report()).await.ok().flatten();
         let log = self.log();
         Status {
+            files: self.files.now(),
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),

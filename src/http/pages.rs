@@ -1,10 +1,11 @@
 //! What each path answers.
 
 use super::api::{self, Api};
-use super::guard::guard;
+use super::guard::{browser, guard};
 use crate::access::{Access, Counts};
 use crate::bridge::LinkReport;
 use crate::commlib::Figures;
+use crate::door::Origins;
 use crate::metrics::{self, Doors, History, Log, Process, Snapshot};
 use crate::router::Report;
 use crate::wal::Health;
@@ -32,6 +33,14 @@ pub trait Sources: Send + Sync + 'static {
     fn doors_closed(&self) -> Vec<String>;
     /// Who decides about readers; `None` if everybody may read.
     fn guard(&self) -> Option<Arc<Access>>;
+    /// The same for those for whom a proxy on this machine asks.
+    fn guard_behind_proxy(&self) -> Option<Arc<Access>> {
+        self.guard()
+    }
+    /// Pages of others that may ask.
+    fn origins(&self) -> Origins {
+        Origins::default()
+    }
     /// What access counts.
     fn access(&self) -> Option<Counts>;
     /// What is done for commlib nodes.
@@ -45,6 +54,7 @@ pub trait Sources: Send + Sync + 'static {
 }
 
 pub(super) fn router<S: Sources>(sources: Arc<S>, api: Option<Api>) -> axum::Router {
+    let origins = sources.origins();
     let pages = axum::Router::new()
         .route("/readyz", get(ready::<S>))
         .route("/metrics", get(scrape::<S>))
@@ -52,10 +62,11 @@ pub(super) fn router<S: Sources>(sources: Arc<S>, api: Option<Api>) -> axum::Rou
         .route("/healthz", get(async || "alive\n"))
         .fallback(async || (StatusCode::NOT_FOUND, "not here; there are /healthz, /readyz and /metrics\n"))
         .with_state(sources);
-    match api {
+    let all = match api {
         Some(api) => pages.merge(api::routes(api)),
         None => pages,
-    }
+    };
+    all.layer(middleware::from_fn_with_state(origins, browser))
 }
 
 /// For a request that is not waited for any longer. It may have had its effect.

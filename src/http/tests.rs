@@ -1,6 +1,7 @@
 use super::*;
 use crate::access::{Access, Counts};
 use crate::clock::SystemClock;
+use crate::door::Origins;
 use crate::metrics::{Doors, History, Log};
 use crate::net::TcpListener;
 use crate::router::Report;
@@ -19,6 +20,9 @@ struct Fake {
     history: Option<History>,
     router_hangs: bool,
     guard: Option<Arc<Access>>,
+    /// For those for whom a proxy asks.
+    guard_behind_proxy: Option<Arc<Access>>,
+    origins: Origins,
 }
 
 impl Sources for Fake {
@@ -44,6 +48,14 @@ impl Sources for Fake {
 
     fn guard(&self) -> Option<Arc<Access>> {
         self.guard.clone()
+    }
+
+    fn guard_behind_proxy(&self) -> Option<Arc<Access>> {
+        self.guard_behind_proxy.clone()
+    }
+
+    fn origins(&self) -> Origins {
+        self.origins.clone()
     }
 
     fn bus(&self) -> Option<Arc<crate::bus::Counts>> {
@@ -78,8 +90,12 @@ async fn door(fake: Fake) -> Door {
 
 impl Door {
     async fn get(&self, path: &str) -> String {
+        self.ask("GET", path, "Host: localhost\r\n").await
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -178,4 +194,52 @@ async fn garbage_closes_only_its_own_connection() {
     let mut answer = Vec::new();
     garbage.read_to_end(&mut answer).await.unwrap();
     assert!(door.get("/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn no_page_of_another_origin_reads_the_metrics_and_neither_does_a_name_that_was_made_to_point_here() {
+    let door = door(Fake::default()).await;
+    for (headers, status) in [
+        ("Host: localhost:8080\r\n", 200),
+        ("Host: [::1]\r\n", 200),
+        ("Host: evil.example\r\n", 403),
+        ("Host: 192.0.2.7\r\n", 403),
+        ("Host: localhost\r\nOrigin: https://evil.example\r\n", 403),
+        ("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403),
+        ("Host: localhost\r\nHost: evil.example\r\n", 400),
+        ("Host: localhost\r\nHost: localhost\r\n", 400),
+    ] {
+        let answer = door.ask("GET", "/metrics", headers).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {answer}");
+    }
+    // Whether the process lives is no secret, and is asked by any name.
+    assert!(door.ask("GET", "/healthz", "Host: lb.example\r\nOrigin: https://evil.example\r\n").await.contains("alive"));
+    assert!(door.ask("GET", "/healthz", "Host: a\r\nHost: b\r\n").await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test]
+async fn a_page_that_the_operator_has_named_reads_the_answers() {
+    let door = door(Fake { origins: Origins::new(&["https://dash.example".into()]), ..Fake::default() }).await;
+    let named = "Host: localhost\r\nOrigin: https://dash.example\r\nSec-Fetch-Site: cross-site\r\n";
+    let answer = door.ask("GET", "/metrics", named).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("access-control-allow-origin: https://dash.example\r\n"));
+    let asked_before = door.ask("OPTIONS", "/t", named).await;
+    assert!(asked_before.starts_with("HTTP/1.1 204") && asked_before.contains("access-control-allow-headers: "));
+    let other = "Host: localhost\r\nOrigin: https://evil.example\r\n";
+    assert!(door.ask("OPTIONS", "/t", other).await.starts_with("HTTP/1.1 403"));
+    // A proxy here that serves the page and the gateway.
+    assert!(door.ask("GET", "/metrics", "Host: dash.example\r\n").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn whoever_a_proxy_on_this_machine_asks_for_logs_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = crate::access::Settings::default();
+    let access = Access::open(crate::disk::SystemDisk::shared(), SystemClock::shared(), folder.path(), settings).unwrap();
+    let door = door(Fake { guard_behind_proxy: Some(Arc::new(access)), ..Fake::default() }).await;
+    assert!(door.get("/metrics").await.starts_with("HTTP/1.1 200"));
+    for header in ["X-Forwarded-For: 192.0.2.7", "Forwarded: for=192.0.2.7", "X-Real-IP: 127.0.0.1", "Via: 1.1 proxy"] {
+        let answer = door.ask("GET", "/metrics", &format!("Host: localhost\r\n{header}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{header}: {answer}");
+    }
 }

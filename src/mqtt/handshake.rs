@@ -83,11 +83,11 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
     let origin = entry.origin();
     // Boxed, so that what it needs is gone when it is done: the task keeps room for its largest part for as long as it lives.
     let shaking = Box::pin(async {
-        let (mut line, newcomer) = arrival.carry().await.map_err(Refused::Transport)?;
+        let (mut line, mut newcomer) = arrival.carry().await.map_err(Refused::Transport)?;
         peer = newcomer.addr;
         origin.is(peer.ip());
         if newcomer.transport.is_web_socket() {
-            line = websocket::upgrade(line).await.map_err(Refused::Transport)?;
+            line = websocket::upgrade(line, &settings.origins, &mut newcomer).await.map_err(Refused::Transport)?;
         }
         shake_hands(stream.insert(line), &mut inbox, &newcomer, &door, &mut name, &mut seat).await
     });
@@ -301,7 +301,8 @@ async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings
 /// Whom the client acts for: user and password of CONNECT, or the certificate that the transport has verified.
 async fn login(connect: &Connect, peer: &Peer, settings: &Settings) -> Result<Admission, Refused> {
     let form = Form::of(connect);
-    let admits = if settings.anonymous { Admits::Everybody } else { Admits::Users };
+    let here = settings.anonymous_everywhere || !peer.forwarded;
+    let admits = if settings.anonymous && here { Admits::Everybody } else { Admits::Users };
     let credentials = Credentials {
         user: connect.user.as_deref(),
         password: connect.password.as_deref(),

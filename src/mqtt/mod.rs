@@ -24,7 +24,7 @@ mod hub;
 mod inbox;
 mod outbox;
 mod settings;
-mod websocket;
+pub(crate) mod websocket;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

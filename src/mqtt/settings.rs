@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config;
-use crate::door::{NEWCOMERS_MAX, Places, Stats};
+use crate::door::{NEWCOMERS_MAX, Origins, Places, Stats};
 use crate::router::Expiry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,10 @@ use std::time::Duration;
 pub struct Settings {
     /// Serve clients that do not say who they are.
     pub anonymous: bool,
+    /// Also those for whom a proxy on this machine asks. Otherwise `anonymous` holds for this machine itself.
+    pub anonymous_everywhere: bool,
+    /// Pages of others that may connect by WebSocket.
+    pub origins: Origins,
     /// Finds out whom clients act for. Without it everybody may do everything, except come in where `anonymous` is not set.
     pub access: Option<Arc<Access>>,
     /// Largest packet accepted, fixed header included. Beyond: 5.0 is told 0x95, then the connection ends.
@@ -50,6 +54,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             anonymous: true,
+            anonymous_everywhere: true,
+            origins: Origins::default(),
             access: None,
             max_packet: 2 << 20,
             max_connections: 10_000,
@@ -89,6 +95,7 @@ impl From<&config::Mqtt> for Settings {
     fn from(config: &config::Mqtt) -> Self {
         Self {
             anonymous: config.anonymous,
+            anonymous_everywhere: config.anonymous_everywhere,
             max_packet: config.max_packet,
             max_connections: config.max_connections,
             session_expiry_max: config.session_expiry_max.map(seconds),

@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::door::{Line, TransportError};
+use crate::door::{Foreign, Line, Origins, Peer, TransportError, is_near};
 use crate::net::Stream;
 use std::io::{self, Cursor, IoSlice};
 use std::pin::Pin;
@@ -33,10 +33,23 @@ const IDLE_CAPACITY: usize = 1 << 10;
 /// The longest header, with mask.
 const HEADER_MAX: usize = 14;
 
-/// Shakes hands.
-pub(super) async fn upgrade<S: Stream>(line: Line<S>) -> Result<Line<S>, TransportError> {
+/// Shakes hands, if it is no browser that asks for a stranger's page.
+pub(super) async fn upgrade<S: Stream>(line: Line<S>, origins: &Origins, peer: &mut Peer) -> Result<Line<S>, TransportError> {
     let config = WebSocketConfig::default().read_buffer_size(1 << 10).write_buffer_size(0);
-    let shaken = tokio_tungstenite::accept_hdr_async_with_config(line, choose, Some(config)).await;
+    let mut refused = None;
+    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+    let look = |request: &Request, response: Response| {
+        if let Err(foreign) = origins.check(request.headers(), peer.addr.ip()) {
+            refused = Some(foreign);
+            return Err(forbidden(foreign));
+        }
+        peer.forwarded = !is_near(request.headers(), peer.addr.ip()) && peer.addr.ip().to_canonical().is_loopback();
+        choose(request, response)
+    };
+    let shaken = tokio_tungstenite::accept_hdr_async_with_config(line, look, Some(config)).await;
+    if let Some(foreign) = refused {
+        return Err(foreign.into());
+    }
     // Nothing is lost here: a client waits for the answer before it sends frames, and one that does not is refused.
     let socket = shaken.map_err(|error| match error {
         Error::Io(_) | Error::ConnectionClosed | Error::Protocol(ProtocolError::HandshakeIncomplete) => TransportError::Lost,
@@ -45,6 +58,13 @@ pub(super) async fn upgrade<S: Stream>(line: Line<S>) -> Result<Line<S>, Transpo
         other => TransportError::WebSocket(other.to_string()),
     })?;
     Ok(Line::Wrapped(Box::new(Frames::new(socket.into_inner()))))
+}
+
+/// What a page hears that may not connect.
+pub(crate) fn forbidden(foreign: Foreign) -> ErrorResponse {
+    let mut refusal = ErrorResponse::new(Some(format!("{foreign}\n")));
+    *refusal.status_mut() = if foreign == Foreign::Twice { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
+    refusal
 }
 
 /// Answers with the subprotocol that is spoken [MQTT-6.0.0-4].

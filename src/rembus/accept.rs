@@ -23,7 +23,8 @@ pub async fn serve<L: Listener>(
 ) {
     let stats = Arc::clone(&settings.stats);
     let places_max = settings.max_connections;
-    let gate = Gate::new(settings.max_half_open);
+    // Of few places not all are for those who have not said who they are.
+    let gate = Gate::new(settings.max_half_open.min(settings.max_connections.div_ceil(2)));
     let shared = settings.places.clone();
     // Not `stop` itself: connections must not close before the listener has.
     let (close, closing) = watch::channel(false);

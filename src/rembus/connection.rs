@@ -433,7 +433,7 @@ impl<C: Carrier> Connection<C> {
     async fn part(mut self, farewell: Farewell) {
         log::debug!(component = self.dialogue.peer_name(), code = u16::from(farewell.code), reason = farewell.reason.as_str();
             "connection closed");
-        let until = Instant::now() + self.settings.farewell;
+        let until = Instant::now() + handshake::patience(&self.settings, &farewell.reason);
         let frame = CloseFrame { code: farewell.code, reason: handshake::short(&farewell.reason).into() };
         let parted = self.socket.part(frame, self.broken);
         let mut parted = pin!(parted);

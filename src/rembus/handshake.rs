@@ -10,11 +10,13 @@ use super::traffic::Metered;
 use super::watch::Watch;
 use crate::access::{Admission, Admits, Credentials, Denied, Identity, Refused, basic};
 use crate::clock::SharedClock;
-use crate::door::{self, Arrival, Line, Peer, Present, Stats, TransportError};
+use crate::door::{self, Arrival, Line, Peer, Present, Stats, TransportError, is_near};
 use crate::message::Dialect;
+use crate::mqtt::websocket::forbidden;
 use crate::net::Stream;
 use crate::router::{HubHandle, LinkInfo};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -33,6 +35,11 @@ const WRITE_BUFFER_MAX: usize = 2 << 20;
 
 /// What a newcomer hears whose place another one needs.
 pub(super) const DISPLACED: &str = "too many connections that have not logged in";
+
+/// How long a parting peer gets to read why. Whoever is displaced must not keep the place meanwhile.
+pub(super) fn patience(settings: &Settings, why: &str) -> Duration {
+    if why == DISPLACED { settings.farewell.min(Duration::from_millis(50)) } else { settings.farewell }
+}
 
 /// What all connections of a door share.
 #[derive(Debug)]
@@ -69,8 +76,9 @@ async fn serve<C: Carrier>(mut carrier: C, peer: Peer, authorization: Option<Str
         Err(why) => {
             Stats::count(&stats.refused);
             let frame = CloseFrame { code: CloseCode::Policy, reason: why.into() };
+            let patience = patience(&door.settings, why);
             // It may be gone already.
-            tokio::time::timeout(door.settings.farewell, carrier.part(frame, false)).await.ok();
+            tokio::time::timeout(patience, carrier.part(frame, false)).await.ok();
             return;
         }
     };
@@ -100,7 +108,8 @@ enum Carried<S> {
 /// transport has verified. Without either, where one is needed, it may still prove its name with a key, over Rembus itself.
 async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) -> Result<(Admission, Entry), &'static str> {
     let said = authorization.as_deref().map(|header| basic(header).ok_or(()));
-    let admits = if settings.anonymous { Admits::Everybody } else { Admits::Users };
+    let anonymous = settings.anonymous && (settings.anonymous_everywhere || !peer.forwarded);
+    let admits = if anonymous { Admits::Everybody } else { Admits::Users };
     let (user, password) = match &said {
         Some(Ok((user, password))) => (Some(user.as_str()), Some(password.as_slice())),
         // Whoever tries to log in must not be let in as somebody who did not.
@@ -109,9 +118,9 @@ async fn login(settings: &Settings, peer: &Peer, authorization: Option<String>) 
     };
     let Some(access) = &settings.access else {
         let nobody = Admission { identity: Identity::default(), seat: None };
-        return if settings.anonymous { Ok((nobody, Entry::Free)) } else { Err(Refused::Anonymous.why()) };
+        return if anonymous { Ok((nobody, Entry::Free)) } else { Err(Refused::Anonymous.why()) };
     };
-    if said.is_none() && peer.certificate.is_none() && (settings.authenticated || !settings.anonymous) {
+    if said.is_none() && peer.certificate.is_none() && (settings.authenticated || !anonymous) {
         let entry = if settings.authenticated { Entry::Challenge } else { Entry::Login };
         return Ok((access.newcomer(), entry));
     }
@@ -138,21 +147,29 @@ async fn shake_hands<S: Stream>(
     let (mut stop, mut addr) = (door.stop.clone(), arrival.addr);
     let origin = entry.origin();
     let shaking = async {
-        let (line, peer) = arrival.carry().await?;
+        let (line, mut peer) = arrival.carry().await?;
         addr = peer.addr;
         origin.is(addr.ip());
         if !peer.transport.is_web_socket() {
             return Ok((Carried::Plain(Metered::new(line)), peer, None));
         }
-        let mut authorization = None;
+        let (mut authorization, mut refused) = (None, None);
         #[expect(clippy::result_large_err, reason = "the type is the library's")]
         let look = |request: &Request, response: Response| {
+            if let Err(foreign) = settings.origins.check(request.headers(), addr.ip()) {
+                refused = Some(foreign);
+                return Err(forbidden(foreign));
+            }
+            peer.forwarded = addr.ip().to_canonical().is_loopback() && !is_near(request.headers(), addr.ip());
             let header = request.headers().get(AUTHORIZATION);
             // What is no text is no login either.
             authorization = header.map(|value| value.to_str().unwrap_or_default().to_owned());
             Ok(response)
         };
         let accepted = accept_hdr_async_with_config(Metered::new(line), look, Some(web_socket(settings))).await;
+        if let Some(foreign) = refused {
+            return Err(foreign.into());
+        }
         Ok((Carried::WebSocket(Box::new(accepted.map_err(no_web_socket)?)), peer, authorization))
     };
     let shaken: Option<Result<_, TransportError>> = tokio::select! {

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config;
-use crate::door::{NEWCOMERS_MAX, Places, Stats};
+use crate::door::{NEWCOMERS_MAX, Origins, Places, Stats};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,10 @@ use std::time::Duration;
 pub struct Settings {
     /// Serve components that do not say who they are.
     pub anonymous: bool,
+    /// Also those for whom a proxy on this machine asks. Otherwise `anonymous` holds for this machine itself.
+    pub anonymous_everywhere: bool,
+    /// Pages of others that may connect by WebSocket.
+    pub origins: Origins,
     /// Finds out whom components act for. Without it everybody may do everything, except come in where `anonymous` is not set.
     pub access: Option<Arc<Access>>,
     /// Every component must prove its name with a key, and is asked to at once.
@@ -52,6 +56,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             anonymous: true,
+            anonymous_everywhere: true,
+            origins: Origins::default(),
             access: None,
             authenticated: false,
             challenge_timeout: Duration::from_secs(3),
@@ -78,6 +84,7 @@ impl From<&config::Rembus> for Settings {
     fn from(config: &config::Rembus) -> Self {
         Self {
             anonymous: config.anonymous,
+            anonymous_everywhere: config.anonymous_everywhere,
             authenticated: config.authenticated,
             challenge_timeout: config.challenge_timeout,
             overwrite_connection: config.overwrite_connection,

@@ -31,6 +31,7 @@ mod tests;
 
 use crate::access::Access;
 use crate::clock::SharedClock;
+use crate::door::Origins;
 use crate::router::HubHandle;
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
@@ -53,6 +54,8 @@ pub struct Api {
     pub access: Arc<Access>,
     /// Whether programs on this machine need no user.
     pub anonymous: bool,
+    /// Pages of others that may ask.
+    pub origins: Origins,
 }
 
 /// The routes of this folder.

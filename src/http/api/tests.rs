@@ -5,7 +5,7 @@ use super::Api;
 use crate::access::{self, Access, Counts};
 use crate::clock::SystemClock;
 use crate::disk::SystemDisk;
-use crate::door::Entrance;
+use crate::door::{Entrance, Origins};
 use crate::metrics::{Doors, History, Log};
 use crate::net::{Listener as _, TcpListener};
 use crate::router::{Hub, NoServices, Options, Report};
@@ -73,7 +73,7 @@ async fn door(settings: access::Settings, anonymous: bool, prepare: impl FnOnce(
     let options = Options { identities: Some(Arc::clone(&access) as _), ..Options::default() };
     let (router, hub) = Hub::new(options, handle, Arc::clone(&clock), Arc::new(NoServices));
     tokio::spawn(router.run());
-    let api = Api { hub, clock: Arc::clone(&clock), access: Arc::clone(&access), anonymous };
+    let api = Api { hub, clock: Arc::clone(&clock), access: Arc::clone(&access), anonymous, origins: Origins::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(vec![Entrance::plain(listener)], Arc::new(Nothing), Some(api), clock, std::future::pending()));
@@ -166,6 +166,19 @@ async fn a_page_from_elsewhere_may_not_ask_and_neither_may_a_name_that_was_made_
     for header in ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site", "Host: evil.example"] {
         assert_eq!(door.ask("GET", "/rid", &[header], "").await.0, 403, "{header}");
         assert_eq!(door.ask("POST", "/t", &[header], "1").await.0, 403, "{header}");
+    }
+    let twice = ["Host: localhost", "Host: evil.example"];
+    assert_eq!(door.ask("POST", "/t", &twice, "1").await.0, 400);
+    // A login that is none does not help a page that made its name point here.
+    assert_eq!(door.ask("POST", "/t", &["Host: evil.example", "Authorization: Basic ?"], "1").await.0, 403);
+}
+
+#[tokio::test]
+async fn whoever_a_proxy_on_this_machine_asks_for_needs_a_user() {
+    let door = open_door().await;
+    assert_eq!(door.ask("POST", "/t", &[], "1").await.0, 200);
+    for header in ["X-Forwarded-For: 127.0.0.1", "X-Real-IP: 192.0.2.7", "Forwarded: for=192.0.2.7"] {
+        assert_eq!(door.ask("POST", "/t", &[header], "1").await.0, 401, "{header}");
     }
 }
 

@@ -1,13 +1,13 @@
-//! Who asks, and whether a browser asks in a stranger's name.
+//! Who asks.
 
 use super::{Api, Failure};
 use crate::access::{Access, Admission, Admits, Credentials, Denied, Refused, basic};
-use crate::door::Peer;
+use crate::door::{Foreign, Peer, is_near};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Somebody who may ask. The seat is kept while the request is served.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct Asker {
 #[derive(Debug)]
 pub(super) enum Nobody {
     Stranger(&'static str),
+    Foreign(Foreign),
     Login(Refused),
 }
 
@@ -27,6 +28,7 @@ impl IntoResponse for Nobody {
     fn into_response(self) -> Response {
         match self {
             Self::Stranger(why) => Failure::new(StatusCode::FORBIDDEN, why).into_response(),
+            Self::Foreign(why) => Failure::new(StatusCode::FORBIDDEN, why.to_string()).into_response(),
             Self::Login(why) => no(why, Failure::new(status(why), why.why()).into_response()),
         }
     }
@@ -78,72 +80,13 @@ impl FromRequestParts<Api> for Asker {
         let Some(peer) = parts.extensions.get::<Peer>().cloned() else {
             return Err(Nobody::Stranger("nobody knows who is asking"));
         };
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if is_of_another_page(&parts.headers, host) {
-            return Err(Nobody::Stranger("a page from elsewhere may not ask"));
-        }
-        let near = peer.addr.ip().to_canonical().is_loopback();
+        // Whoever a proxy on this machine asks for is not on it.
+        let near = is_near(&parts.headers, peer.addr.ip());
         let admits = if api.anonymous && near { Admits::Everybody } else { Admits::Users };
         let admission = login(&api.access, admits, &peer, &parts.headers).await.map_err(Nobody::Login)?;
-        if admission.identity.user.is_none() && !is_this_machine(host) {
-            return Err(Nobody::Stranger("without a user the host must be `localhost` or a loopback address"));
+        if admission.identity.user.is_none() {
+            api.origins.check_host(&parts.headers, peer.addr.ip()).map_err(Nobody::Foreign)?;
         }
         Ok(Self { admission, peer: peer.addr })
-    }
-}
-
-/// Browsers say where the page comes from that makes them ask.
-fn is_of_another_page(headers: &HeaderMap, host: &str) -> bool {
-    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
-    let site = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let origin = text("origin").is_some_and(|origin| origin.split_once("://").is_none_or(|(_, from)| from != host));
-    site || origin
-}
-
-/// `host` as in the header, with or without a port.
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_this_machine() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.8.0.1", "[::1]:8080", "[::1]"] {
-            assert!(is_this_machine(host), "{host}");
-        }
-        for host in
-            ["", "evil.example", "127.0.0.1.evil.example", "192.0.2.1:8080", "localhost.evil.example", "[2001:db8::1]:80"]
-        {
-            assert!(!is_this_machine(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn a_browser_asks_for_its_own_page_only() {
-        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
-            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()
-        };
-        let host = "localhost:8080";
-        for fine in
-            [headers(&[]), headers(&[("origin", "http://localhost:8080")]), headers(&[("sec-fetch-site", "same-origin")])]
-        {
-            assert!(!is_of_another_page(&fine, host), "{fine:?}");
-        }
-        for foreign in [
-            headers(&[("origin", "null")]),
-            headers(&[("origin", "https://evil.example")]),
-            headers(&[("origin", "http://localhost:9090")]),
-            headers(&[("sec-fetch-site", "cross-site")]),
-            headers(&[("sec-fetch-site", "same-site")]),
-        ] {
-            assert!(is_of_another_page(&foreign, host), "{foreign:?}");
-        }
     }
 }

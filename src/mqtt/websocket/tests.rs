@@ -22,7 +22,46 @@ async fn dial(offered: Option<&str>) -> (Result<Line<DuplexStream>, TransportErr
         let chosen = response.headers()[header::SEC_WEBSOCKET_PROTOCOL].to_str().unwrap().to_owned();
         Ok((client, chosen))
     };
-    tokio::join!(upgrade(Line::Plain(near)), client)
+    let mut peer = peer();
+    let origins = Origins::default();
+    tokio::join!(upgrade(Line::Plain(near), &origins, &mut peer), client)
+}
+
+fn peer() -> Peer {
+    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 4711));
+    Peer { addr, transport: crate::door::Transport::WebSocket, certificate: None, forwarded: false }
+}
+
+/// How a handshake with these headers ends: the status that the client hears, and whether a proxy asked.
+async fn asked(origins: &Origins, headers: &[(&'static str, &str)]) -> (u16, bool) {
+    let (near, far) = tokio::io::duplex(256 << 10);
+    let mut request = "ws://localhost:8083/mqtt".into_client_request().unwrap();
+    request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, "mqtt".parse().unwrap());
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let mut peer = peer();
+    let (line, client) =
+        tokio::join!(upgrade(Line::Plain(near), origins, &mut peer), tokio_tungstenite::client_async(request, far));
+    let status = match client {
+        Ok((_, response)) => response.status(),
+        Err(Error::Http(response)) => response.status(),
+        Err(other) => panic!("{other}"),
+    };
+    assert_eq!(line.is_ok(), status == StatusCode::SWITCHING_PROTOCOLS);
+    (status.as_u16(), peer.forwarded)
+}
+
+#[tokio::test]
+async fn a_strangers_page_gets_no_connection_and_a_named_one_does() {
+    let (nobody, named) = (Origins::default(), Origins::new(&["https://dash.example".into()]));
+    let named_page = [("origin", "https://dash.example"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(asked(&nobody, &[]).await.0, 101, "no browser");
+    assert_eq!(asked(&nobody, &[("origin", "https://localhost:8083")]).await.0, 101, "paho");
+    assert_eq!(asked(&nobody, &[("origin", "https://evil.example")]).await.0, 403);
+    assert_eq!(asked(&nobody, &[("host", "evil.example:8083"), ("origin", "http://evil.example:8083")]).await.0, 403);
+    assert_eq!((asked(&nobody, &named_page).await.0, asked(&named, &named_page).await.0), (403, 101));
+    assert_eq!(asked(&nobody, &[("x-forwarded-for", "192.0.2.7")]).await, (101, true));
 }
 
 async fn connected() -> (Line<DuplexStream>, Client) {
