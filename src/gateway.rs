@@ -22,7 +22,7 @@ use crate::clock::{BoardClock, Linux, SharedClock, SystemClock};
 use crate::commlib::{self, Commlib};
 use crate::config::{Config, Loaded};
 use crate::disk::SystemDisk;
-use crate::door::Way;
+use crate::door::{Origins, Way};
 use crate::history::{self, History};
 use crate::message::Seq;
 use crate::router::{self, BusFilters, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
@@ -35,7 +35,7 @@ use commands::Commands;
 pub(crate) use lake::Compacted;
 use listen::{listen, listen_bus};
 pub(crate) use open::lock_data;
-use open::{bus_board, open_access, open_log};
+use open::{Room, bus_board, keep_private, let_through_to_bus, open_access, open_log};
 use reload::Reloads;
 use services::GatewayServices;
 use sources::Parts;
@@ -134,7 +134,14 @@ impl Gateway {
         let clock: SharedClock = Arc::clone(&board) as SharedClock;
         let Loaded { config, schema, .. } = loaded;
         let notifier = Notifier::from_env();
+        keep_private();
+        let room = Room::claim();
+        let is_new = !config.gateway.data.exists();
         let lock = lock_data(&config.gateway.data)?;
+        if is_new {
+            let unusable = |error| GatewayError::Data { path: config.gateway.data.clone(), error };
+            let_through_to_bus(&config).map_err(unusable)?;
+        }
         let access = open_access(&config, &clock)?;
         let (log, start_hold) = open_log(&config, &clock)?;
         board.settle(&SystemDisk, time::newest(&log));
@@ -145,7 +152,7 @@ impl Gateway {
             settings.gateway.clone_from(&config.gateway.name);
             Arc::new(History::start(settings, schema, log.clone(), Arc::clone(&clock)))
         });
-        let programs = bus_board(&config, &access, &clock);
+        let programs = bus_board(&config, &access, &clock, &room);
         let services = Arc::new(GatewayServices::new(history.clone(), programs.clone()));
         let options = router::Options {
             name: config.gateway.name.clone(),
@@ -210,7 +217,7 @@ impl Gateway {
         gateway.follow_schema(&config);
         gateway.follow_policy();
         gateway.start_parts(&config, &clock).await;
-        gateway.open_doors(&config, &clock).await?;
+        gateway.open_doors(&config, &clock, &room).await?;
         log::info!("ready");
         gateway.notifier.ready();
         Ok(gateway)
@@ -225,8 +232,9 @@ impl Gateway {
         }
     }
 
-    async fn open_doors(&mut self, config: &Config, clock: &SharedClock) -> Result<(), GatewayError> {
+    async fn open_doors(&mut self, config: &Config, clock: &SharedClock, room: &Room) -> Result<(), GatewayError> {
         let tls = self.open_tls(config, clock)?;
+        let origins = Origins::new(&config.http.origins);
         let plain = |web_socket, proxy_protocol| Way { proxy_protocol, tls: None, web_socket };
         let secure = |web_socket, proxy_protocol| Way { proxy_protocol, tls: tls.clone(), web_socket };
         let wanted = &config.mqtt;
@@ -253,7 +261,10 @@ impl Gateway {
         let (mut doors, mut counts, mut addresses) = (Vec::new(), metrics::Doors::default(), Vec::new());
         if !mqtt.entrances.is_empty() {
             let access = Some(Arc::clone(&self.access));
-            let settings = Arc::new(mqtt::Settings { access, ..mqtt::Settings::from(&config.mqtt) });
+            let (origins, places) = (origins.clone(), room.places.clone());
+            let settings = mqtt::Settings::from(&config.mqtt);
+            let max_half_open = room.files.newcomers(settings.max_half_open);
+            let settings = Arc::new(mqtt::Settings { access, origins, places, max_half_open, ..settings });
             counts.insert("mqtt", Arc::clone(&settings.stats));
             addresses.extend(mqtt.addresses.iter().map(|addr| ("mqtt", addr.to_string(), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
@@ -261,7 +272,10 @@ impl Gateway {
         }
         if !rembus.entrances.is_empty() {
             let access = Some(Arc::clone(&self.access));
-            let settings = Arc::new(rembus::Settings { access, ..rembus::Settings::from(&config.rembus) });
+            let (origins, places) = (origins.clone(), room.places.clone());
+            let settings = rembus::Settings::from(&config.rembus);
+            let max_half_open = room.files.newcomers(settings.max_half_open);
+            let settings = Arc::new(rembus::Settings { access, origins, places, max_half_open, ..settings });
             counts.insert("rembus", Arc::clone(&settings.stats));
             addresses.extend(rembus.addresses.iter().map(|addr| ("rembus", addr.to_string(), settings.anonymous)));
             let (hub, clock, stop) = (self.hub.clone(), Arc::clone(clock), self.stop_doors.subscribe());
@@ -289,7 +303,10 @@ impl Gateway {
             links: self.links.stats(),
             access: Arc::clone(&self.access),
             commlib: self.commlib.clone(),
+            files: room.files,
             readers_log_in: !config.http.anonymous,
+            proxied_log_in: !(config.http.anonymous && config.http.anonymous_everywhere),
+            origins: origins.clone(),
             programs: self.programs.as_ref().map(|board| Arc::clone(&board.settings().counts)),
             counts,
             doors,
@@ -302,6 +319,7 @@ impl Gateway {
                 clock: Arc::clone(&clock),
                 access: Arc::clone(&self.access),
                 anonymous: config.http.anonymous && config.rembus.anonymous,
+                origins,
             });
             self.watchers.spawn(http::serve(http.entrances, parts, api, clock, stopped(&self.stop_watchers)));
         }

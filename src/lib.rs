@@ -33,6 +33,7 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod door;
+pub mod files;
 pub mod gateway;
 pub mod history;
 pub mod http;

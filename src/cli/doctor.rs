@@ -8,6 +8,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigErrors, Flags, Loaded};
 use crate::control::{ControlError, Status};
 use crate::disk::{Disk, SystemDisk};
+use crate::files::Files;
 use crate::visible;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -58,6 +59,7 @@ pub(super) fn run(args: &Args, env: Vec<(OsString, OsString)>, streams: &mut Str
     clock(SystemClock::shared().wall().0 / 1_000_000_000, &mut found);
     if let Ok(gateway) = &gateway {
         disk(&gateway.data, config.wal.reserve, &mut found);
+        privacy(&gateway.data, &mut found);
         running(gateway, &config, &mut found);
     }
     for line in &found.lines {
@@ -122,8 +124,41 @@ fn running(gateway: &Gateway, config: &Config, found: &mut Findings) {
     }
 }
 
+/// Whether there is a descriptor for everybody who may come.
+fn files(status: &Status, found: &mut Findings) {
+    let Files { limit, reserve, open } = status.files;
+    let text = format!(
+        "{open} open of {limit}; {} connections at most, {reserve} are kept back for log, history, commands and links",
+        status.files.connections()
+    );
+    match limit {
+        // It is older than this command.
+        0 => {}
+        _ if open > limit / 10 * 9 => {
+            found.warn("files", text, "connections are turned away; raise the limit: LimitNOFILE= of the unit")
+        }
+        0..=1023 => found.warn("files", text, "few can connect; raise the limit: LimitNOFILE= of the unit, or `ulimit -Hn`"),
+        _ => found.ok("files", text),
+    }
+}
+
+/// Whether other users of this machine can read what is kept.
+fn privacy(data: &Path, found: &mut Findings) {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(folder) = std::fs::metadata(data) else { return };
+    if folder.permissions().mode() & 0o004 != 0 {
+        let text = format_args!("every user of this machine can read {}", data.display()).to_string();
+        found.warn(
+            "data",
+            text,
+            "an earlier version made it so when started by hand: chmod -R go-rwx it, or keep the bus socket elsewhere",
+        );
+    }
+}
+
 /// What the gateway says about itself.
 fn examine(status: &Status, found: &mut Findings) {
+    files(status, found);
     if status.version != env!("CARGO_PKG_VERSION") {
         found.warn("gateway", "it is not the version of this command", "restart it after an update");
     }
@@ -286,6 +321,45 @@ mod tests {
         let text = found.lines.join("\n");
         let free = text.lines().find(|line| line.contains("MiB free")).unwrap().to_owned();
         insta::assert_snapshot!(text.replace(&free, "FAIL  disk: …"));
+    }
+
+    #[test]
+    fn descriptors_and_what_is_kept_back_of_them_are_shown() {
+        let with = |limit, open| {
+            let files = Files { limit, reserve: 320, open };
+            examined(&Status { files, ..healthy() }).lines.into_iter().find(|line| line.contains("files:")).unwrap()
+        };
+        assert_eq!(
+            with(4096, 40),
+            "OK    files: 40 open of 4096; 3776 connections at most, 320 are kept back for log, history, commands and links"
+        );
+        assert!(with(4096, 4000).starts_with("WARN") && with(512, 10).starts_with("WARN"));
+    }
+
+    #[test]
+    fn what_others_can_read_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let data = tempfile::tempdir().unwrap();
+        for (mode, lines) in [(0o755, 1), (0o711, 0), (0o700, 0)] {
+            std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let mut found = Findings::default();
+            privacy(data.path(), &mut found);
+            assert_eq!(found.lines.len(), lines, "{mode:o}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_far_end_cannot_steer_the_terminal_or_look_like_ours() {
+        let mut sick = healthy();
+        sick.links = vec![crate::bridge::LinkReport {
+            kind: "remote".into(),
+            name: "cloud".into(),
+            trouble: Some("no\u{1b}[2J\nOK    gateway: fine".into()),
+            ..crate::bridge::LinkReport::default()
+        }];
+        let found = examined(&sick);
+        assert!(found.lines.iter().any(|line| line.contains("no\\u{1b}[2J\\nOK    gateway: fine")), "{found:#?}");
+        assert!(!found.lines.concat().contains('\u{1b}'));
     }
 
     #[test]

@@ -204,6 +204,7 @@ mod tests {
             pid: 42,
             data: "/var/lib/rembus-gateway".into(),
             uptime_s: 93_784,
+            files: crate::files::Files::default(),
             doors: vec![
                 door("mqtt", "127.0.0.1:1883"),
                 Door { anonymous: false, refused: 2, ..door("rembus", "0.0.0.0:8338") },

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::bridge::LinkReport;
+use crate::files::Files;
 use axum::extract::State;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct Status {
     /// `None` without a schema.
     pub history: Option<History>,
     pub access: Access,
+    /// Descriptors that may be open, are, and are kept back from connections.
+    pub files: Files,
     #[serde(default)]
     pub commlib: Commlib,
     /// Links to other brokers.

@@ -6,6 +6,8 @@ use crate::bus;
 use crate::clock::SharedClock;
 use crate::config::{self, Config};
 use crate::disk::SystemDisk;
+use crate::door::Places;
+use crate::files::Files;
 use crate::message::Seq;
 use crate::wal::{self, Hold, LogHandle};
 use std::path::Path;
@@ -13,9 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Who may be on the bus, before anybody is; `None` if nobody listens.
-pub(super) fn bus_board(config: &Config, access: &Arc<Access>, clock: &SharedClock) -> Option<Arc<bus::Board>> {
+pub(super) fn bus_board(config: &Config, access: &Arc<Access>, clock: &SharedClock, room: &Room) -> Option<Arc<bus::Board>> {
     let wanted = &config.bus;
-    let settings = bus::Settings { access: Some(Arc::clone(access)), ..bus::Settings::from(wanted) };
+    let settings = bus::Settings::from(wanted);
+    let settings = bus::Settings {
+        access: Some(Arc::clone(access)),
+        places: room.places.clone(),
+        max_half_open: room.files.newcomers(settings.max_half_open),
+        ..settings
+    };
     (wanted.path.is_some() || !wanted.tcp.is_empty()).then(|| bus::Board::new(Arc::new(settings), Arc::clone(clock)))
 }
 
@@ -32,6 +40,39 @@ pub(super) fn open_access(config: &Config, clock: &SharedClock) -> Result<Arc<Ac
         tenants: rembus.tenants.clone(),
     };
     Ok(Arc::new(Access::open(SystemDisk::shared(), Arc::clone(clock), &config.gateway.data, settings)?))
+}
+
+/// Room for connections.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    pub(super) files: Files,
+    /// Of all doors together.
+    pub(super) places: Places,
+}
+
+impl Room {
+    pub(super) fn claim() -> Self {
+        let files = Files::claim();
+        Self { files, places: Places::new(files.connections()) }
+    }
+}
+
+/// What is made from now on is for the gateway's own user: messages, passwords' hashes and keys are nobody else's business. A bus
+/// socket has the mode that it is given.
+pub(super) fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// Programs of a group that may use the bus must be able to reach its socket, where it lies in a data folder that was just made.
+pub(super) fn let_through_to_bus(config: &Config) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let data = &config.gateway.data;
+    let inside = config.bus.path.as_ref().is_some_and(|path| path.starts_with(data));
+    if inside && config.bus.group.is_some() {
+        // To pass, not to read; what is in it is private by itself.
+        std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o711))?;
+    }
+    Ok(())
 }
 
 /// Makes sure that nobody else works in a data folder as long as the file is kept open.

@@ -49,11 +49,15 @@ pub(crate) struct Plan {
     schema: Option<PathBuf>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// Files that it may have open.
+    files: Option<u32>,
+    /// The data folder is this one below its own.
+    below: Option<&'static str>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { schema: Some(SCHEMA.into()), arguments: Vec::new(), environment: Vec::new() }
+        Self { schema: Some(SCHEMA.into()), arguments: Vec::new(), environment: Vec::new(), files: None, below: None }
     }
 }
 
@@ -67,6 +71,18 @@ impl Plan {
     pub(crate) fn set(mut self, option: &str, value: &str) -> Self {
         let name = format!("REMBUS_GATEWAY_{}", option.replace('.', "_").to_uppercase());
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// With so many files that may be open, soft and hard.
+    pub(crate) fn files(mut self, limit: u32) -> Self {
+        self.files = Some(limit);
+        self
+    }
+
+    /// In a data folder that is not there yet.
+    pub(crate) fn below(mut self, name: &'static str) -> Self {
+        self.below = Some(name);
         self
     }
 
@@ -264,6 +280,7 @@ impl Drop for Gateway {
 fn spawn(plan: &Plan, data: &Path, doors: Option<Doors>) -> (Child, Arc<Log>, Instant) {
     let address = |pick: fn(&Doors) -> SocketAddr| doors.as_ref().map_or("127.0.0.1:0".to_owned(), |d| pick(d).to_string());
     let mut command = command();
+    let data = plan.below.map_or_else(|| data.to_owned(), |name| data.join(name));
     command.arg("run").arg("--data").arg(data);
     command.arg("--mqtt").arg(address(|d| d.mqtt));
     command.arg("--rembus").arg(address(|d| d.rembus));
@@ -272,10 +289,27 @@ fn spawn(plan: &Plan, data: &Path, doors: Option<Doors>) -> (Child, Arc<Log>, In
         command.arg("--schema").arg(schema);
     }
     command.args(&plan.arguments).envs(plan.environment.iter().cloned());
+    if let Some(limit) = plan.files {
+        command = limited(&command, limit);
+    }
     let started = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = follow(&mut child);
     (child, log, started)
+}
+
+/// The same command, started by a shell that lowers its limits first.
+fn limited(command: &Command, files: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null());
+    shell
 }
 
 fn launch(plan: &Plan, data: &Path, doors: Option<Doors>) -> (Child, Arc<Log>, Doors, Duration) {

@@ -48,6 +48,7 @@ mod mqtt_clients;
 mod mqtt_rules;
 mod outside;
 mod parent;
+mod ports;
 mod power;
 mod rembus_clients;
 mod rembus_login;
