@@ -10,7 +10,7 @@ pub(super) const BOUNDS: &[Bound] = &[
         limit: "4,096 (`ADDRESSES_MAX`)",
         at_limit: "the oldest is forgotten",
         metric: None,
-        test: None,
+        test: Some("a_flood_of_addresses_does_not_fill_memory"),
     },
     Bound {
         what: "Passwords that were right",
@@ -52,10 +52,10 @@ pub(super) const BOUNDS: &[Bound] = &[
         what: "Logins that wait for their password to be computed",
         fields: &["turns.rs::Lines.by_block", "turns.rs::Lines.round"],
         unit: Unit::Entries("a login each"),
-        limit: "4 an address block under way (`PENDING_MAX`), and the places before a login",
-        at_limit: "refused: try again",
+        limit: "128 an address block (`LINE_MAX`), 1,024 in all (`WAITING_MAX`); lines take turns, and a block under suspicion has 4 under way (`PENDING_MAX`)",
+        at_limit: "the newest of the longest line is refused: try again",
         metric: None,
-        test: None,
+        test: Some("lines_are_bounded_and_a_newcomer_takes_the_place_of_the_newest_in_the_longest"),
     },
 ];
 

@@ -3,13 +3,13 @@
 use super::{Bound, Exempt, Unit};
 
 pub(super) const BOUNDS: &[Bound] = &[Bound {
-    what: "Connections that have not finished their handshake",
+    what: "Connections that have not said who they are: handshake, CONNECT, or a login that is needed",
     fields: &["gate.rs::Waiting.by_age"],
     unit: Unit::Entries("one place each"),
-    limit: "one gate for each listener, `max_half_open` (`NEWCOMERS_MAX`, 256)",
-    at_limit: "the oldest gives its place to the newest",
+    limit: "256 a door (`NEWCOMERS_MAX`), bus and HTTP 64; at most a quarter of the descriptors for connections (`files.rs`)",
+    at_limit: "the oldest of the address block that has most of them gives its place to the newest",
     metric: None,
-    test: Some("the_oldest_makes_room_for_the_newest"),
+    test: Some("a_flood_from_one_block_displaces_itself_and_nobody_else"),
 }];
 
 pub(super) const EXEMPT: &[Exempt] = &[
