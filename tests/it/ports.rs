@@ -180,3 +180,28 @@ async fn what_a_gateway_keeps_is_for_its_own_user_also_when_started_by_hand() {
     assert_eq!(found, Vec::<String>::new());
     assert!(made.join("wal").is_dir() && made.join("state").is_dir());
 }
+
+/// All sources below a folder.
+fn sources(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            sources(&entry.path(), into);
+        } else if entry.path().extension().is_some_and(|ending| ending == "rs") {
+            into.push_str(&std::fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = String::new();
+    for folder in ["src", "tests/it"] {
+        sources(&root.join(folder), &mut text);
+    }
+    let page = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() >= 4).collect();
+    assert!(named.len() > 40, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !text.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
