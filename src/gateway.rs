@@ -161,6 +161,9 @@ impl Gateway {
             queue: QueueLimits { items: config.mqtt.queue_messages, bytes: config.mqtt.queue_size },
             queues_bytes: config.mqtt.queues_size,
             retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
+            sessions_max: config.limits.sessions,
+            registrations_total: config.limits.subscriptions,
+            users: config.limits.users,
             system_interval: config.mqtt.sys_interval.unwrap_or_default(),
             forms: Arc::clone(&config.forms),
             private_actions: config.commlib.private_actions,
@@ -371,7 +374,7 @@ impl Gateway {
                 let commands =
                     Commands { hub: parts.hub.clone(), history: parts.history.clone(), clock: Arc::clone(&parts.clock) };
                 let routes = control::status_routes(parts)
-                    .merge(access::admin::routes(Arc::clone(&self.access)))
+                    .merge(access::admin::routes(Arc::clone(&self.access), self.hub.clone()))
                     .merge(lake::routes(commands.history.clone()))
                     .merge(commands::routes(commands));
                 self.watchers.spawn(control::serve(socket, routes, stopped(&self.stop_watchers)));

@@ -138,6 +138,16 @@ fn tables(page: &mut Page, report: &Report) {
     page.one("sessions", Kind::Gauge, "Sessions of clients and components.", report.sessions);
     page.one("sessions_offline", Kind::Gauge, "Sessions whose client is away.", report.sessions_offline);
     page.one("sessions_expired_total", Kind::Counter, "Sessions that nobody came back to in time.", report.sessions_expired);
+    page.family("sessions_ended_total", Kind::Counter, "Sessions that ended before their time, by reason.")
+        .each("reason", &report.sessions_ended);
+    page.one(
+        "accounts",
+        Kind::Gauge,
+        "Users, and addresses of clients that did not log in, that use anything.",
+        report.accounts,
+    );
+    page.family("account_heaviest", Kind::Gauge, "The most that one user or address has of what is shared.")
+        .each("resource", &report.heaviest);
     page.one("queued_bytes", Kind::Gauge, "Size of what waits in the queues of all sessions.", report.queued_bytes);
     page.one("retained_messages", Kind::Gauge, "Topics with a retained message.", report.retained);
     page.one("retained_bytes", Kind::Gauge, "Size of the retained messages.", report.retained_bytes);
@@ -147,10 +157,22 @@ fn tables(page: &mut Page, report: &Report) {
         "Messages that found no room among the retained ones; they were delivered.",
         report.not_retained,
     );
+    page.one(
+        "retained_gave_way_total",
+        Kind::Counter,
+        "Retained messages that gave way to those of users who had fewer.",
+        report.retained_gave_way,
+    );
     page.one("shared_groups", Kind::Gauge, "Groups of shared subscriptions.", report.shared_groups);
     page.one("subscriptions", Kind::Gauge, "Filters subscribed to.", report.subscriptions);
     page.one("services", Kind::Gauge, "Methods exposed by components.", report.services);
     page.one("calls_total", Kind::Counter, "Remote procedure calls received.", report.calls);
+    page.one(
+        "calls_refused_total",
+        Kind::Counter,
+        "Calls refused because their caller had too many under way.",
+        report.calls_refused,
+    );
     page.one("calls_pending", Kind::Gauge, "Calls waiting for their answer.", report.calls_pending);
     page.one("acks_waiting", Kind::Gauge, "Acknowledgements waiting for the disk.", report.acks_waiting);
 }

@@ -14,7 +14,7 @@ use super::login::{Access, ChangeError};
 use super::pattern::Who;
 use super::policy::{Change, Policy, Rule, USERS};
 use crate::control::Failure;
-use crate::router::Filter;
+use crate::router::{Ended, Filter, HubHandle};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -270,14 +270,15 @@ pub fn notes(was_open: bool, policy: &Policy, keys: &KeyRing, change: &Change) -
 }
 
 /// The routes of the control socket.
-pub fn routes(access: Arc<Access>) -> Router {
+pub fn routes(access: Arc<Access>, hub: HubHandle) -> Router {
+    let changes = Router::new().route("/access/change", post(change)).with_state((Arc::clone(&access), hub));
     Router::new()
         .route("/access", get(view))
-        .route("/access/change", post(change))
         .route("/access/test", post(test))
         .route("/access/keys/import", post(import))
         .route("/access/keys/remove", post(remove))
         .with_state(access)
+        .merge(changes)
 }
 
 async fn view(State(access): State<Arc<Access>>) -> Json<View> {
@@ -285,11 +286,32 @@ async fn view(State(access): State<Arc<Access>>) -> Json<View> {
     Json(View::of(&policy, &access.keys(), open, |user| Some(access.connected(user))).configured(&access))
 }
 
-async fn change(State(access): State<Arc<Access>>, Json(change): Json<Change>) -> Result<Json<Done>, Failure> {
+async fn change(
+    State((access, hub)): State<(Arc<Access>, HubHandle)>,
+    Json(change): Json<Change>,
+) -> Result<Json<Done>, Failure> {
     let (_, was_open) = access.policy();
     access.change(change.clone()).await.map_err(failure)?;
-    Ok(Json(Done { notes: notes(was_open, &access.policy().0, &access.keys(), &change) }))
+    let mut notes = notes(was_open, &access.policy().0, &access.keys(), &change);
+    if let Change::RemoveUser { name } = change {
+        let ended = hub.end_user(name).await.map_err(|stopped| Failure::failed(stopped.to_string()))?;
+        notes.push(said_of(ended));
+    }
+    Ok(Json(Done { notes }))
 }
+
+/// What ended with a user, for the operator.
+fn said_of(ended: Ended) -> String {
+    let Ended { connections, sessions, subscriptions, queued, retained } = ended;
+    format!(
+        "ended with it: {connections} connections, {sessions} sessions with {subscriptions} subscriptions and {queued} waiting \
+         messages, {retained} retained messages"
+    )
+}
+
+/// What is said where no gateway runs that could end it.
+pub const STAYS: &str = "no gateway runs: the user's sessions and retained messages stay until their time is over or others take \
+                         their place; removed while it runs, a user takes them along";
 
 async fn import(State(access): State<Arc<Access>>, Json(import): Json<Import>) -> Result<Json<Done>, Failure> {
     let (credential, bytes) = import.read().map_err(Failure::wrong)?;

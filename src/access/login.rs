@@ -72,6 +72,8 @@ pub struct Settings {
     pub admins: BTreeSet<String>,
     /// Tenants and the pins that register components in them.
     pub tenants: BTreeMap<String, String>,
+    /// Connections of one user, if nothing else is said about it.
+    pub connections_max: Option<u32>,
 }
 
 /// What all links share.
@@ -272,7 +274,7 @@ impl Access {
         client: Client<'_>,
         max: Option<u32>,
     ) -> Result<Admission, Refused> {
-        let seat = self.seats.take(&user, client.name, max).ok_or(Refused::Connections)?;
+        let seat = self.seats.take(&user, client.name, max.or(self.settings.connections_max)).ok_or(Refused::Connections)?;
         let identity = self.identity(Some(user), proof, client);
         // The policy may have changed while the password was looked at; from here on a change closes the link.
         if identity.is_valid() { Ok(Admission { identity, seat: Some(seat) }) } else { Err(Refused::Credentials) }

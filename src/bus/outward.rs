@@ -113,7 +113,7 @@ fn refused(refusal: Refusal) -> Code {
     match refusal {
         Refusal::NotAuthorized | Refusal::Reserved => Code::ACCESS,
         Refusal::DiskFull | Refusal::LogFailed => Code::IO,
-        Refusal::LimitReached | Refusal::NameInUse | Refusal::AlreadyNamed => Code::BUSY,
+        Refusal::LimitReached | Refusal::TooManyCalls | Refusal::NameInUse | Refusal::AlreadyNamed => Code::BUSY,
         Refusal::NameInvalid => Code::DATA,
     }
 }

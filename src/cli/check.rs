@@ -39,7 +39,8 @@ pub(super) fn summary(loaded: &Loaded, file: Option<&Path>) -> String {
 }
 
 fn meaning(page: &mut Page, config: &Config) {
-    let Config { gateway, mqtt, rembus, http, tls, access: _, bus, wal, history, links, commlib: _, forms: _ } = config;
+    let Config { gateway, mqtt, rembus, http, tls, access: _, limits: _, bus, wal, history, links, commlib: _, forms: _ } =
+        config;
     page.item("name", &gateway.name);
     page.item("data", gateway.data.display());
     let ways = [("", &mqtt.listen), ("tls ", &mqtt.tls_listen), ("ws ", &mqtt.ws_listen), ("wss ", &mqtt.wss_listen)];

@@ -4,7 +4,7 @@ use super::keys::{KEYS, Key, Kind, get};
 use super::mistake::{ConfigErrors, Place};
 use super::settings::Settings;
 use super::value::{Value, addresses};
-use super::{Access, Bus, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, Wal};
+use super::{Access, Bus, Config, Gateway, History, Http, Listen, Mqtt, Policy, Rembus, UserLimits, Wal};
 use super::{anonymous, profile, tls};
 use crate::access::CertificateUser;
 use crate::history::model::{Limits, WhenFull};
@@ -166,6 +166,18 @@ pub(crate) fn config(settings: &Settings) -> Config {
             certificate_user: match from.text("access", "certificate_user").as_str() {
                 "san" => CertificateUser::AlternativeName,
                 _ => CertificateUser::CommonName,
+            },
+        },
+        limits: UserLimits {
+            sessions: from.count("limits", "sessions"),
+            subscriptions: from.count("limits", "subscriptions"),
+            connections_per_user: u32::try_from(from.count("limits", "connections_per_user")).unwrap_or(u32::MAX),
+            users: crate::router::UserLimits {
+                sessions: from.count("limits", "sessions_per_user"),
+                registrations: from.count("limits", "subscriptions_per_user"),
+                queued_bytes: from.size("limits", "queued_size_per_user"),
+                retained_bytes: from.size("limits", "retained_size_per_user"),
+                calls: from.count("limits", "calls_per_user"),
             },
         },
         bus: Bus {

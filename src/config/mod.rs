@@ -68,6 +68,7 @@ pub struct Config {
     /// `None`: there is no certificate, so nothing listens for TLS.
     pub tls: Option<TlsFiles>,
     pub access: Access,
+    pub limits: UserLimits,
     pub bus: Bus,
     pub wal: Wal,
     pub history: History,
@@ -160,6 +161,15 @@ pub struct Http {
     pub api: bool,
     /// Pages that may ask beside the gateway's own.
     pub origins: Vec<String>,
+}
+
+/// What one user may use, and what all together.
+#[derive(Debug, Clone)]
+pub struct UserLimits {
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub connections_per_user: u32,
+    pub users: crate::router::UserLimits,
 }
 
 #[derive(Debug, Clone)]

@@ -38,6 +38,7 @@ pub(super) fn open_access(config: &Config, clock: &SharedClock) -> Result<Arc<Ac
         strict,
         admins: rembus.admins.iter().cloned().collect(),
         tenants: rembus.tenants.clone(),
+        connections_max: Some(config.limits.connections_per_user),
     };
     Ok(Arc::new(Access::open(SystemDisk::shared(), Arc::clone(clock), &config.gateway.data, settings)?))
 }

@@ -150,6 +150,7 @@ fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) 
         Ending::Closed(CloseReason::Silent) => (None, "the client showed no sign of life"),
         Ending::Closed(CloseReason::TooSlow) => (Some(&stats.stalled), "the client reads too slowly"),
         Ending::Closed(CloseReason::NotAuthorized) => (None, "the user was removed or disabled, or has another password"),
+        Ending::Closed(CloseReason::QuotaExceeded) => (None, "its user has the largest part of what is used up"),
         Ending::Closed(CloseReason::ProtocolError) => (Some(&stats.malformed), "the client broke the protocol"),
         Ending::Closed(CloseReason::PublishRefused) => (Some(&stats.refused), "a publication was refused"),
         Ending::Stalled => (Some(&stats.stalled), "the client does not read"),

@@ -409,6 +409,7 @@ fn farewell(reason: CloseReason) -> Farewell {
         CloseReason::Silent => Farewell::new(CloseCode::Away, "no answer to a ping while the name was claimed"),
         CloseReason::TooSlow => Farewell::new(CloseCode::Policy, "too slow"),
         CloseReason::NotAuthorized => Farewell::new(CloseCode::Policy, "no longer allowed"),
+        CloseReason::QuotaExceeded => Farewell::new(CloseCode::Policy, "quota exceeded"),
         CloseReason::ProtocolError => Farewell::new(CloseCode::Protocol, "protocol error"),
         CloseReason::PublishRefused => Farewell::new(CloseCode::Error, "publication refused"),
     }

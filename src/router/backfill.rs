@@ -42,7 +42,7 @@ impl Router {
                     session.backfill.pop_front();
                 }
             }
-            for Retained { message, deadline } in found {
+            for Retained { message, deadline, .. } in found {
                 let delivery = Delivery {
                     qos: message.qos.min(subscription.qos),
                     id: None,
@@ -79,6 +79,6 @@ impl Router {
 
     /// [MQTT-3.3.2-5]: for retained messages too. Their time over is in their records, so nothing is noted.
     pub(super) fn expire_retained(&mut self) {
-        self.retained.expire(self.now.mono);
+        self.retained.expire(self.now.mono, &mut self.accounts);
     }
 }

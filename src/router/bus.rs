@@ -3,8 +3,9 @@
 //! Topics that begin with `.` are the bus's own (`.broker/info`) and never leave it; those that begin with `$` are the
 //! gateway's own and never enter it (`protocol/busrt.md` section 9.1). Neither can be forged from the other side.
 
+use super::accounts::Resource;
 use super::core::Router;
-use super::event::{Filter, Refusal};
+use super::event::{Effect, Filter, Refusal};
 use super::session::SessionKey;
 use super::tree::{Dest, Target};
 use crate::message::{Dialect, Message, Qos, Reach};
@@ -53,20 +54,30 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 impl Router {
-    pub(super) fn exclude(&mut self, key: SessionKey, filter: Filter) -> Result<Qos, Refusal> {
+    pub(super) fn exclude(&mut self, key: SessionKey, filter: Filter, effects: &mut Vec<Effect>) -> Result<Qos, Refusal> {
         let max = self.options.registrations_max;
-        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
-        if session.exclusions.len() >= max && !session.exclusions.contains(&filter) {
-            return Err(Refusal::LimitReached);
+        let Some(session) = self.sessions.get(key) else { return Err(Refusal::LimitReached) };
+        if !session.exclusions.contains(&filter) {
+            if session.exclusions.len() >= max {
+                return Err(Refusal::LimitReached);
+            }
+            self.room_for_registration(key, effects)?;
         }
         self.exclusions.insert(&filter, Target::exclusion(key));
-        session.exclusions.insert(filter);
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
+        if session.exclusions.insert(filter) {
+            self.accounts.add(session.account, Resource::Registrations, 1);
+        }
         Ok(Qos::AtMostOnce)
     }
 
     /// Whether there was such an exclusion.
     pub(super) fn include(&mut self, key: SessionKey, filter: &Filter) -> bool {
-        let known = self.sessions.get_mut(key).is_some_and(|session| session.exclusions.remove(filter));
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let known = session.exclusions.remove(filter);
+        if known {
+            self.accounts.sub(session.account, Resource::Registrations, 1);
+        }
         known && self.exclusions.remove(filter, Dest::Session(key))
     }
 

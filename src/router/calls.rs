@@ -1,7 +1,8 @@
 //! RPC: from a call to its answer, whatever happens to either side (`protocol/rembus.md` section 9).
 
+use super::accounts::{AccountKey, Resource};
 use super::core::{Router, respond};
-use super::event::{Author, CallId, Effect, LinkId, Status, Token};
+use super::event::{Author, CallId, Effect, LinkId, Refusal, Status, Token};
 use super::outgoing::Item;
 use super::services::{Call, Callee, Resolved};
 use super::session::{Session, SessionKey};
@@ -69,6 +70,21 @@ impl Router {
         }
     }
 
+    /// Counts a call against whoever makes it. Who has as many under way as allowed is told so.
+    fn account_for_call(&mut self, link: LinkId, token: Token, effects: &mut Vec<Effect>) -> Option<AccountKey> {
+        let account = self.sessions.get(self.links.get(&link)?.session?)?.account;
+        if self.accounts.used(account, Resource::Calls) >= self.options.users.of(self.accounts.owner(account), Resource::Calls)
+        {
+            self.counters.calls_refused += 1;
+            let refusal = text(Refusal::TooManyCalls.text());
+            respond(link, token, Status::GENERIC_ERROR, refusal, effects);
+            return None;
+        }
+        self.accounts.hold_again(account);
+        self.accounts.add(account, Resource::Calls, 1);
+        Some(account)
+    }
+
     /// To one component of the caller's tenant by its name. Whether it exposes the method is its own affair: Python users call
     /// built-ins this way.
     fn call_directly(&mut self, caller: Caller, method: &str, target: String, data: Bytes, effects: &mut Vec<Effect>) {
@@ -102,7 +118,9 @@ impl Router {
             _ => {
                 let method: Arc<str> = method.into();
                 let callee = Callee::Builtin;
-                let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target: None });
+                let Some(account) = self.account_for_call(link, token, effects) else { return };
+                let target = None;
+                let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target, account });
                 effects.push(Effect::Invoke { call, caller: link, method, data, upto: self.last });
                 return;
             }
@@ -121,7 +139,8 @@ impl Router {
     ) {
         let Caller { link, token, .. } = caller;
         let callee = Callee::Session(provider);
-        let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target });
+        let Some(account) = self.account_for_call(link, token, effects) else { return };
+        let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target, account });
         // A part of the gateway answers every call in a time of its own.
         let is_part = self.sessions.get(provider).is_some_and(|session| session.dialect == Dialect::Internal);
         let caller = if is_part { self.author(link) } else { None };
@@ -136,7 +155,7 @@ impl Router {
                 self.pump(provider, effects);
             }
             Err(_) => {
-                if let Some(done) = self.calls.finish(call, callee) {
+                if let Some(done) = self.finish_call(call, callee) {
                     self.answer_unavailable(&done, effects);
                 }
             }
@@ -152,7 +171,7 @@ impl Router {
 
     /// An exposer answers. Late answers and answers to calls of others find nothing.
     pub(super) fn returned(&mut self, from: SessionKey, call: CallId, status: Status, data: Bytes, effects: &mut Vec<Effect>) {
-        if let Some(done) = self.calls.finish(call, Callee::Session(from)) {
+        if let Some(done) = self.finish_call(call, Callee::Session(from)) {
             if let Some(session) = self.sessions.get_mut(from) {
                 session.serving.remove(&call);
             }
@@ -161,7 +180,7 @@ impl Router {
     }
 
     pub(super) fn builtin_answered(&mut self, call: CallId, status: Status, data: Bytes, effects: &mut Vec<Effect>) {
-        if let Some(done) = self.calls.finish(call, Callee::Builtin) {
+        if let Some(done) = self.finish_call(call, Callee::Builtin) {
             self.answer(&done, status, data, effects);
         }
     }
@@ -183,14 +202,37 @@ impl Router {
 
     /// The caller is gone: what the gateway itself works on for it is given up. Exposers are not told, Rembus has no words for it.
     pub(super) fn abandon_calls_of(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        effects.extend(self.calls.abandon(link).into_iter().map(|call| Effect::Cancel { call }));
+        for (call, account) in self.calls.abandon(link) {
+            self.accounts.sub(account, Resource::Calls, 1);
+            self.accounts.release(account);
+            effects.push(Effect::Cancel { call });
+        }
+    }
+
+    /// A call is not asked any more, because there is no room for it.
+    pub(super) fn fail_call(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        let Some(Callee::Session(key)) = self.calls.get(call).map(|call| call.callee) else { return };
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.serving.remove(&call);
+        }
+        if let Some(done) = self.finish_call(call, Callee::Session(key)) {
+            self.answer_unavailable(&done, effects);
+        }
+    }
+
+    /// Ends a call if `callee` is the one who was asked.
+    fn finish_call(&mut self, call: CallId, callee: Callee) -> Option<Call> {
+        let done = self.calls.finish(call, callee)?;
+        self.accounts.sub(done.account, Resource::Calls, 1);
+        self.accounts.release(done.account);
+        Some(done)
     }
 
     /// The exposer is gone: whoever waits for it is told at once instead of running into a time-out.
     pub(super) fn fail_calls_of(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         for call in std::mem::take(&mut session.serving) {
-            if let Some(done) = self.calls.finish(call, Callee::Session(key)) {
+            if let Some(done) = self.finish_call(call, Callee::Session(key)) {
                 self.answer_unavailable(&done, effects);
             }
         }
@@ -210,7 +252,7 @@ impl Router {
                     if let Some(session) = self.sessions.get_mut(key) {
                         session.serving.remove(&call);
                     }
-                    if let Some(done) = self.calls.finish(call, Callee::Session(key)) {
+                    if let Some(done) = self.finish_call(call, Callee::Session(key)) {
                         self.answer(&done, Status::METHOD_EXCEPTION, text("timeout"), effects);
                     }
                 }

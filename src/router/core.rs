@@ -1,11 +1,13 @@
 //! The router's state and what each event does to it. Links, calls and deliveries have files of their own.
 
+use super::accounts::Accounts;
 use super::bus::BusFilters;
 use super::calls::{Caller, bus_method, text};
 use super::event::{
     Attach, CloseReason, CommandId, Effect, Entry, Event, Inbound, LinkId, LinkInfo, Now, Outbound, Past, ReadId, Refusal,
     Status, Token,
 };
+use super::fairness::{GaveWay, Notices, UserLimits};
 use super::gate::AckGate;
 use super::groups::Groups;
 use super::outgoing::QueueLimits;
@@ -53,6 +55,10 @@ pub struct Options {
     pub sessions_max: usize,
     /// Filters and exposed methods of one session.
     pub registrations_max: usize,
+    /// And of all sessions together.
+    pub registrations_total: usize,
+    /// What one user may use.
+    pub users: UserLimits,
     /// QoS 2 ids that one session may leave unreleased.
     pub unreleased_max: usize,
     /// Topics whose messages have another form in the other world.
@@ -92,6 +98,8 @@ impl Default for Options {
             system_interval: Duration::ZERO,
             sessions_max: 50_000,
             registrations_max: 10_000,
+            registrations_total: 1_000_000,
+            users: UserLimits::default(),
             unreleased_max: 10_000,
             forms: Arc::default(),
             private_actions: true,
@@ -149,8 +157,12 @@ pub struct Router {
     pub(super) exclusions: Tree,
     pub(super) groups: Groups,
     pub(super) retained: RetainedStore,
-    /// Bytes that wait in all queues.
-    pub(super) queued_bytes: usize,
+    /// Who uses how much.
+    pub(super) accounts: Accounts,
+    pub(super) gave_way: GaveWay,
+    pub(super) notices: Notices,
+    /// Counts sessions that are left or taken up, so that it is known which was left first.
+    pub(super) presences: u64,
     pub(super) pending: Pending,
     pub(super) next_session: SessionId,
     pub(super) system: System,
@@ -196,7 +208,10 @@ impl Router {
             exclusions: Tree::default(),
             groups: Groups::default(),
             retained,
-            queued_bytes: 0,
+            accounts: Accounts::default(),
+            gave_way: GaveWay::default(),
+            notices: Notices::default(),
+            presences: 0,
             pending: Pending::default(),
             next_session: SessionId(1),
             system: System::default(),
@@ -236,6 +251,7 @@ impl Router {
 
     /// Ends a turn: what was noted in it goes into the log together. To be called before the effects are carried out.
     pub fn settle(&mut self, effects: &mut Vec<Effect>) {
+        self.settle_what_gave_way(effects);
         self.note_progress();
         self.commit(effects);
     }
@@ -290,7 +306,7 @@ impl Router {
                 self.say_when_kept(link, session, Outbound::Unsubscribed { token, outcomes }, effects);
             }
             Inbound::Exclude { token, filters } => {
-                let outcomes = filters.into_iter().map(|filter| self.exclude(session, filter)).collect();
+                let outcomes = filters.into_iter().map(|filter| self.exclude(session, filter, effects)).collect();
                 effects.push(Effect::Send { link, out: Outbound::Subscribed { token, outcomes } });
             }
             Inbound::Include { token, filters } => {

@@ -14,12 +14,21 @@ const RESENDS_MAX: u32 = 10;
 /// What became of a copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// The session takes nothing now, or may not see it; or there was no room, and that was counted.
+    /// The session takes nothing now, or may not see it.
     NotWanted,
+    /// There was no room, for this reason. It has not been counted.
+    NoRoom(&'static str),
     /// There was no room, and the session finds it in the log.
     Full,
     /// With what must outlive the process, if it must.
     Yes(Option<(SessionId, Copy)>),
+}
+
+impl Queued {
+    /// Whether the session gets it, now or later.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Yes(_) | Self::Full)
+    }
 }
 
 impl Router {
@@ -29,12 +38,27 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return Err(item) };
         let before = session.out.queue_bytes();
         let outcome = session.out.offer(item);
-        self.queued_bytes += session.out.queue_bytes() - before;
+        self.accounts.queue_moved(session.account, key, before, session.out.queue_bytes());
         outcome
     }
 
     /// Puts a copy into a session's queue. What does not fit is counted as dropped, unless the session finds it in the log.
-    pub(super) fn queue(&mut self, key: SessionKey, mut parcel: Parcel) -> Queued {
+    pub(super) fn queue(&mut self, key: SessionKey, parcel: Parcel) -> Queued {
+        let outcome = self.try_queue(key, parcel);
+        if let Queued::NoRoom(reason) = outcome {
+            self.count_dropped(reason);
+        }
+        outcome
+    }
+
+    /// A copy that nobody gets.
+    pub(super) fn count_dropped(&mut self, reason: &'static str) {
+        self.counters.copies += 1;
+        *self.counters.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// Puts a copy into a session's queue, if it fits.
+    pub(super) fn try_queue(&mut self, key: SessionKey, mut parcel: Parcel) -> Queued {
         let Some(session) = self.sessions.get(key) else { return Queued::NotWanted };
         let qos = parcel.delivery.qos;
         let keeps = session.keeps_queue() && qos > Qos::AtMostOnce;
@@ -58,16 +82,13 @@ impl Router {
         let (sent, retain) = (session.link.is_some(), parcel.delivery.retain);
         let identifiers = if keeps { parcel.delivery.identifiers.clone() } else { Vec::new() };
         let weight = parcel.delivery.message.weight();
-        // Room for all is for those whose queue would grow; who takes what it is given always gets a little.
-        let crowded = self.queued_bytes + weight > self.options.queues_bytes && session.out.queue_len() > 16;
-        let outcome = if crowded { None } else { self.offer(key, Item::Delivery(parcel)).ok() };
+        let room = if session.out.fits(weight) { self.room_in_queues(key, weight) } else { Err("queue_full") };
+        let outcome = room.and_then(|()| self.offer(key, Item::Delivery(parcel)).map_err(|_| "queue_full"));
         let is_stored = mark.is_some_and(|mark| self.is_stored_for(key, mark));
-        let Some(delivery) = outcome else {
-            if !is_stored {
-                self.counters.copies += 1;
-                *self.counters.dropped.entry(if crowded { "queues_full" } else { "queue_full" }).or_default() += 1;
-            }
-            return if is_stored { Queued::Full } else { Queued::NotWanted };
+        let delivery = match outcome {
+            Ok(delivery) => delivery,
+            Err(_) if is_stored => return Queued::Full,
+            Err(reason) => return Queued::NoRoom(reason),
         };
         self.counters.copies += 1;
         self.counters.queued += 1;
@@ -124,7 +145,7 @@ impl Router {
         }
         self.counters.queued -= sent;
         self.counters.in_flight += sent;
-        self.queued_bytes = self.queued_bytes + session.out.queue_bytes() - before;
+        self.accounts.queue_moved(session.account, key, before, session.out.queue_bytes());
         let (kept, more) = (session.kept, !session.backfill.is_empty() && session.out.queue_len() == 0);
         if let (Some(id), false) = (kept, over.is_empty()) {
             self.note(Change::Done { id, deliveries: over.into_iter().map(|id| id.0).collect() });

@@ -8,6 +8,9 @@ use super::session::SessionKey;
 use ahash::AHashMap;
 use std::sync::Arc;
 
+/// So many other members are asked for one message when one cannot take it. The turn goes on, so each is asked in time.
+const OTHERS_MAX: usize = 256;
+
 /// Where a group is kept; like a session's key, it misses when the slot has a new user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupKey {
@@ -126,5 +129,15 @@ impl Group {
         }
         self.turn = (at + 1) % count;
         self.members.get(at).cloned()
+    }
+
+    /// Who else may get it if `passed` cannot take it: the fittest first, in turn.
+    pub(super) fn others(&self, passed: SessionKey, fitness: impl Fn(&Member) -> Fitness) -> Vec<Member> {
+        let in_turn = self.members.iter().cycle().skip(self.turn).take(self.members.len());
+        let others = in_turn.filter(|member| member.session != passed).take(OTHERS_MAX);
+        let mut others: Vec<_> = others.map(|member| (fitness(member), member)).collect();
+        others.retain(|(fitness, _)| *fitness > Fitness::Unfit);
+        others.sort_by_key(|(fitness, _)| std::cmp::Reverse(*fitness));
+        others.into_iter().map(|(_, member)| member.clone()).collect()
     }
 }

@@ -246,6 +246,11 @@ impl Hub {
                 }
                 self.handle(Event::Found { read, found, reached }, effects);
             }
+            Letter::EndUser { name, done } => {
+                let now = self.now();
+                // Whoever asked may be gone; it is done all the same.
+                done.send(self.router.user_removed(now, &name, effects)).ok();
+            }
             Letter::PolicyChanged => self.handle(Event::PolicyChanged, effects),
             // The asker may have given up.
             Letter::Save(done) => match &mut self.keeper {

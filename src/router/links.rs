@@ -1,10 +1,12 @@
 //! Links come and go; sessions get a link, lose it, and end.
 
+use super::accounts::{AccountKey, Resource};
 use super::core::{Held, Link, Router};
 use super::event::{
     Attach, CloseReason, Closed, Effect, Expiry, Filter, LinkId, LinkInfo, OnConflict, Outbound, Refusal, Will,
 };
 use super::outgoing::Outgoing;
+use super::ownership::owner_of;
 use super::session::{Session, SessionId, SessionKey};
 use super::state::Change;
 use super::timers::Timer;
@@ -26,9 +28,11 @@ impl Router {
         }
         // A Rembus component and a part of the gateway may do everything without a name; MQTT starts with CONNECT.
         let session = (info.dialect != Dialect::Mqtt).then(|| {
-            let mut session = self.new_session(info.dialect, format!("~{}", link.0).into(), false, Some(link), None);
+            let name = format!("~{}", link.0).into();
+            let account = self.accounts.hold(owner_of(info.dialect, &info.identity, info.peer));
+            let mut session = self.new_session(info.dialect, name, false, Some(link), account);
             session.identity = info.identity.clone();
-            self.sessions.insert(session)
+            self.admit(session)
         });
         let known = self.links.insert(link, Link { info, session });
         assert!(known.is_none(), "a link number is never used twice");
@@ -40,9 +44,11 @@ impl Router {
         name: Arc<str>,
         named: bool,
         link: Option<LinkId>,
-        resend_after: Option<Duration>,
+        account: AccountKey,
     ) -> Session {
         Session {
+            account,
+            order: 0,
             kept: None,
             dialect,
             tenant: if named { dialect.tenant_of(&name) } else { COMMON }.into(),
@@ -63,7 +69,7 @@ impl Router {
             out: self.new_queue(dialect, false, u16::MAX),
             unreleased: AHashMap::new(),
             serving: AHashSet::new(),
-            resend_after,
+            resend_after: None,
             follower: None,
         }
     }
@@ -76,6 +82,7 @@ impl Router {
     pub(super) fn attach(&mut self, link: LinkId, attach: Attach, effects: &mut Vec<Effect>) {
         let Some(known) = self.links.get(&link) else { return };
         let dialect = known.info.dialect;
+        let owner = owner_of(dialect, &attach.identity, known.info.peer);
         let anonymous = known.session;
         let refusal = if anonymous.and_then(|key| self.sessions.get(key)).is_some_and(|session| session.named) {
             Some(Refusal::AlreadyNamed)
@@ -111,8 +118,17 @@ impl Router {
         // Closing the older link may have ended its session.
         let earlier = self.sessions.by_name(dialect, &name);
         let stays = attach.expiry > Expiry::WithLink || dialect == Dialect::Rembus;
-        let refusal = if earlier.is_none() && self.sessions.len() >= self.options.sessions_max {
-            Some(Refusal::LimitReached)
+        let is_its_own =
+            |key: SessionKey| self.sessions.get(key).is_some_and(|session| *self.accounts.owner(session.account) == owner);
+        let full = match earlier {
+            // It has its place already.
+            Some(key) if is_its_own(key) => None,
+            Some(_) | None => self.room_for_session(&owner, effects).err(),
+        };
+        // The one of this name may have given way.
+        let earlier = self.sessions.by_name(dialect, &name);
+        let refusal = if full.is_some() {
+            full
         } else if dialect == Dialect::Mqtt && stays && (earlier.is_none() || attach.clean) && !self.can_keep() {
             // It could not be promised.
             Some(Refusal::DiskFull)
@@ -138,19 +154,21 @@ impl Router {
         let key = match earlier {
             Some(key) => key,
             None => {
-                let mut session = self.new_session(dialect, Arc::clone(&name), true, Some(link), attach.resend_after);
+                let account = self.accounts.hold(owner.clone());
+                let mut session = self.new_session(dialect, Arc::clone(&name), true, Some(link), account);
                 session.identity = attach.identity.clone();
                 if stays {
                     self.keep(&mut session, attach.expiry);
                 }
                 session.out = self.new_queue(dialect, session.kept.is_some(), attach.receive_max);
-                self.sessions.insert(session)
+                self.admit(session)
             }
         };
         if let Some(known) = self.links.get_mut(&link) {
             known.session = Some(key);
             known.info.identity = attach.identity.clone();
         }
+        self.set_owner(key, owner);
         self.take_session(key, link, attach);
         self.tell_watchers_of(key, effects);
         let out = Outbound::Attached { session_present: earlier.is_some(), name };
@@ -177,14 +195,15 @@ impl Router {
             dialect: session.dialect,
             name: session.name.to_string(),
             user: session.identity.user.as_deref().map(str::to_owned),
+            address: self.accounts.owner(session.account).address(),
             expiry,
             last_id: 0,
         });
     }
 
     fn take_session(&mut self, key: SessionKey, link: LinkId, attach: Attach) {
+        self.set_presence(key, Some(link));
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.link = Some(link);
         session.identity = attach.identity;
         session.reactive = session.dialect != Dialect::Rembus;
         session.resend_after = attach.resend_after;
@@ -197,7 +216,8 @@ impl Router {
         session.waits_for_answer = session.keeps_queue();
         if let Some(id) = session.kept {
             let user = session.identity.user.as_deref().map(str::to_owned);
-            self.note(Change::Attach { id, expiry: attach.expiry, user });
+            let address = self.accounts.owner(session.account).address();
+            self.note(Change::Attach { id, expiry: attach.expiry, user, address });
         }
     }
 
@@ -244,8 +264,9 @@ impl Router {
         if session.link != Some(link) {
             return;
         }
-        session.link = None;
-        if session.dialect == Dialect::Rembus {
+        let dialect = session.dialect;
+        self.set_presence(key, None);
+        if dialect == Dialect::Rembus {
             self.lose_track(key, effects);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -271,8 +292,9 @@ impl Router {
             left.stored = 0;
         }
         let after = session.out.queue_bytes();
-        self.queued_bytes = self.queued_bytes - before + after;
-        self.counters.left_over(left);
+        self.accounts.queue_moved(session.account, key, before, after);
+        self.counters.left_over(left, "disconnected");
+        self.keep_queues_bounded();
         self.fail_calls_of(key, effects);
         self.tell_watchers_of(key, effects);
         if !stays {
@@ -340,6 +362,11 @@ impl Router {
     }
 
     pub(super) fn end_session(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
+        self.end_session_as(key, "disconnected", effects);
+    }
+
+    /// `reason` is what becomes of the copies that still wait for it.
+    pub(super) fn end_session_as(&mut self, key: SessionKey, reason: &'static str, effects: &mut Vec<Effect>) {
         self.fail_calls_of(key, effects);
         self.end_read(key, effects);
         // A will is due at the end of the session at the latest [MQTT-3.1.2-8].
@@ -354,8 +381,14 @@ impl Router {
             }
         }
         let Some(mut session) = self.sessions.remove(key) else { return };
-        self.queued_bytes -= session.out.queue_bytes();
-        self.counters.left_over(session.out.clear());
+        self.accounts.queue_moved(session.account, key, session.out.queue_bytes(), 0);
+        self.counters.left_over(session.out.clear(), reason);
+        self.accounts.sub(session.account, Resource::Registrations, session.registrations());
+        if session.named {
+            self.accounts.sub(session.account, Resource::Sessions, 1);
+            self.accounts.leave(session.account, session.presence(), session.order, key);
+        }
+        self.accounts.release(session.account);
         if session.dialect == Dialect::Internal {
             self.part_ended(key);
         }

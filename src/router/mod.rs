@@ -18,6 +18,7 @@
 //! | `registrations.rs` | filters and methods of a session |
 //! | `claims.rs` | two components, one name |
 //! | `policy.rs` | links whose user is gone |
+//! | `accounts.rs`, `ownership.rs`, `fairness.rs` | limits by user, and who gives way when a total is reached |
 //! | `calls.rs`, `services.rs` | RPC |
 //! | `inventory.rs` | who offers and subscribes to what |
 //! | `part.rs` | parts of the gateway that take part like clients |
@@ -29,6 +30,7 @@
 //! | `gate.rs` | acknowledgements wait for the disk |
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
+mod accounts;
 mod backfill;
 mod bus;
 mod calls;
@@ -37,6 +39,7 @@ mod conversation;
 mod core;
 mod deliver;
 mod event;
+mod fairness;
 mod gate;
 mod groups;
 mod hub;
@@ -47,6 +50,7 @@ mod link;
 mod links;
 mod matcher;
 mod outgoing;
+mod ownership;
 mod part;
 mod pattern;
 mod policy;
@@ -75,6 +79,7 @@ pub use self::core::{Options, RESERVED, Router};
 pub use bus::BusFilters;
 pub use conversation::is_reply as is_reply_topic;
 pub use event::*;
+pub use fairness::{Ended, UserLimits};
 pub use hub::{Hub, HubHandle, HubStopped, NoServices, Services};
 pub use interest::Interest;
 pub use keeper::{KeepError, Restored};

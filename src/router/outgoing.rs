@@ -199,14 +199,17 @@ impl Outgoing {
         self.queue.len()
     }
 
+    /// Whether so much more may wait here.
+    pub(super) fn fits(&self, weight: usize) -> bool {
+        // A single message above the bound may still pass when nothing waits.
+        self.queue.len() < self.limits.items && (self.queue_bytes + weight <= self.limits.bytes || self.queue.is_empty())
+    }
+
     /// Puts an item at the end of the queue, or hands it back when the queue is full.
     #[expect(clippy::result_large_err, reason = "the caller gets back what it gave, and chooses")]
     pub(super) fn offer(&mut self, mut item: Item) -> Result<Option<DeliveryId>, Item> {
         let weight = item.weight();
-        let full = self.queue.len() >= self.limits.items
-            // A single message above the bound may still pass when nothing waits.
-            || (self.queue_bytes + weight > self.limits.bytes && !self.queue.is_empty());
-        if full {
+        if !self.fits(weight) {
             return Err(item);
         }
         if let Item::Delivery(parcel) = &mut item

@@ -1,14 +1,16 @@
 //! From a publication to its copies: log, acknowledgement, subscribers, delivery state.
 
+use super::accounts::Owner;
 use super::conversation::Conversation;
 use super::core::{Held, Router};
 use super::deliver::Queued;
 use super::event::{Delivery, Effect, Entry, LinkId, Now, Outbound, Refusal, Token};
+use super::groups::GroupKey;
 use super::outgoing::Parcel;
 use super::session::{SessionKey, UNRELEASED_AGE_MAX};
 use super::state::{Change, Route};
 use super::trail::Mark;
-use super::tree::Dest;
+use super::tree::{Dest, Target};
 use crate::access::Action;
 use crate::bridge::has_been_at;
 use crate::clock::{Mono, Wall};
@@ -106,13 +108,18 @@ impl Router {
         let deadline = deadline(&message, self.now.mono);
         self.commit_what_comes_before_messages(effects);
         let mut route = Route { from: from.and_then(|key| self.kept(key)).zip(token.map(|token| token.0)), ..Route::default() };
+        let owner = from.and_then(|key| self.sessions.get(key)).map(|session| self.accounts.owner(session.account).clone());
+        let owner = owner.filter(|_| message.retain).unwrap_or(Owner::Gateway);
+        if message.retain && !message.payload.is_empty() {
+            route.owner = owner.to_text();
+        }
         let conversation = self.conversation(&message.topic);
         let touched = self.route(from, &message, conversation, deadline, &mut route);
         self.append(&message, conversation, route.encode(), effects);
         for key in touched {
             self.pump(key, effects);
         }
-        if message.retain && self.retained.set(&message, deadline).is_err() {
+        if message.retain && self.retain(owner, &message, deadline).is_err() {
             self.counters.not_retained += 1;
         }
         if message.retain && deadline.is_some() {
@@ -202,80 +209,105 @@ impl Router {
         if targets.is_empty() && is_booked(message) {
             self.counters.unmatched += 1;
         }
-        // Nobody finds a conversation in the log again.
-        let is_logged = conversation == Conversation::None && self.is_logged(message);
-        let seq = self.last.next();
+        let copies = Copies {
+            from,
+            message,
+            conversation,
+            deadline,
+            qos,
+            seq: self.last.next(),
+            // Nobody finds a conversation in the log again.
+            is_logged: conversation == Conversation::None && self.is_logged(message),
+            excluded: &excluded,
+        };
         let mut touched = Vec::with_capacity(targets.len());
         for target in targets.iter() {
-            let picked;
-            let (target, share) = match target.dest {
-                Dest::Session(_) => (target, None),
-                Dest::Group(group) => match self.pick(group) {
-                    Some(member) => {
-                        picked = member;
-                        (&picked, Some(group))
-                    }
-                    None => continue,
-                },
+            let mut taker = None;
+            let mut give = |router: &mut Self, target: &Target, share| {
+                let Dest::Session(key) = target.dest else { return Queued::NotWanted };
+                taker = Some(key);
+                router.copy_to(key, target, share, &copies)
             };
-            let Dest::Session(key) = target.dest else { continue };
-            if target.no_local && Some(key) == from {
-                continue;
-            }
-            if !self.crosses(message, key) || excluded.iter().any(|excluded| excluded.dest == target.dest) {
-                continue;
-            }
-            let dialect = self.sessions.get(key).map(|session| session.dialect);
-            if dialect == Some(Dialect::Rembus) && !conversation.is_for_component(target.pattern.is_some()) {
-                continue;
-            }
-            if dialect == Some(Dialect::Mqtt) && message.is_withheld_from_mqtt() {
-                self.counters.copies += 1;
-                *self.counters.dropped.entry("not_an_object").or_default() += 1;
-                continue;
-            }
-            // What is not in the log is delivered out of its order rather than not at all.
-            let mut mark = None;
-            if is_logged
-                && target.number > 0
-                && let Some(follower) = self.follower(key)
-            {
-                let this = Mark { number: target.number, seq };
-                if follower.leaves_to_log(this, message) {
-                    continue;
-                }
-                mark = follower.tracks(target.number, message.qos).then_some(this);
-            }
-            let delivery = Delivery {
-                message: Arc::clone(message),
-                qos: qos.min(target.qos),
-                id: None,
-                dup: false,
-                // [MQTT-3.3.1-9]: a copy of a live message has no retain flag, unless the subscription wants it as published.
-                retain: message.retain && target.retain_as_published,
-                pattern: target.pattern.clone(),
-                identifiers: target.identifiers.clone(),
-                expiry_s: None,
-                author: if dialect == Some(Dialect::Internal) { self.publisher(from) } else { None },
+            let outcome = match target.dest {
+                Dest::Session(_) => give(self, target, None),
+                Dest::Group(group) => self.give_to_one_of(group, |router, member| give(router, &member, Some(group))),
             };
-            match self.queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share, line: mark.and_then(Mark::line) }) {
-                Queued::NotWanted => {}
+            match outcome {
+                Queued::NotWanted | Queued::Full => {}
+                Queued::NoRoom(reason) => self.count_dropped(reason),
                 Queued::Yes(copy) => {
-                    if mark.is_none() && target.number > 0 {
-                        self.follower(key).into_iter().for_each(|follower| follower.brought(target.number, seq));
-                    }
                     route.to.extend(copy);
-                    touched.push(key);
-                }
-                Queued::Full => {
-                    if mark.is_some() {
-                        self.fall_behind(key, seq);
-                    }
+                    touched.extend(taker);
                 }
             }
         }
         touched
     }
+
+    /// Queues a copy for one session, if it wants one.
+    fn copy_to(&mut self, key: SessionKey, target: &Target, share: Option<GroupKey>, copies: &Copies<'_>) -> Queued {
+        let Copies { from, message, conversation, deadline, seq, .. } = *copies;
+        if target.no_local && Some(key) == from {
+            return Queued::NotWanted;
+        }
+        if !self.crosses(message, key) || copies.excluded.iter().any(|excluded| excluded.dest == target.dest) {
+            return Queued::NotWanted;
+        }
+        let dialect = self.sessions.get(key).map(|session| session.dialect);
+        if dialect == Some(Dialect::Rembus) && !conversation.is_for_component(target.pattern.is_some()) {
+            return Queued::NotWanted;
+        }
+        if dialect == Some(Dialect::Mqtt) && message.is_withheld_from_mqtt() {
+            return Queued::NoRoom("not_an_object");
+        }
+        // What is not in the log is delivered out of its order rather than not at all.
+        let mut mark = None;
+        if copies.is_logged
+            && target.number > 0
+            && let Some(follower) = self.follower(key)
+        {
+            let this = Mark { number: target.number, seq };
+            if follower.leaves_to_log(this, message) {
+                return Queued::NotWanted;
+            }
+            mark = follower.tracks(target.number, message.qos).then_some(this);
+        }
+        let delivery = Delivery {
+            message: Arc::clone(message),
+            qos: copies.qos.min(target.qos),
+            id: None,
+            dup: false,
+            // [MQTT-3.3.1-9]: a copy of a live message has no retain flag, unless the subscription wants it as published.
+            retain: message.retain && target.retain_as_published,
+            pattern: target.pattern.clone(),
+            identifiers: target.identifiers.clone(),
+            expiry_s: None,
+            author: if dialect == Some(Dialect::Internal) { self.publisher(from) } else { None },
+        };
+        let line = mark.and_then(Mark::line);
+        let outcome = self.try_queue(key, Parcel { delivery, deadline, seq, after: Seq(0), share, line });
+        match &outcome {
+            Queued::Yes(_) if mark.is_none() && target.number > 0 => {
+                self.follower(key).into_iter().for_each(|follower| follower.brought(target.number, seq));
+            }
+            Queued::Full if mark.is_some() => self.fall_behind(key, seq),
+            Queued::Yes(_) | Queued::Full | Queued::NotWanted | Queued::NoRoom(_) => {}
+        }
+        outcome
+    }
+}
+
+/// What all copies of a message have in common.
+struct Copies<'a> {
+    from: Option<SessionKey>,
+    message: &'a Arc<Message>,
+    conversation: Conversation,
+    deadline: Option<Mono>,
+    qos: Qos,
+    /// The record that it will be.
+    seq: Seq,
+    is_logged: bool,
+    excluded: &'a [Target],
 }
 
 /// Whether a message is in the books and in the log. What the gateway tells of itself without a promise (`$SYS`) is not.

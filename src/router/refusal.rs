@@ -15,6 +15,8 @@ pub enum Refusal {
     LogFailed,
     /// A configured limit (subscriptions, sessions, in-flight) is reached.
     LimitReached,
+    /// The caller has as many calls under way as one user may have.
+    TooManyCalls,
     /// Not allowed by the access policy.
     NotAuthorized,
     /// A method of this name is the gateway's own, or kept free for it.
@@ -33,6 +35,8 @@ pub enum CloseReason {
     Silent,
     /// The user was removed or disabled, or has another password: MQTT 5 0x87, WebSocket 1008.
     NotAuthorized,
+    /// A total is used up, and this user has the largest part of it: MQTT 5 0x97, WebSocket 1008.
+    QuotaExceeded,
     /// The peer broke the protocol in a way only the router can see.
     ProtocolError,
     /// An MQTT 3.1.1 publisher cannot be told that a message was refused; its link is closed instead \[MQTT-3.3.5-2\].
@@ -77,6 +81,7 @@ impl Refusal {
             Self::DiskFull => "disk_full",
             Self::LogFailed => "log_failed",
             Self::LimitReached => "limit_reached",
+            Self::TooManyCalls => "too_many_calls",
             Self::NotAuthorized => "not_authorized",
             Self::Reserved => "reserved",
         }
@@ -92,6 +97,7 @@ impl Refusal {
             Self::DiskFull => "the disk is full; the message is not stored",
             Self::LogFailed => "the log has failed; the message is not stored",
             Self::LimitReached => "limit reached",
+            Self::TooManyCalls => "limit reached: too many calls of this user are under way",
             Self::NotAuthorized => "unauthorized",
             Self::Reserved => "reserved: methods of this name are the gateway's own",
         }
@@ -108,6 +114,7 @@ impl CloseReason {
             Self::TooSlow => "too_slow",
             Self::Silent => "silent",
             Self::NotAuthorized => "not_authorized",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::ProtocolError => "protocol_error",
             Self::PublishRefused => "publish_refused",
         }

@@ -1,5 +1,6 @@
 //! What a session asked to be told and offers to do: filters in the tree, methods in the service table. Both are bounded.
 
+use super::accounts::Resource;
 use super::core::{Held, Router};
 use super::event::{Effect, Filter, LinkId, Past, Refusal, RetainHandling, Subscription};
 use super::groups::{GroupKey, Member};
@@ -25,11 +26,15 @@ impl Router {
         }
         let can_keep = self.can_keep();
         let max = self.options.registrations_max;
-        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
+        let Some(session) = self.sessions.get(key) else { return Err(Refusal::LimitReached) };
         let is_new = !session.filters.contains_key(&wanted.filter);
-        if session.filters.len() >= max && is_new {
-            return Err(Refusal::LimitReached);
+        if is_new {
+            if session.filters.len() >= max {
+                return Err(Refusal::LimitReached);
+            }
+            self.room_for_registration(key, effects)?;
         }
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
         if let Some(follower) = session.follower.as_deref_mut() {
             let known = session.filters.get(&wanted.filter).map(|known| known.number).filter(|number| *number > 0);
             wanted.number = known.unwrap_or_else(|| follower.number());
@@ -126,7 +131,10 @@ impl Router {
             }
         }
         if let Some(session) = self.sessions.get_mut(key) {
-            session.filters.insert(wanted.filter.clone(), wanted.clone());
+            let is_new = session.filters.insert(wanted.filter.clone(), wanted.clone()).is_none();
+            if is_new {
+                self.accounts.add(session.account, Resource::Registrations, 1);
+            }
         }
     }
 
@@ -149,9 +157,11 @@ impl Router {
     pub(super) fn unregister(&mut self, key: SessionKey, filter: &Filter) -> Option<GroupKey> {
         if let Some(session) = self.sessions.get_mut(key)
             && let Some(ended) = session.filters.remove(filter)
-            && let Some(follower) = session.follower.as_deref_mut()
         {
-            follower.lines.remove(&ended.number);
+            self.accounts.sub(session.account, Resource::Registrations, 1);
+            if let Some(follower) = session.follower.as_deref_mut() {
+                follower.lines.remove(&ended.number);
+            }
         }
         let Filter::Shared { group: name, filter } = filter else {
             self.tree.remove(filter, Dest::Session(key));
@@ -178,7 +188,7 @@ impl Router {
             return Err(Refusal::NotAuthorized);
         }
         let (max, can_keep) = (self.options.registrations_max, self.can_keep());
-        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
+        let Some(session) = self.sessions.get(key) else { return Err(Refusal::LimitReached) };
         if session.exposed.contains(&method) {
             return Ok(());
         }
@@ -188,8 +198,11 @@ impl Router {
         if session.kept.is_some() && !can_keep {
             return Err(Refusal::DiskFull);
         }
+        self.room_for_registration(key, effects)?;
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
         let kept = session.kept;
         session.exposed.insert(method.clone());
+        self.accounts.add(session.account, Resource::Registrations, 1);
         self.services.expose(&method, key);
         self.tell_watchers([&method], effects);
         if let Some(id) = kept {
@@ -202,6 +215,7 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let kept = session.kept;
         if session.exposed.remove(&method) {
+            self.accounts.sub(session.account, Resource::Registrations, 1);
             self.services.unexpose(&method, key);
             self.tell_watchers([&method], effects);
             if let Some(id) = kept {

@@ -13,6 +13,7 @@
 //!
 //! What has reached the component, and so does not come again, is in its [trails](super::trail).
 
+use super::accounts::Resource;
 use super::core::Router;
 use super::deliver::Queued;
 use super::event::{Delivery, Effect, Filter, Found, Past, ReadId};
@@ -214,6 +215,29 @@ impl Router {
         }
     }
 
+    /// Copies were taken out of the queue again, the newest first. The log has them, and brings them when there is room.
+    pub(super) fn take_back_from(&mut self, key: SessionKey, marks: &[Mark]) {
+        let last = self.last;
+        let Some(follower) = self.follower(key) else { return };
+        let position = follower.position(last);
+        let read = follower.catch_up.take().map(|catch_up| catch_up.id);
+        for line in follower.lines.values_mut() {
+            line.trail.pause(position);
+        }
+        for mark in marks {
+            if let Some(line) = follower.lines.get_mut(&mark.number) {
+                line.trail.take_back(mark.seq);
+            }
+        }
+        if let Some(read) = read {
+            self.reads.remove(&read);
+            self.gave_way.reads.push(read);
+        }
+        if let Some(newest) = marks.iter().map(|mark| mark.seq).max() {
+            self.catch_up_from(key, newest);
+        }
+    }
+
     /// Whether a copy for which there is no room comes from the log instead: it does to who catches up, and to who wants the past.
     pub(super) fn is_stored_for(&mut self, key: SessionKey, mark: Mark) -> bool {
         let Some(follower) = self.follower(key) else { return false };
@@ -279,7 +303,7 @@ impl Router {
     /// Asks for more of the log if the component has room for it.
     pub(super) fn read_on(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let last = self.last;
-        let crowded = self.queued_bytes > self.options.queues_bytes;
+        let crowded = self.accounts.total(Resource::Queued) >= self.options.queues_bytes;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(catch_up) = session.follower.as_deref_mut().and_then(|follower| follower.catch_up.as_mut()) else { return };
         let waits = session.out.queue_len() > QUEUE_LOW.min(self.options.queue.items / 2)

@@ -5,6 +5,7 @@
 //! * `copies = delivered + queued + in_flight + expired + Σ dropped` for the copies made for subscribers;
 //! * `received = logged + not_logged` for messages.
 
+use super::accounts::Resource;
 use super::core::Router;
 use super::outgoing::Leftover;
 use crate::message::Dialect;
@@ -41,6 +42,14 @@ pub struct Report {
     pub sessions_offline: u64,
     /// Sessions that were alone too long.
     pub sessions_expired: u64,
+    /// Sessions that ended before their time, by reason.
+    pub sessions_ended: BTreeMap<&'static str, u64>,
+    /// Retained messages that gave way to those of lighter users.
+    pub retained_gave_way: u64,
+    /// Users and addresses that anything is counted for.
+    pub accounts: u64,
+    /// The most that one of them has of each resource.
+    pub heaviest: BTreeMap<&'static str, u64>,
     pub shared_groups: u64,
     /// Open links, by door.
     pub connections: BTreeMap<&'static str, u64>,
@@ -48,6 +57,8 @@ pub struct Report {
     pub subscriptions: u64,
     pub services: u64,
     pub calls: u64,
+    /// Because their callers had too many under way.
+    pub calls_refused: u64,
     pub calls_pending: u64,
     /// Acknowledgements waiting for the disk.
     pub acks_waiting: u64,
@@ -70,13 +81,16 @@ pub(super) struct Counters {
     pub(super) connections: BTreeMap<&'static str, u64>,
     pub(super) connections_max: u64,
     pub(super) sessions_expired: u64,
+    pub(super) sessions_ended: BTreeMap<&'static str, u64>,
     pub(super) not_retained: u64,
+    pub(super) retained_gave_way: u64,
     pub(super) calls: u64,
+    pub(super) calls_refused: u64,
 }
 
 impl Counters {
     /// Copies that ended with their session.
-    pub(super) fn left_over(&mut self, left: Leftover) {
+    pub(super) fn left_over(&mut self, left: Leftover, reason: &'static str) {
         self.queued -= left.queued;
         self.in_flight -= left.in_flight + left.back;
         self.queued += left.back;
@@ -85,7 +99,7 @@ impl Counters {
         }
         let lost = left.queued + left.in_flight - left.stored;
         if lost > 0 {
-            *self.dropped.entry("disconnected").or_default() += lost;
+            *self.dropped.entry(reason).or_default() += lost;
         }
     }
 }
@@ -96,7 +110,10 @@ impl Router {
         let waiting: usize = self.sessions.iter().map(|(_, session)| session.out.queue_len()).sum();
         self.counters.copies = waiting as u64;
         self.counters.queued = waiting as u64;
-        self.queued_bytes = self.sessions.iter().map(|(_, session)| session.out.queue_bytes()).sum();
+        for (key, session) in self.sessions.iter() {
+            self.accounts.queue_moved(session.account, key, 0, session.out.queue_bytes());
+        }
+        self.keep_queues_bounded();
     }
 
     /// A consistent copy of everything counted.
@@ -126,14 +143,19 @@ impl Router {
             not_retained: c.not_retained,
             retained: self.retained.len() as u64,
             retained_bytes: self.retained.bytes() as u64,
-            queued_bytes: self.queued_bytes as u64,
+            queued_bytes: self.accounts.total(Resource::Queued) as u64,
             sessions_offline: self.sessions.iter().filter(|(_, session)| session.link.is_none()).count() as u64,
             sessions_expired: c.sessions_expired,
+            sessions_ended: c.sessions_ended.clone(),
+            retained_gave_way: c.retained_gave_way,
+            accounts: self.accounts.len() as u64,
+            heaviest: Resource::NAMED.iter().map(|(name, resource)| (*name, self.accounts.most(*resource) as u64)).collect(),
             shared_groups: self.groups.len() as u64,
             sessions: self.sessions.len() as u64 - parts,
             subscriptions: self.tree.len() as u64 - filters,
             services: self.services.len() as u64 - methods,
             calls: c.calls,
+            calls_refused: c.calls_refused,
             calls_pending: self.calls.len() as u64,
             acks_waiting: self.gate.len() as u64,
         }

@@ -1,7 +1,10 @@
 //! Retained messages: the last word on each topic, for those who subscribe later (MQTT 5 section 3.3.1.3).
 
+use super::accounts::{AccountKey, Accounts, Owner, Resource};
+use super::core::Router;
 use crate::clock::Mono;
 use crate::message::Message;
+use ahash::AHashMap;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -23,54 +26,101 @@ impl Default for RetainedLimits {
 pub(super) struct Retained {
     pub(super) message: Arc<Message>,
     pub(super) deadline: Option<Mono>,
+    /// Whose it is.
+    pub(super) account: AccountKey,
+    /// Of all that were set, the how manyth.
+    pub(super) order: u64,
 }
 
 /// By topic, in order: a filter with literal first levels looks at its own part only.
 #[derive(Debug)]
 pub(super) struct RetainedStore {
     limits: RetainedLimits,
-    topics: BTreeMap<Box<str>, Retained>,
+    topics: BTreeMap<Arc<str>, Retained>,
+    /// The same by account, the oldest first.
+    owned: AHashMap<AccountKey, BTreeMap<u64, Arc<str>>>,
     bytes: usize,
+    last: u64,
 }
 
-/// The store has no room for another topic.
+/// The store has no room for this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
 impl RetainedStore {
     pub(super) fn new(limits: RetainedLimits) -> Self {
-        Self { limits, topics: BTreeMap::new(), bytes: 0 }
+        Self { limits, topics: BTreeMap::new(), owned: AHashMap::new(), bytes: 0, last: 0 }
     }
 
-    /// Replaces what the topic had \[MQTT-3.3.1-5\]; an empty payload removes it \[MQTT-3.3.1-6\], \[MQTT-3.3.1-7\].
-    pub(super) fn set(&mut self, message: &Arc<Message>, deadline: Option<Mono>) -> Result<(), NoRoom> {
+    /// Replaces what the topic had \[MQTT-3.3.1-5\]; an empty payload removes it \[MQTT-3.3.1-6\], \[MQTT-3.3.1-7\]. `own_max` is
+    /// what the owner may have. Where all have too much, the oldest of the heaviest owner give way. Returns how many.
+    pub(super) fn set(
+        &mut self,
+        owner: Owner,
+        own_max: usize,
+        message: &Arc<Message>,
+        deadline: Option<Mono>,
+        accounts: &mut Accounts,
+    ) -> Result<u64, NoRoom> {
+        // What was there is out of date, whether the new one fits or not.
+        self.remove(&message.topic, accounts);
         if message.payload.is_empty() {
-            self.remove(&message.topic);
-            return Ok(());
+            return Ok(0);
         }
         let weight = message.weight();
-        let before = self.topics.get(message.topic.as_str()).map(|known| known.message.weight());
-        // What was there is out of date, whether the new one fits or not.
-        let count = self.topics.len() + usize::from(before.is_none());
-        if count > self.limits.messages || self.bytes - before.unwrap_or(0) + weight > self.limits.bytes {
-            self.remove(&message.topic);
+        let own = accounts.key(&owner).map_or(0, |key| accounts.used(key, Resource::RetainedBytes));
+        if own + weight > own_max || weight > self.limits.bytes || self.limits.messages == 0 {
             return Err(NoRoom);
         }
-        self.bytes = self.bytes - before.unwrap_or(0) + weight;
-        let retained = Retained { message: Arc::clone(message), deadline };
-        match self.topics.get_mut(message.topic.as_str()) {
-            Some(known) => *known = retained,
-            None => {
-                self.topics.insert(message.topic.as_str().into(), retained);
-            }
+        let mut gave_way = 0;
+        while let Some((resource, amount)) = self.shortage(weight) {
+            let heavier = accounts.heavier(resource, &owner, amount).ok_or(NoRoom)?;
+            let oldest = self.owned.get(&heavier).and_then(|owned| owned.values().next()).cloned().ok_or(NoRoom)?;
+            self.remove(&oldest, accounts);
+            gave_way += 1;
         }
-        Ok(())
+        let account = accounts.hold(owner);
+        accounts.add(account, Resource::RetainedBytes, weight);
+        accounts.add(account, Resource::RetainedMessages, 1);
+        self.bytes += weight;
+        self.last += 1;
+        let topic: Arc<str> = message.topic.as_str().into();
+        self.owned.entry(account).or_default().insert(self.last, Arc::clone(&topic));
+        self.topics.insert(topic, Retained { message: Arc::clone(message), deadline, account, order: self.last });
+        Ok(gave_way)
     }
 
-    pub(super) fn remove(&mut self, topic: &str) {
-        if let Some(gone) = self.topics.remove(topic) {
-            self.bytes -= gone.message.weight();
+    /// What there is too little of for one more message.
+    fn shortage(&self, weight: usize) -> Option<(Resource, usize)> {
+        if self.topics.len() >= self.limits.messages {
+            Some((Resource::RetainedMessages, 1))
+        } else if self.bytes + weight > self.limits.bytes {
+            Some((Resource::RetainedBytes, weight))
+        } else {
+            None
         }
+    }
+
+    pub(super) fn remove(&mut self, topic: &str, accounts: &mut Accounts) {
+        let Some(gone) = self.topics.remove(topic) else { return };
+        let weight = gone.message.weight();
+        self.bytes -= weight;
+        if let Some(owned) = self.owned.get_mut(&gone.account) {
+            owned.remove(&gone.order);
+            if owned.is_empty() {
+                self.owned.remove(&gone.account);
+            }
+        }
+        accounts.sub(gone.account, Resource::RetainedBytes, weight);
+        accounts.sub(gone.account, Resource::RetainedMessages, 1);
+        accounts.release(gone.account);
+    }
+
+    /// Removes what belongs to one account; returns the topics.
+    pub(super) fn remove_all_of(&mut self, account: AccountKey, accounts: &mut Accounts) -> Vec<String> {
+        let topics: Vec<_> = self.owned.get(&account).into_iter().flat_map(|owned| owned.values().cloned()).collect();
+        topics.iter().for_each(|topic| self.remove(topic, accounts));
+        topics.iter().map(|topic| topic.to_string()).collect()
     }
 
     pub(super) fn get(&self, topic: &str) -> Option<&Retained> {
@@ -79,7 +129,7 @@ impl RetainedStore {
 
     /// Up to `max` messages that an MQTT filter matches, in the order of their topics, behind `after`. The second value says
     /// where to go on, if there may be more.
-    pub(super) fn matching(&self, filter: &str, after: Option<&str>, max: usize) -> (Vec<Retained>, Option<Box<str>>) {
+    pub(super) fn matching(&self, filter: &str, after: Option<&str>, max: usize) -> (Vec<Retained>, Option<Arc<str>>) {
         let prefix = literal_prefix(filter);
         let from = match after {
             Some(after) => Bound::Excluded(after),
@@ -100,14 +150,13 @@ impl RetainedStore {
         (found, None)
     }
 
-    /// Drops what has expired \[MQTT-3.3.2-5\]; returns the topics.
-    pub(super) fn expire(&mut self, now: Mono) -> Vec<Box<str>> {
+    /// Drops what has expired \[MQTT-3.3.2-5\].
+    pub(super) fn expire(&mut self, now: Mono, accounts: &mut Accounts) {
         let is_over = |retained: &Retained| retained.deadline.is_some_and(|deadline| deadline < now);
         let over: Vec<_> = self.topics.iter().filter(|(_, kept)| is_over(kept)).map(|(topic, _)| topic.clone()).collect();
         for topic in &over {
-            self.remove(topic);
+            self.remove(topic, accounts);
         }
-        over
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Retained> {
@@ -120,6 +169,16 @@ impl RetainedStore {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+impl Router {
+    /// Retains a message of `owner`.
+    pub(super) fn retain(&mut self, owner: Owner, message: &Arc<Message>, deadline: Option<Mono>) -> Result<(), NoRoom> {
+        let own_max = self.options.users.of(&owner, Resource::RetainedBytes);
+        let gave_way = self.retained.set(owner, own_max, message, deadline, &mut self.accounts)?;
+        self.counters.retained_gave_way += gave_way;
+        Ok(())
     }
 }
 
@@ -157,9 +216,20 @@ mod tests {
     fn store(topics: &[&str]) -> RetainedStore {
         let mut store = RetainedStore::new(RetainedLimits { messages: 5, bytes: 1 << 20 });
         for topic in topics {
-            store.set(&message(topic, b"x"), None).unwrap();
+            set(&mut store, &mut Accounts::default(), "a", topic, b"x").unwrap();
         }
         store
+    }
+
+    /// Sets what `user` says on a topic.
+    fn set(
+        store: &mut RetainedStore,
+        accounts: &mut Accounts,
+        user: &str,
+        topic: &str,
+        payload: &'static [u8],
+    ) -> Result<u64, NoRoom> {
+        store.set(Owner::User(user.into()), usize::MAX, &message(topic, payload), None, accounts)
     }
 
     fn message(topic: &str, payload: &'static [u8]) -> Arc<Message> {
@@ -194,15 +264,43 @@ mod tests {
 
     #[test]
     fn a_full_store_takes_no_new_topic_and_keeps_no_old_word() {
-        let mut store = store(&["1", "2", "3", "4", "5"]);
-        assert_eq!(store.set(&message("6", b"x"), None), Err(NoRoom));
-        assert_eq!(store.set(&message("5", b"y"), None), Ok(()));
-        assert_eq!(store.set(&message("5", b""), None), Ok(()));
-        assert_eq!(store.set(&message("6", b"x"), None), Ok(()));
+        let (mut store, mut accounts) = (store(&[]), Accounts::default());
+        let mut set = |topic, payload| set(&mut store, &mut accounts, "a", topic, payload);
+        for topic in ["1", "2", "3", "4", "5"] {
+            assert_eq!(set(topic, b"x"), Ok(0));
+        }
+        assert_eq!(set("6", b"x"), Err(NoRoom));
+        assert_eq!(set("5", b"y"), Ok(0));
+        assert_eq!(set("5", b""), Ok(0));
+        assert_eq!(set("6", b"x"), Ok(0));
         assert_eq!(store.len(), 5);
         for topic in ["1", "2", "3", "4", "6"] {
-            store.remove(topic);
+            store.remove(topic, &mut accounts);
         }
-        assert_eq!(store.bytes(), 0);
+        assert_eq!((store.bytes(), accounts.len()), (0, 0));
+    }
+
+    #[test]
+    fn who_retains_most_gives_way_the_oldest_first_and_the_lighter_keep_all_they_have() {
+        let (mut store, mut accounts) = (store(&[]), Accounts::default());
+        for topic in ["1", "2", "3", "4", "5"] {
+            set(&mut store, &mut accounts, "heavy", topic, b"x").unwrap();
+        }
+        assert_eq!(set(&mut store, &mut accounts, "light", "l1", b"x"), Ok(1));
+        assert_eq!(set(&mut store, &mut accounts, "light", "l2", b"x"), Ok(1));
+        assert_eq!(topics(&store, "#"), ["3", "4", "5", "l1", "l2"]);
+        assert_eq!(set(&mut store, &mut accounts, "light", "l3", b"x"), Err(NoRoom), "three are more than half");
+        assert_eq!(set(&mut store, &mut accounts, "heavy", "6", b"x"), Err(NoRoom));
+        let heavy = accounts.key(&Owner::User("heavy".into())).unwrap();
+        assert_eq!(store.remove_all_of(heavy, &mut accounts), ["3", "4", "5"]);
+        assert_eq!(topics(&store, "#"), ["l1", "l2"]);
+    }
+
+    #[test]
+    fn one_user_retains_no_more_than_allowed() {
+        let (mut store, mut accounts) = (store(&[]), Accounts::default());
+        let own_max = 2 * message("1", b"x").weight();
+        let mut set = |topic| store.set(Owner::User("a".into()), own_max, &message(topic, b"x"), None, &mut accounts);
+        assert_eq!([set("1"), set("2"), set("3"), set("2")], [Ok(0), Ok(0), Err(NoRoom), Ok(0)]);
     }
 }

@@ -1,5 +1,6 @@
 //! The service table: who offers which method, and the calls under way.
 
+use super::accounts::AccountKey;
 use super::event::{CallId, LinkId, Token};
 use super::session::SessionKey;
 use crate::config::Policy;
@@ -31,6 +32,8 @@ pub(super) struct Call {
     pub(super) method: Arc<str>,
     /// The component that was called by its name.
     pub(super) target: Option<Arc<str>>,
+    /// Whose call it is.
+    pub(super) account: AccountKey,
 }
 
 #[derive(Debug, Default)]
@@ -177,14 +180,14 @@ impl Calls {
     }
 
     /// Ends the calls of a link that services of the gateway are working on.
-    pub(super) fn abandon(&mut self, caller: LinkId) -> Vec<CallId> {
+    pub(super) fn abandon(&mut self, caller: LinkId) -> Vec<(CallId, AccountKey)> {
         let calls: Vec<CallId> =
             self.own.range((caller, CallId(0))..=(caller, CallId(u64::MAX))).map(|(_, call)| *call).collect();
-        for call in &calls {
-            self.own.remove(&(caller, *call));
-            self.pending.remove(call);
-        }
-        calls
+        let end = |call: CallId| {
+            self.own.remove(&(caller, call));
+            Some((call, self.pending.remove(&call)?.account))
+        };
+        calls.into_iter().filter_map(end).collect()
     }
 
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {

@@ -1,5 +1,6 @@
 //! A session: what the gateway remembers of a peer, whatever it speaks. An MQTT client's session and a Rembus twin are one.
 
+use super::accounts::{AccountKey, Presence};
 use super::event::{CallId, Expiry, Filter, LinkId, Subscription, Token, Will};
 use super::outgoing::Outgoing;
 use super::replay::Follower;
@@ -35,6 +36,10 @@ pub(super) struct Session {
     /// An anonymous session ends with its link and cannot be addressed.
     pub(super) named: bool,
     pub(super) identity: Identity,
+    /// Whose part of everything it takes.
+    pub(super) account: AccountKey,
+    /// Its place among the sessions of this account.
+    pub(super) order: u64,
     /// Fixed by the name: publications, calls and direct calls stay within it.
     pub(super) tenant: Arc<str>,
     pub(super) link: Option<LinkId>,
@@ -69,7 +74,7 @@ pub(super) struct Session {
 pub(super) struct Backfill {
     pub(super) subscription: Subscription,
     /// The last topic that was sent.
-    pub(super) after: Option<Box<str>>,
+    pub(super) after: Option<Arc<str>>,
 }
 
 impl Session {
@@ -87,6 +92,15 @@ impl Session {
     /// Whether it published this message.
     pub(super) fn wrote(&self, message: &Message) -> bool {
         self.dialect == message.dialect && *self.name == *message.publisher
+    }
+
+    /// Filters, exclusions and methods.
+    pub(super) fn registrations(&self) -> usize {
+        self.filters.len() + self.exclusions.len() + self.exposed.len()
+    }
+
+    pub(super) fn presence(&self) -> Presence {
+        if self.link.is_some() { Presence::Online } else { Presence::Offline }
     }
 
     pub(super) fn has_registrations(&self) -> bool {

@@ -3,9 +3,9 @@
 use super::core::Router;
 use super::deliver::Queued;
 use super::event::{Delivery, Effect, Entry, Filter};
-use super::groups::{Fitness, GroupKey};
+use super::groups::{Fitness, GroupKey, Member};
 use super::outgoing::Parcel;
-use super::session::SessionKey;
+use super::session::{SessionKey, Sessions};
 use super::state::{Change, Route};
 use super::tree::{Dest, Target};
 use crate::message::{Qos, Seq};
@@ -15,17 +15,32 @@ use std::sync::Arc;
 const BUSY: usize = 100;
 
 impl Router {
-    /// The member whose turn it is, as a target of its own.
-    pub(super) fn pick(&mut self, group: GroupKey) -> Option<Target> {
+    /// The member whose turn it is.
+    fn pick(&mut self, group: GroupKey) -> Option<Member> {
         let sessions = &self.sessions;
-        let fitness = |key| match sessions.get(key) {
-            Some(session) if session.link.is_some() && session.out.queue_len() < BUSY => Fitness::Ready,
-            Some(session) if session.link.is_some() => Fitness::Busy,
-            Some(session) if session.keeps_queue() => Fitness::Away,
-            _ => Fitness::Unfit,
-        };
-        let member = self.groups.get_mut(group)?.pick(|member| fitness(member.session))?;
-        Some(Target::of(member.session, &member.subscription, None))
+        self.groups.get_mut(group)?.pick(|member| fitness(sessions, member))
+    }
+
+    /// Offers a message to the members of a group until one takes it: `give` says what became of the copy. Nobody is asked twice.
+    /// Says what became of it in the end: who has room and may not see it is passed over like who may and has none.
+    pub(super) fn give_to_one_of(&mut self, group: GroupKey, mut give: impl FnMut(&mut Self, Target) -> Queued) -> Queued {
+        let Some(first) = self.pick(group) else { return Queued::NotWanted };
+        let mut outcome = give(self, Target::of(first.session, &first.subscription, None));
+        if outcome.is_taken() {
+            return outcome;
+        }
+        let sessions = &self.sessions;
+        let others = self.groups.get_mut(group).map(|group| group.others(first.session, |member| fitness(sessions, member)));
+        for member in others.unwrap_or_default() {
+            let next = give(self, Target::of(member.session, &member.subscription, None));
+            if next.is_taken() {
+                return next;
+            }
+            if outcome == Queued::NotWanted {
+                outcome = next;
+            }
+        }
+        outcome
     }
 
     /// Takes back what a session got in the name of a group and has not finished.
@@ -35,7 +50,7 @@ impl Router {
         let parcels = session.out.take_shared(group);
         let after = session.out.queue_bytes();
         let kept = session.kept;
-        self.queued_bytes = self.queued_bytes - before + after;
+        self.accounts.queue_moved(session.account, key, before, after);
         self.counters.queued -= parcels.len() as u64;
         self.counters.copies -= parcels.len() as u64;
         let deliveries: Vec<_> = parcels.iter().filter_map(|parcel| parcel.delivery.id).map(|id| id.0).collect();
@@ -54,10 +69,7 @@ impl Router {
         };
         let groups: Vec<_> = session.filters.keys().filter_map(shared).collect();
         for group in groups {
-            let others = self.pick(group).and_then(|target| match target.dest {
-                Dest::Session(other) => self.sessions.get(other),
-                Dest::Group(_) => None,
-            });
+            let others = self.pick(group).and_then(|member| self.sessions.get(member.session));
             if others.is_some_and(|other| other.link.is_some()) {
                 let parcels = self.take_back(key, group);
                 self.adopt(parcels, effects);
@@ -68,33 +80,49 @@ impl Router {
     /// Finds other members for what one had.
     pub(super) fn adopt(&mut self, parcels: Vec<Parcel>, effects: &mut Vec<Effect>) {
         for parcel in parcels {
-            let target = parcel.share.and_then(|group| self.pick(group));
-            let Some((target, Dest::Session(key))) = target.map(|target| (target.clone(), target.dest)) else {
-                self.counters.copies += 1;
-                *self.counters.dropped.entry("group_left").or_default() += 1;
-                continue;
-            };
-            let message = Arc::clone(&parcel.delivery.message);
-            let delivery = Delivery {
-                qos: message.qos.min(target.qos),
-                id: None,
-                dup: false,
-                identifiers: target.identifiers,
-                ..parcel.delivery
-            };
             self.commit_what_comes_before_messages(effects);
-            let can_keep = self.can_keep();
+            let message = Arc::clone(&parcel.delivery.message);
             let seq = self.last.next();
-            let adopted = self.queue(key, Parcel { delivery, seq, after: Seq(0), ..parcel });
-            if let Queued::Yes(Some(copy)) = adopted
-                && can_keep
-            {
-                let waits = copy.1.qos == Qos::ExactlyOnce;
-                let route = Route { from: None, to: vec![copy] }.encode();
-                self.last = seq;
-                effects.push(Effect::Append { seq, entry: Entry::Copy { message, route }, ack_waits: waits });
+            let mut taker = None;
+            let give = |router: &mut Self, target: Target| {
+                let Dest::Session(key) = target.dest else { return Queued::NotWanted };
+                let delivery = Delivery {
+                    qos: message.qos.min(target.qos),
+                    id: None,
+                    dup: false,
+                    identifiers: target.identifiers,
+                    ..parcel.delivery.clone()
+                };
+                taker = Some(key);
+                router.try_queue(key, Parcel { delivery, seq, after: Seq(0), ..parcel.clone() })
+            };
+            let adopted = match parcel.share {
+                Some(group) => self.give_to_one_of(group, give),
+                None => Queued::NotWanted,
+            };
+            match (adopted, taker) {
+                (Queued::Yes(copy), Some(key)) => {
+                    if let Some(copy) = copy.filter(|_| self.can_keep()) {
+                        let waits = copy.1.qos == Qos::ExactlyOnce;
+                        let route = Route { to: vec![copy], ..Route::default() }.encode();
+                        self.last = seq;
+                        effects.push(Effect::Append { seq, entry: Entry::Copy { message, route }, ack_waits: waits });
+                    }
+                    self.pump(key, effects);
+                }
+                (Queued::NoRoom(reason), _) => self.count_dropped(reason),
+                (Queued::Yes(_) | Queued::Full | Queued::NotWanted, _) => self.count_dropped("group_left"),
             }
-            self.pump(key, effects);
         }
+    }
+}
+
+/// Rights and room are looked at when it gets something.
+fn fitness(sessions: &Sessions, member: &Member) -> Fitness {
+    match sessions.get(member.session) {
+        Some(session) if session.link.is_some() && session.out.queue_len() < BUSY => Fitness::Ready,
+        Some(session) if session.link.is_some() => Fitness::Busy,
+        Some(session) if session.keeps_queue() && member.subscription.qos > Qos::AtMostOnce => Fitness::Away,
+        _ => Fitness::Unfit,
     }
 }

@@ -26,6 +26,7 @@ use super::session::SessionId;
 use super::trail::Progress;
 use crate::message::{Dialect, Qos, Seq};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// One thing that happened to a session that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub(super) enum Change {
         dialect: Dialect,
         name: String,
         user: Option<String>,
+        /// Of a client that did not say who it is: where it came from. Earlier releases did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<IpAddr>,
         expiry: Expiry,
         /// The newest packet id it has been given.
         #[serde(default)]
@@ -46,6 +50,8 @@ pub(super) enum Change {
         expiry: Expiry,
         #[serde(default)]
         user: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<IpAddr>,
     },
     /// No link has it since `wall` (ns since 1970).
     Leave {
@@ -104,6 +110,10 @@ pub(super) enum Change {
         id: SessionId,
         deliveries: Vec<u32>,
     },
+    /// Nothing is retained on these topics any more: the user whose messages they were was removed.
+    Unretain {
+        topics: Vec<String>,
+    },
     /// Rembus: how much of what this subscription wants has reached the component.
     Seen {
         id: SessionId,
@@ -127,6 +137,9 @@ pub(super) struct Route {
     pub(super) from: Option<(SessionId, u64)>,
     #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) to: Vec<(SessionId, Copy)>,
+    /// Whose message it is, if it is retained. Earlier releases did not write it.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
 }
 
 /// A delivery with QoS 1 or 2 for a session that is kept.

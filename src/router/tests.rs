@@ -2,12 +2,14 @@
 
 mod calls;
 mod defects;
+mod fair;
 mod publish;
 mod replay;
 mod sessions;
 mod sharing;
 mod state;
 mod tenants;
+mod users;
 mod wills;
 
 use super::*;
@@ -61,6 +63,10 @@ impl World {
     fn event(&mut self, event: Event) {
         let mut effects = Vec::new();
         self.router.handle(self.now(), event, &mut effects);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, mut effects: Vec<Effect>) {
         self.router.settle(&mut effects);
         for effect in effects {
             match effect {

@@ -137,6 +137,14 @@ impl Trail {
         self.bring(seq);
     }
 
+    /// The copy that was queued last was taken back: it has not been offered.
+    pub(super) fn take_back(&mut self, seq: Seq) {
+        if let Ok(at) = self.open.binary_search(&seq) {
+            self.open.remove(at);
+        }
+        self.offered = self.offered.min(Seq(seq.0.saturating_sub(1)));
+    }
+
     /// A record was brought, tracked or not. Between it and where the component resumed, more may have been passed over.
     pub(super) fn bring(&mut self, seq: Seq) {
         self.passed = self.passed.filter(|_| seq < self.resumed).map(|_| seq);

@@ -63,4 +63,5 @@ mod tls_storm;
 mod transcripts;
 mod transcripts_json;
 mod transports;
+mod users;
 mod wear;

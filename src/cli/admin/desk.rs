@@ -1,6 +1,6 @@
 //! Who makes the changes: the running gateway, or, if there is none, this process.
 
-use crate::access::admin::{Done, FREE, Import, Name, Question, Verdict, View, notes};
+use crate::access::admin::{Done, FREE, Import, Name, Question, STAYS, Verdict, View, notes};
 use crate::access::keys::{self, KeyRing};
 use crate::access::policy::{Change, Policy};
 use crate::access::{self, DIR, FILE};
@@ -61,7 +61,9 @@ impl Desk {
                 access::save(&SystemDisk, data, policy).map_err(Refusal::failed)?;
                 hand_over(data, &data.join(DIR))?;
                 hand_over(data, &data.join(DIR).join(FILE))?;
-                Ok(later(notes(was_open, policy, keys, &change)))
+                let mut notes = notes(was_open, policy, keys, &change);
+                notes.extend(matches!(change, Change::RemoveUser { .. }).then(|| STAYS.to_owned()));
+                Ok(later(notes))
             }
         }
     }

@@ -112,6 +112,7 @@ pub(super) fn failed(status: Status, data: &[u8]) -> Failure {
         Status::METHOD_UNAVAILABLE => {
             (Http::SERVICE_UNAVAILABLE, format!("whoever offers `{text}` is not there or does not answer"))
         }
+        Status::GENERIC_ERROR if text == Refusal::TooManyCalls.text() => (Http::TOO_MANY_REQUESTS, text),
         _ => (Http::INTERNAL_SERVER_ERROR, text),
     };
     Failure::new(code, text)

@@ -59,7 +59,7 @@ impl From<Refusal> for ReasonCode {
         match refusal {
             Refusal::NameInvalid | Refusal::NameInUse => Self::CLIENT_ID_NOT_VALID,
             Refusal::AlreadyNamed => Self::PROTOCOL_ERROR,
-            Refusal::DiskFull | Refusal::LimitReached => Self::QUOTA_EXCEEDED,
+            Refusal::DiskFull | Refusal::LimitReached | Refusal::TooManyCalls => Self::QUOTA_EXCEEDED,
             Refusal::LogFailed => Self::IMPLEMENTATION_ERROR,
             Refusal::NotAuthorized | Refusal::Reserved => Self::NOT_AUTHORIZED,
         }
@@ -87,7 +87,7 @@ impl From<CloseReason> for ReasonCode {
             CloseReason::TakenOver => Self::SESSION_TAKEN_OVER,
             CloseReason::ShuttingDown => Self::SERVER_SHUTTING_DOWN,
             CloseReason::Silent => Self::KEEP_ALIVE_TIMEOUT,
-            CloseReason::TooSlow | CloseReason::PublishRefused => Self::QUOTA_EXCEEDED,
+            CloseReason::TooSlow | CloseReason::PublishRefused | CloseReason::QuotaExceeded => Self::QUOTA_EXCEEDED,
             CloseReason::NotAuthorized => Self::NOT_AUTHORIZED,
             CloseReason::ProtocolError => Self::PROTOCOL_ERROR,
         }

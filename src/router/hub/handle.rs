@@ -1,10 +1,10 @@
 //! How doors and services reach the router: what they may put into its inbox.
 
 use crate::message::Seq;
-use crate::router::Report;
 use crate::router::event::{CallId, Found, Inbound, LinkId, LinkInfo, Outbound, ReadId, Refusal, Status};
 use crate::router::interest::Search;
 use crate::router::link::{Gone, Link, LinkReceiver, LinkSender};
+use crate::router::{Ended, Report};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +35,11 @@ pub(in crate::router) enum Letter {
         done: oneshot::Sender<Result<Seq, Refusal>>,
     },
     PolicyChanged,
+    /// Everything of this user ends.
+    EndUser {
+        name: String,
+        done: oneshot::Sender<Ended>,
+    },
     /// What was found in the log up to `reached`; the search comes back with it.
     Found {
         read: ReadId,
@@ -99,6 +104,16 @@ impl HubHandle {
     /// Users or rules have changed.
     pub async fn policy_changed(&self) -> Result<(), HubStopped> {
         self.inbox.send(Letter::PolicyChanged).await.map_err(|_| HubStopped)
+    }
+
+    /// Ends connections, sessions and retained messages of a user who was removed, and says how many there were. Returns when the
+    /// disk knows it.
+    pub async fn end_user(&self, name: String) -> Result<Ended, HubStopped> {
+        let (done, wait) = oneshot::channel();
+        self.inbox.send(Letter::EndUser { name, done }).await.map_err(|_| HubStopped)?;
+        let ended = wait.await.map_err(|_| HubStopped)?;
+        self.save_state().await;
+        Ok(ended)
     }
 
     /// A consistent copy of counters and gauges, for `/metrics` and `status`.

@@ -4,6 +4,7 @@ use super::{Item, Leftover, Outgoing, Parcel, Unwritten};
 use crate::message::Qos;
 use crate::router::event::DeliveryId;
 use crate::router::groups::GroupKey;
+use crate::router::trail::Mark;
 use std::collections::VecDeque;
 
 /// One delivery that waits or is under way, for a snapshot.
@@ -77,6 +78,25 @@ impl Outgoing {
             }
         }
         taken
+    }
+
+    /// Takes out the newest delivery or request.
+    pub(in crate::router) fn pop_newest(&mut self) -> Option<Item> {
+        let at = self.queue.iter().rposition(|item| !matches!(item, Item::Release(_)))?;
+        let item = self.queue.remove(at)?;
+        self.queue_bytes -= item.weight();
+        if let (Some(taken), Some(id)) = (&mut self.taken, item.id()) {
+            taken.remove(&id);
+        }
+        Some(item)
+    }
+
+    /// The progress that the newest of the queue is part of.
+    pub(in crate::router) fn newest_mark(&self) -> Option<Mark> {
+        match self.queue.iter().rfind(|item| !matches!(item, Item::Release(_)))? {
+            Item::Delivery(parcel) => parcel.mark(),
+            Item::Request { .. } | Item::Release(_) => None,
+        }
     }
 
     /// Puts back what the log or a snapshot says. Limits do not count: it fitted before.

@@ -3,6 +3,7 @@
 use super::{Change, Copy, Pending, Route};
 use crate::clock::{Mono, Wall};
 use crate::message::{self, Dialect, Message, RecordError, Seq, kind};
+use crate::router::accounts::{Owner, Resource};
 use crate::router::core::Router;
 use crate::router::event::{Delivery, DeliveryId, Expiry, Now, Token};
 use crate::router::outgoing::Parcel;
@@ -11,6 +12,7 @@ use crate::router::session::{Backfill, SessionId, SessionKey};
 use crate::router::timers::Timer;
 use ahash::AHashMap;
 use bytes::Bytes;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,14 +48,14 @@ impl<'a> Restorer<'a> {
             kind::MESSAGE | kind::CONVERSATION | kind::COPY => {
                 let (message, route) = message::decode_routed(body)?;
                 let message = Arc::new(message);
+                let route: Route = if route.is_empty() { Route::default() } else { ciborium::from_reader(route.as_ref())? };
                 if kind != kind::COPY && message.retain {
                     let deadline = stored_deadline(&message, self.now);
+                    let owner = Owner::from_text(route.owner.as_deref());
                     // What did not fit then does not fit now; it was counted then.
-                    self.router.retained.set(&message, deadline).ok();
+                    self.router.retain(owner, &message, deadline).ok();
                 }
-                if !route.is_empty() {
-                    self.route(seq, &message, ciborium::from_reader(route.as_ref())?);
-                }
+                self.route(seq, &message, route);
             }
             kind::STATE => {
                 let changes: Vec<Change> = ciborium::from_reader(body.as_ref())?;
@@ -94,9 +96,10 @@ impl<'a> Restorer<'a> {
 
     fn change(&mut self, seq: Seq, change: Change) {
         match change {
-            Change::Open { id, dialect, name, user, expiry, last_id } => {
+            Change::Open { id, dialect, name, user, address, expiry, last_id } => {
                 self.router.next_session = SessionId(self.router.next_session.0.max(id.0 + 1));
-                let mut session = self.router.new_session(dialect, name.into(), true, None, None);
+                let account = self.router.accounts.hold(stored_owner(user.as_deref(), address));
+                let mut session = self.router.new_session(dialect, name.into(), true, None, account);
                 session.kept = Some(id);
                 session.expiry = expiry;
                 session.identity = self.router.options.identity_of(dialect, user.as_deref(), &session.name);
@@ -107,13 +110,15 @@ impl<'a> Restorer<'a> {
                 if let Some(twin) = self.router.sessions.by_name(dialect, &session.name) {
                     self.end(twin);
                 }
-                let key = self.router.sessions.insert(session);
+                let key = self.router.admit(session);
                 self.sessions.insert(id, key);
             }
-            Change::Attach { id, expiry, user } => {
+            Change::Attach { id, expiry, user, address } => {
                 self.left.remove(&id);
-                let Some(known) = self.sessions.get(&id).and_then(|key| self.router.sessions.get(*key)) else { return };
+                let Some(key) = self.sessions.get(&id).copied() else { return };
+                let Some(known) = self.router.sessions.get(key) else { return };
                 let identity = self.router.options.identity_of(known.dialect, user.as_deref(), &known.name);
+                self.router.set_owner(key, stored_owner(user.as_deref(), address));
                 self.with(id, |_, session| {
                     session.identity = identity;
                     session.expiry = expiry;
@@ -122,6 +127,10 @@ impl<'a> Restorer<'a> {
             }
             Change::Leave { id, expiry, wall } => {
                 self.left.insert(id, Wall(wall));
+                if let Some(key) = self.sessions.get(&id).copied() {
+                    // Whose turn it is to give way goes by who was left first.
+                    self.router.set_presence(key, None);
+                }
                 self.with(id, |_, session| session.expiry = expiry);
             }
             Change::End { id } => {
@@ -160,13 +169,21 @@ impl<'a> Restorer<'a> {
             Change::Expose { id, method } => {
                 if let Some(key) = self.sessions.get(&id).copied() {
                     self.router.services.expose(&method, key);
-                    self.with(id, |_, session| session.exposed.insert(method));
+                    if let Some(session) = self.router.sessions.get_mut(key)
+                        && session.exposed.insert(method)
+                    {
+                        self.router.accounts.add(session.account, Resource::Registrations, 1);
+                    }
                 }
             }
             Change::Unexpose { id, method } => {
                 if let Some(key) = self.sessions.get(&id).copied() {
                     self.router.services.unexpose(&method, key);
-                    self.with(id, |_, session| session.exposed.remove(&method));
+                    if let Some(session) = self.router.sessions.get_mut(key)
+                        && session.exposed.remove(&method)
+                    {
+                        self.router.accounts.sub(session.account, Resource::Registrations, 1);
+                    }
                 }
             }
             Change::Accept { id, token } => {
@@ -180,6 +197,10 @@ impl<'a> Restorer<'a> {
                 if let Some(retained) = self.router.retained.get(&topic).cloned() {
                     self.queue(id, seq, &retained.message, delivery, retained.deadline);
                 }
+            }
+            Change::Unretain { topics } => {
+                let router = &mut *self.router;
+                topics.iter().for_each(|topic| router.retained.remove(topic, &mut router.accounts));
             }
             Change::Received { id, deliveries } => self.with(id, |_, session| {
                 for delivery in deliveries.into_iter().map(DeliveryId) {
@@ -238,5 +259,13 @@ impl<'a> Restorer<'a> {
         };
         let parcel = Parcel { delivery, deadline, seq, after: Seq(0), share, line: None };
         self.with(id, |_, session| session.out.restore(parcel));
+    }
+}
+
+/// Whose session it is, as it is written down. Without a word of that it is nobody's until its client is back.
+fn stored_owner(user: Option<&str>, address: Option<IpAddr>) -> Owner {
+    match user {
+        Some(user) => Owner::User(user.into()),
+        None => Owner::Address(address),
     }
 }

@@ -14,7 +14,8 @@ pub struct Snapshot {
     /// The log's records up to here are part of it.
     pub upto: Seq,
     changes: Vec<Change>,
-    retained: Vec<Arc<Message>>,
+    /// In the order in which they were set, and whose each is.
+    retained: Vec<(Arc<Message>, Option<String>)>,
     /// By the record that queued them first, which is the order in every queue; and by message.
     queued: BTreeMap<(Seq, usize), Queued>,
 }
@@ -41,7 +42,10 @@ impl Router {
         }
         snapshot.exposed(self);
         let own = |message: &Message| message.dialect != crate::message::Dialect::Internal;
-        snapshot.retained.extend(self.retained.iter().map(|kept| &kept.message).filter(|kept| own(kept)).cloned());
+        let mut retained: Vec<_> = self.retained.iter().filter(|kept| own(&kept.message)).collect();
+        retained.sort_unstable_by_key(|kept| kept.order);
+        let owner = |account| self.accounts.owner(account).to_text();
+        snapshot.retained.extend(retained.into_iter().map(|kept| (Arc::clone(&kept.message), owner(kept.account))));
         snapshot
     }
 }
@@ -53,6 +57,7 @@ impl Snapshot {
             dialect: session.dialect,
             name: session.name.to_string(),
             user: session.identity.user.as_deref().map(str::to_owned),
+            address: router.accounts.owner(session.account).address(),
             expiry: session.expiry,
             last_id: session.out.last_id(),
         });
@@ -127,11 +132,11 @@ impl Snapshot {
             message::encode(message, route, &mut body);
             write(kind, &body)
         };
-        for message in &self.retained {
-            put(kind::MESSAGE, message, &[])?;
+        for (message, owner) in &self.retained {
+            put(kind::MESSAGE, message, &Route { owner: owner.clone(), ..Route::default() }.encode())?;
         }
         for Queued { message, to } in self.queued.values() {
-            put(kind::COPY, message, &Route { from: None, to: to.clone() }.encode())?;
+            put(kind::COPY, message, &Route { to: to.clone(), ..Route::default() }.encode())?;
         }
         Ok(())
     }

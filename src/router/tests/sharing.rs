@@ -166,3 +166,122 @@ fn a_shared_subscription_brings_no_retained_messages_and_tells_its_own_options()
     let got = w.deliveries(a);
     assert_eq!((got[0].identifiers.clone(), got[0].qos), (vec![7], Qos::AtMostOnce));
 }
+
+/// Rights that let somebody receive what does not begin with `secret/`.
+#[derive(Debug)]
+struct NoSecrets;
+
+impl crate::access::Rights for NoSecrets {
+    fn allow(&self, _: crate::access::Action, _: &str) -> bool {
+        true
+    }
+    fn permits(&self, _: crate::access::Action, _: &str) -> bool {
+        true
+    }
+    fn allow_filter(&self, _: &Filter) -> bool {
+        true
+    }
+    fn allow_delivery(&self, topic: &str) -> bool {
+        !topic.starts_with("secret/")
+    }
+    fn is_valid(&self) -> bool {
+        true
+    }
+    fn is_user(&self, _: &str) -> bool {
+        true
+    }
+    fn named(&self, _: &str) -> Arc<dyn crate::access::Rights> {
+        Arc::new(Self)
+    }
+}
+
+/// A client that may not see everything.
+fn restricted(w: &mut World, name: &str) -> LinkId {
+    let link = w.link(Dialect::Mqtt);
+    let identity = Identity { user: Some("restricted".into()), rights: Some(Arc::new(NoSecrets)) };
+    w.say(link, Inbound::Attach(Attach { identity, ..mqtt_attach(name) }));
+    assert!(matches!(w.take(link)[..], [Outbound::Attached { .. }]));
+    link
+}
+
+#[test]
+fn a_member_that_may_not_see_a_message_is_passed_over() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let blind = restricted(&mut w, "blind");
+    let seeing = w.client("seeing");
+    w.subscribe(blind, shared("g", "#"), Qos::AtLeastOnce);
+    w.subscribe(seeing, shared("g", "#"), Qos::AtLeastOnce);
+    for _ in 0..10 {
+        w.publish(sensor, "secret/1", Qos::AtLeastOnce);
+    }
+    assert_eq!([blind, seeing].map(|link| w.deliveries(link).len()), [0, 10]);
+    for _ in 0..10 {
+        w.publish(sensor, "open/1", Qos::AtLeastOnce);
+    }
+    assert_eq!([blind, seeing].map(|link| w.deliveries(link).len()), [5, 5]);
+}
+
+#[test]
+fn what_a_leaving_member_had_goes_past_members_that_may_not_see_it() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let leaving = w.client("leaving");
+    w.subscribe(leaving, shared("g", "#"), Qos::AtLeastOnce);
+    for _ in 0..10 {
+        w.publish(sensor, "secret/1", Qos::AtLeastOnce);
+    }
+    let blind = restricted(&mut w, "blind");
+    let seeing = w.client("seeing");
+    w.subscribe(blind, shared("g", "#"), Qos::AtLeastOnce);
+    w.subscribe(seeing, shared("g", "#"), Qos::AtLeastOnce);
+    w.say(leaving, Inbound::LOST);
+    assert_eq!([blind, seeing].map(|link| w.deliveries(link).len()), [0, 10]);
+}
+
+#[test]
+fn a_member_whose_queue_is_full_is_passed_over_and_if_all_are_the_message_is_counted_once() {
+    let mut w = World::with(Options { queue: QueueLimits { items: 3, bytes: 1 << 20 }, ..Options::default() });
+    let sensor = w.client("sensor");
+    for name in ["one", "two"] {
+        let link = w.link(Dialect::Mqtt);
+        w.say(link, Inbound::Attach(Attach { clean: false, expiry: Expiry::Never, ..mqtt_attach(name) }));
+        w.sync();
+        w.say(link, Inbound::Subscribe { token: Token(1), filters: vec![subscription(shared("g", "t"), Qos::AtLeastOnce)] });
+        w.sync();
+        if name == "one" {
+            // It has two of its own besides.
+            w.say(link, Inbound::Subscribe { token: Token(2), filters: vec![subscription(mqtt("own"), Qos::AtLeastOnce)] });
+            w.sync();
+        }
+        w.say(link, Inbound::LOST);
+    }
+    for _ in 0..2 {
+        w.publish(sensor, "own", Qos::AtLeastOnce);
+    }
+    for _ in 0..4 {
+        w.publish(sensor, "t", Qos::AtLeastOnce);
+    }
+    assert_eq!(w.router.report().dropped.get("queue_full"), None, "there was room for all four");
+    w.publish(sensor, "t", Qos::AtLeastOnce);
+    assert_eq!(w.router.report().dropped["queue_full"], 1);
+    assert_eq!(w.router.report().queued, 6);
+}
+
+#[test]
+fn a_member_that_is_away_and_wants_qos_0_gets_nothing_that_another_could_keep() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    for (name, qos) in [("careless", Qos::AtMostOnce), ("careful", Qos::AtLeastOnce)] {
+        let link = w.link(Dialect::Mqtt);
+        w.say(link, Inbound::Attach(Attach { clean: false, expiry: Expiry::Never, ..mqtt_attach(name) }));
+        w.sync();
+        w.say(link, Inbound::Subscribe { token: Token(1), filters: vec![subscription(shared("g", "t"), qos)] });
+        w.sync();
+        w.say(link, Inbound::LOST);
+    }
+    for _ in 0..4 {
+        w.publish(sensor, "t", Qos::AtLeastOnce);
+    }
+    assert_eq!(w.router.report().queued, 4);
+}

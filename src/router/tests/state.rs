@@ -13,7 +13,7 @@ impl World {
         after.tokens = self.tokens;
         let last = self.records.last().map_or(Seq(0), |(seq, ..)| *seq);
         after.log = LogState { written: last, durable: last, ..LogState::default() };
-        after.router = Router::new(Options { builtins: vec!["query_telemetry".into()], ..Options::default() }, after.log);
+        after.router = Router::new(self.router.options.clone(), after.log);
         let now = after.now();
         let mut restorer = Restorer::new(&mut after.router, now);
         for (seq, kind, body) in &records {
@@ -39,7 +39,7 @@ impl World {
     }
 
     /// A client whose session stays.
-    fn stayer(&mut self, name: &str, clean: bool) -> (LinkId, bool) {
+    pub(super) fn stayer(&mut self, name: &str, clean: bool) -> (LinkId, bool) {
         self.stayer_until(name, clean, Expiry::Never)
     }
 
@@ -54,7 +54,7 @@ impl World {
         (link, session_present)
     }
 
-    fn want(&mut self, link: LinkId, filter: &str, qos: Qos) {
+    pub(super) fn want(&mut self, link: LinkId, filter: &str, qos: Qos) {
         let token = self.token();
         self.say(link, Inbound::Subscribe { token, filters: vec![subscription(mqtt(filter), qos)] });
         self.sync();
@@ -63,15 +63,22 @@ impl World {
         self.sent.extend(answers.into_iter().skip(1).map(|out| (link, out)));
     }
 
-    fn gone(&mut self, link: LinkId) {
+    pub(super) fn gone(&mut self, link: LinkId) {
         self.say(link, Inbound::LOST);
     }
 
-    fn send(&mut self, link: LinkId, topic: &str, text: &'static str, qos: Qos) {
+    pub(super) fn send(&mut self, link: LinkId, topic: &str, text: &'static str, qos: Qos) {
         self.send_with(link, topic, text, qos, |_| {});
     }
 
-    fn send_with(&mut self, link: LinkId, topic: &str, text: &'static str, qos: Qos, change: impl FnOnce(&mut Message)) {
+    pub(super) fn send_with(
+        &mut self,
+        link: LinkId,
+        topic: &str,
+        text: &'static str,
+        qos: Qos,
+        change: impl FnOnce(&mut Message),
+    ) {
         let token = self.token();
         let payload = Payload::Mqtt(Bytes::from_static(text.as_bytes()));
         let mut message = Message::new(topic.into(), payload, qos, self.now().wall, Dialect::Mqtt, "test".into());
@@ -80,16 +87,16 @@ impl World {
         self.sync();
     }
 
-    fn retain(&mut self, link: LinkId, topic: &str, text: &'static str, qos: Qos) {
+    pub(super) fn retain(&mut self, link: LinkId, topic: &str, text: &'static str, qos: Qos) {
         self.send_with(link, topic, text, qos, |message| message.retain = true);
     }
 
     /// Payloads, with `!` for a repetition and `r` for retained.
-    fn got(&mut self, link: LinkId) -> Vec<String> {
+    pub(super) fn got(&mut self, link: LinkId) -> Vec<String> {
         self.deliveries(link).iter().map(shown).collect()
     }
 
-    fn done(&mut self, link: LinkId, deliveries: &[Delivery]) {
+    pub(super) fn done(&mut self, link: LinkId, deliveries: &[Delivery]) {
         for id in deliveries.iter().filter_map(|delivery| delivery.id) {
             self.say(link, Inbound::Delivered { id, stage: Stage::Done });
         }
