@@ -248,6 +248,18 @@ impl Message {
         }
     }
 
+    /// What history reads: as [`rembus_data`](Self::rembus_data), but large integers of JSON keep all their digits.
+    #[must_use]
+    pub fn exact_data(&self) -> Bytes {
+        match &self.payload {
+            Payload::Rembus(data) => data.clone(),
+            Payload::Mqtt(body) => match self.form.as_ref().and_then(|form| form.unpack(body)) {
+                Some(unpacked) => mapping::mqtt_to_exact(&unpacked),
+                None => mapping::mqtt_to_exact(body),
+            },
+        }
+    }
+
     fn to_mqtt(&self, data: &[u8]) -> mapping::MqttBody {
         let body = mapping::rembus_to_mqtt(data);
         let wrapped = self.form.as_ref().and_then(|form| form.wrap(&body.bytes, body.is_json()));

@@ -13,7 +13,8 @@ use crate::message::Message;
 
 /// What `message` wants deleted from `table`.
 pub fn predicate(table: &Table, message: &Message) -> Result<Predicate, Reject> {
-    let Arguments { first, .. } = arguments(message.rembus_data(), 2)?;
+    let data = message.exact_data();
+    let Arguments { first, .. } = arguments(&data, 2)?;
     let [Item::Map(raw)] = first.as_slice() else {
         return Err(reject(Cause::Shape, None, "a deletion is one object of columns and values"));
     };

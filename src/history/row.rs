@@ -4,6 +4,7 @@
 //! Reasons say which column and what kind of value, never what the value was: payloads do not belong into logs.
 
 mod cast;
+mod civil;
 mod frame;
 mod item;
 mod json;
@@ -14,7 +15,8 @@ use super::model::{Cell, Column, ColumnSource, Row, Table};
 use crate::clock::Wall;
 use crate::message::{COMMON, Message};
 
-pub use cast::{CastError, cast, date_text, parse_timestamp, timestamp_text};
+pub use cast::{CastError, cast};
+pub use civil::{civil, date_text, days, parse_timestamp, timestamp_text};
 pub use item::{Arguments, Children, Item, Malformed, Reader, arguments, micros_of};
 
 /// Rows that one list of maps may hold. A map can be a single byte but a row cannot; a frame has its own limit.
@@ -117,7 +119,8 @@ impl From<Malformed> for Reject {
 #[must_use]
 pub fn rows(table: &Table, variables: &[(String, String)], message: &Message) -> Rows {
     let extras = Extras { received: message.received, slot: message.slot };
-    let Arguments { first, count } = match arguments(message.rembus_data(), table.columns.len() + 1) {
+    let data = message.exact_data();
+    let Arguments { first, count } = match arguments(&data, table.columns.len() + 1) {
         Ok(arguments) => arguments,
         Err(malformed) => return Rows::rejected(malformed.into()),
     };

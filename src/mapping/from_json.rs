@@ -1,5 +1,6 @@
 //! JSON text to CBOR in one pass: serde's visitor writes as it parses.
 
+use super::number::{self, Integers};
 use crate::rembus::cbor::Writer;
 use ahash::AHashSet;
 use ciborium_ll::Header;
@@ -7,15 +8,26 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::ops::Range;
 
+/// What becomes of integers beyond 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Large {
+    /// Floats, as in the reference: what subscribers get.
+    Floats,
+    /// All their digits, as tags 2 and 3: what history keeps.
+    Exact,
+}
+
 /// Writes the arguments that a JSON payload stands for: an array as it is, any other value as the only argument. False if the
 /// payload is not JSON; what was written is then void.
-pub(super) fn arguments(payload: &[u8], writer: &mut Writer) -> bool {
+pub(super) fn arguments(payload: &[u8], large: Large, writer: &mut Writer) -> bool {
     let is_array = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if !is_array {
         writer.array(1);
     }
     let start = writer.position();
-    match transcode(payload, writer) {
+    // Looking for such integers costs a pass over the bytes, so nobody but history pays for it.
+    let mut integers = (large == Large::Exact && number::may_have_long_integers(payload)).then(|| Integers::of(payload));
+    match transcode(payload, writer, integers.as_mut()) {
         Ok(()) => true,
         Err(error) if error.to_string().starts_with(EQUAL_KEYS) => {
             // Rare, and a CBOR map must not repeat a key: let a tree of values sort it out.
@@ -26,9 +38,9 @@ pub(super) fn arguments(payload: &[u8], writer: &mut Writer) -> bool {
     }
 }
 
-fn transcode(payload: &[u8], writer: &mut Writer) -> serde_json::Result<()> {
+fn transcode<'a>(payload: &'a [u8], writer: &mut Writer, integers: Option<&mut Integers<'a>>) -> serde_json::Result<()> {
     let mut json = serde_json::Deserializer::from_slice(payload);
-    Transcode { writer }.deserialize(&mut json)?;
+    Transcode { writer, integers }.deserialize(&mut json)?;
     json.end()
 }
 
@@ -36,11 +48,13 @@ const EQUAL_KEYS: &str = "equal keys";
 /// Up to here the keys of an object are compared one by one; beyond, by hash.
 const COMPARE_MAX: usize = 16;
 
-struct Transcode<'a> {
-    writer: &'a mut Writer,
+struct Transcode<'w, 't> {
+    writer: &'w mut Writer,
+    /// The same text once more, if integers beyond 64 bits are to be written with all their digits: serde has only floats for them.
+    integers: Option<&'w mut Integers<'t>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Transcode<'_> {
+impl<'de> DeserializeSeed<'de> for Transcode<'_, '_> {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -48,7 +62,7 @@ impl<'de> DeserializeSeed<'de> for Transcode<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Transcode<'_> {
+impl<'de> Visitor<'de> for Transcode<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +90,10 @@ impl<'de> Visitor<'de> for Transcode<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.writer.float(value);
+        match self.integers.and_then(Integers::next_float).and_then(number::magnitude) {
+            Some((magnitude, negative)) => self.writer.bignum(&magnitude, negative),
+            None => self.writer.float(value),
+        };
         Ok(())
     }
 
@@ -85,33 +102,40 @@ impl<'de> Visitor<'de> for Transcode<'_> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
         let start = self.writer.position();
         let mut count = 0;
-        while items.next_element_seed(Transcode { writer: self.writer })?.is_some() {
+        while items.next_element_seed(self.inner())?.is_some() {
             count += 1;
         }
         self.writer.wrap(start, Header::Array(Some(count)));
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut pairs: A) -> Result<(), A::Error> {
         let start = self.writer.position();
         let mut keys = Keys::default();
         let mut count = 0;
         loop {
             let key = self.writer.position();
-            if pairs.next_key_seed(Transcode { writer: self.writer })?.is_none() {
+            if pairs.next_key_seed(self.inner())?.is_none() {
                 break;
             }
             if !keys.is_new(self.writer.written(), key..self.writer.position()) {
                 return Err(A::Error::custom(EQUAL_KEYS));
             }
-            pairs.next_value_seed(Transcode { writer: self.writer })?;
+            pairs.next_value_seed(self.inner())?;
             count += 1;
         }
         self.writer.wrap(start, Header::Map(Some(count)));
         Ok(())
+    }
+}
+
+impl<'t> Transcode<'_, 't> {
+    /// For a value within this one.
+    fn inner(&mut self) -> Transcode<'_, 't> {
+        Transcode { writer: self.writer, integers: self.integers.as_deref_mut() }
     }
 }
 

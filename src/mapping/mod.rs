@@ -10,8 +10,8 @@
 //!
 //! Both ways go in one pass from bytes to bytes, without a tree of values in between.
 //!
-//! JSON to CBOR: integers up to 64 bits are exact; larger ones become floats, as in the reference. Of equal keys the last
-//! wins. `NaN` is not JSON and travels as text, and so does JSON nested deeper than 127 levels.
+//! JSON to CBOR: integers up to 64 bits are exact; larger ones become floats, as in the reference, but history gets all their
+//! digits ([`mqtt_to_exact`]). Of equal keys the last wins. `NaN` is not JSON and travels as text, and so does JSON nested deeper than 127 levels.
 //!
 //! CBOR to JSON: NaN and infinities become null, integers beyond 64 bits decimal strings, bytes within other values base64,
 //! keys that are not text become text, tags are dropped except for numbers (2, 3) and frames (80). A frame (an Arrow IPC
@@ -22,7 +22,7 @@
 
 mod frame;
 mod from_json;
-mod number;
+pub(crate) mod number;
 mod pack;
 mod rows;
 mod to_json;
@@ -32,6 +32,7 @@ mod tests;
 
 use crate::rembus::cbor::Writer;
 use bytes::Bytes;
+use from_json::Large;
 
 pub use frame::{FrameError, read_frame};
 pub use pack::{arguments_to_pack, cbor_to_pack, pack_to_arguments, pack_to_cbor, parameters_to_pack};
@@ -61,10 +62,20 @@ impl MqttBody {
 /// An MQTT payload as CBOR `data`.
 #[must_use]
 pub fn mqtt_to_rembus(payload: &[u8]) -> Bytes {
+    to_rembus(payload, Large::Floats)
+}
+
+/// The same with every digit of integers beyond 64 bits, for history: a table may have a column for them.
+#[must_use]
+pub fn mqtt_to_exact(payload: &[u8]) -> Bytes {
+    to_rembus(payload, Large::Exact)
+}
+
+fn to_rembus(payload: &[u8], large: Large) -> Bytes {
     let mut writer = Writer::with_capacity(payload.len() + payload.len() / 4 + 8);
     if payload.is_empty() {
         writer.array(0);
-    } else if !from_json::arguments(payload, &mut writer) {
+    } else if !from_json::arguments(payload, large, &mut writer) {
         writer.truncate(0);
         match std::str::from_utf8(payload) {
             Ok(text) => writer.array(1).text(text),

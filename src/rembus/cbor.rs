@@ -318,6 +318,11 @@ impl Writer {
         self
     }
 
+    /// An integer beyond 64 bits: its magnitude, or for a negative one the magnitude of -1 - n.
+    pub fn bignum(&mut self, magnitude: &[u8], negative: bool) -> &mut Self {
+        self.header(Header::Tag(if negative { 3 } else { 2 })).bytes(magnitude)
+    }
+
     /// How much is written.
     #[must_use]
     pub fn position(&self) -> usize {

@@ -13,6 +13,7 @@
 //!
 //! Numbers do not become times: the reference refuses them too, and nobody could tell seconds from milliseconds.
 
+use super::civil::{date_text, parse_timestamp, timestamp_text};
 use super::item::Item;
 use super::json;
 use crate::history::kind;
@@ -86,7 +87,7 @@ fn integer(value: &Item<'_>, kind: ColumnKind) -> Result<Cell, CastError> {
     let whole = match value {
         Item::Bool(value) => i128::from(*value),
         Item::Integer(value) => *value,
-        Item::Huge(_) => return Err(out_of_range(value, kind)),
+        Item::Huge(..) => return Err(out_of_range(value, kind)),
         Item::Float(float) => round(*float).ok_or_else(|| out_of_range(value, kind))?,
         Item::Text(text) => {
             let text = text.trim();
@@ -117,8 +118,8 @@ fn float(value: &Item<'_>, kind: ColumnKind) -> Result<f64, CastError> {
     match value {
         Item::Bool(value) => Ok(f64::from(u8::from(*value))),
         Item::Integer(value) => Ok(*value as f64),
-        Item::Huge(huge) if huge.is_infinite() => Err(out_of_range(value, kind)),
-        Item::Huge(value) | Item::Float(value) => Ok(*value),
+        Item::Huge(huge, _) if huge.is_infinite() => Err(out_of_range(value, kind)),
+        Item::Huge(value, _) | Item::Float(value) => Ok(*value),
         Item::Text(text) => number(text.trim()).ok_or_else(|| refuse(value, kind)),
         _ => Err(refuse(value, kind)),
     }
@@ -155,42 +156,7 @@ fn text(value: &Item<'_>) -> Option<String> {
             json::write(value, &mut text).ok()?;
             text
         }
-        Item::Null | Item::Huge(_) | Item::Frame(_) | Item::Simple(_) => return None,
+        Item::Huge(_, digits) => digits.as_deref()?.to_owned(),
+        Item::Null | Item::Frame(_) | Item::Simple(_) => return None,
     })
-}
-
-/// Microseconds since 1970 of an ISO 8601 date or date and time; without an offset it is UTC.
-#[must_use]
-pub fn parse_timestamp(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let text = text.strip_suffix(" UTC").unwrap_or(text);
-    if text.is_empty() || text.len() > 64 || !text.as_bytes()[0].is_ascii_digit() {
-        return None;
-    }
-    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Some(instant.as_microsecond());
-    }
-    let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-    Some(jiff::tz::Offset::UTC.to_timestamp(civil).ok()?.as_microsecond())
-}
-
-/// As DuckDB writes a `TIMESTAMP`.
-#[must_use]
-pub fn timestamp_text(micros: i64) -> String {
-    match jiff::Timestamp::from_microsecond(micros) {
-        Ok(instant) => {
-            let civil = jiff::tz::Offset::UTC.to_datetime(instant);
-            format!("{} {}", civil.date(), civil.time())
-        }
-        Err(_) => format!("{micros} us"),
-    }
-}
-
-/// As DuckDB writes a `DATE`.
-#[must_use]
-pub fn date_text(days: i32) -> String {
-    match jiff::Timestamp::from_second(i64::from(days) * 86_400) {
-        Ok(instant) => jiff::tz::Offset::UTC.to_datetime(instant).date().to_string(),
-        Err(_) => format!("day {days}"),
-    }
 }

@@ -3,10 +3,14 @@
 //! Written for bytes from strangers: every length is checked against what is there before anything is allocated, nesting is
 //! bounded, and there is no recursion while reading. Lists and maps stay bytes until somebody asks for their children.
 
+use crate::mapping::number;
 use std::borrow::Cow;
 
 /// How deep lists, maps and tags may nest. Deeper values are refused; nothing that people store comes near.
 const DEPTH_MAX: usize = 64;
+
+/// Longer integers have no digits here: making them takes time with the square of their length.
+const DIGITS_BYTES_MAX: usize = 64;
 
 /// The bytes are not one whole CBOR value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +26,8 @@ pub enum Item<'a> {
     Null,
     Bool(bool),
     Integer(i128),
-    /// An integer beyond 128 bits (tags 2 and 3), as near as a float comes.
-    Huge(f64),
+    /// An integer beyond 128 bits (tags 2 and 3): as near as a float comes, and its decimal digits unless they are absurdly many.
+    Huge(f64, Option<Box<str>>),
     Float(f64),
     Text(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
@@ -49,7 +53,7 @@ impl Item<'_> {
             Self::Null => "null".into(),
             Self::Bool(_) => "a boolean".into(),
             Self::Integer(_) => "an integer".into(),
-            Self::Huge(_) => "an integer beyond 128 bits".into(),
+            Self::Huge(..) => "an integer beyond 128 bits".into(),
             Self::Float(value) if value.is_nan() => "NaN".into(),
             Self::Float(value) if value.is_infinite() => "infinity".into(),
             Self::Float(_) => "a float".into(),
@@ -339,8 +343,13 @@ fn big<'a>(bytes: &[u8], negative: bool) -> Item<'a> {
         Some(magnitude) if negative => Item::Integer(-1 - magnitude),
         Some(magnitude) => Item::Integer(magnitude),
         None => {
-            let value = digits.iter().fold(0.0_f64, |sum, byte| sum * 256.0 + f64::from(*byte));
-            Item::Huge(if negative { -value } else { value })
+            // Read from the digits the float is the nearest; added up it is off by some units in the last place.
+            let text = (digits.len() <= DIGITS_BYTES_MAX).then(|| number::bignum(digits, negative)).flatten();
+            let near = text.as_ref().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+                let value = digits.iter().fold(0.0_f64, |sum, byte| sum * 256.0 + f64::from(*byte));
+                if negative { -value } else { value }
+            });
+            Item::Huge(near, text.map(String::into_boxed_str))
         }
     }
 }

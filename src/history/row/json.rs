@@ -1,6 +1,6 @@
 //! Values as JSON text, for structured values in `TEXT` columns.
 
-use super::cast::{date_text, timestamp_text};
+use super::civil::{date_text, timestamp_text};
 use super::item::{Children, Item, Malformed};
 use base64::Engine as _;
 use std::fmt::Write as _;
@@ -15,8 +15,9 @@ fn write_at(item: &Item<'_>, depth: usize, out: &mut String) -> Result<(), Malfo
         Item::Null | Item::Simple(_) => out.write_str("null"),
         Item::Bool(value) => write!(out, "{value}"),
         Item::Integer(value) => write!(out, "{value}"),
-        Item::Huge(value) | Item::Float(value) if value.is_finite() => write!(out, "{value:?}"),
-        Item::Huge(_) | Item::Float(_) => out.write_str("null"),
+        Item::Huge(_, Some(digits)) => out.write_str(digits),
+        Item::Huge(value, None) | Item::Float(value) if value.is_finite() => write!(out, "{value:?}"),
+        Item::Huge(..) | Item::Float(_) => out.write_str("null"),
         Item::Text(text) => write!(out, "{}", serde_json::Value::from(text.as_ref())),
         Item::Bytes(bytes) | Item::Frame(bytes) => {
             write!(out, "\"{}\"", base64::engine::general_purpose::STANDARD.encode(bytes))
