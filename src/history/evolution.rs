@@ -50,6 +50,13 @@ fn widens(from: &str, to: &str) -> bool {
     WIDER.iter().any(|(narrow, wide)| *narrow == from && wide.contains(&to))
 }
 
+/// Every pair of types of which the first may become the second.
+#[cfg(test)]
+pub(crate) fn widenings() -> Vec<(super::model::ColumnKind, super::model::ColumnKind)> {
+    let pairs = kind::ALL.into_iter().flat_map(|from| kind::ALL.into_iter().map(move |to| (from, to)));
+    pairs.filter(|(from, to)| widens(kind::catalog_name(*from), kind::catalog_name(*to))).collect()
+}
+
 /// The tables as the lake has them, in `lake/schema.json`: what the catalog does not know (keys), and what `check` needs to know
 /// while the catalog is in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

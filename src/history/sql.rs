@@ -18,6 +18,7 @@
 //! the clocks changed; that is on purpose not kept.
 
 mod arguments;
+mod case;
 mod check;
 pub(in crate::history) mod eval;
 mod every;

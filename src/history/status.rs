@@ -18,6 +18,8 @@ pub struct HistoryStatus {
     pub lag: u64,
     pub batches: u64,
     pub batch_failures: u64,
+    /// How often the engine looked whether there is something to do.
+    pub turns: u64,
     /// Log records that no part of history could read.
     pub unreadable_records: u64,
     pub queries: u64,

@@ -114,6 +114,7 @@ impl Session {
 
     /// Takes some records if there are any, else waits for something to happen.
     pub(super) async fn turn(&mut self, follower: &mut Follower) -> Result<Turn, EngineError> {
+        follower.status.update(|status| status.turns += 1);
         self.take(follower).await?;
         let wants_room = self.room_is_due(follower);
         if wants_room && self.make_room(follower)? {

@@ -79,7 +79,7 @@ static SCALARS: [Entry; 47] = [
     // DuckDB's own gives a time with zone, which needs an extension to be calculated with. Times are UTC here, without zone.
     Entry {
         name: "to_timestamp",
-        parts: ["make_timestamp(CAST((", "", ") * 1000000 AS BIGINT))"],
+        parts: ["make_timestamp(CAST((", "", ") * CAST(1000000 AS BIGINT) AS BIGINT))"],
         least: 1,
         most: 1,
         kind: TIME,

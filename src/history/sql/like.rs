@@ -56,14 +56,15 @@ pub(super) fn parse(pattern: &str, escape: Option<char>, case: Case) -> Result<P
         let letter = |piece: &Piece| if let Piece::Letter(letter) = piece { Some(*letter) } else { None };
         pieces.iter().map(letter).collect()
     };
+    // As DuckDB's own ILIKE, which compares small letters: what is matched is in small letters too, see `write.rs`.
+    let pieces: Vec<Piece> = pieces.into_iter().map(|piece| piece.as_compared(case)).collect();
     let simple = match pieces.as_slice() {
-        _ if case == Case::Insensitive => None,
         [Piece::Many, inner @ .., Piece::Many] => plain(inner).map(Pattern::Contains),
         [Piece::Many, inner @ ..] => plain(inner).map(Pattern::Ends),
         [inner @ .., Piece::Many] => plain(inner).map(Pattern::Starts),
         all => plain(all).map(Pattern::Equals),
     };
-    Ok(simple.unwrap_or_else(|| Pattern::Expression(expression(&pieces, case))))
+    Ok(simple.unwrap_or_else(|| Pattern::Expression(expression(&pieces))))
 }
 
 fn pieces(pattern: &str, escape: Option<char>) -> Result<Vec<Piece>, String> {
@@ -87,8 +88,17 @@ fn pieces(pattern: &str, escape: Option<char>) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-fn expression(pieces: &[Piece], case: Case) -> String {
-    let mut out = String::from(if case == Case::Insensitive { "(?is)" } else { "(?s)" });
+impl Piece {
+    fn as_compared(self, case: Case) -> Self {
+        match (self, case) {
+            (Self::Letter(letter), Case::Insensitive) => Self::Letter(super::case::lower(letter)),
+            (piece, _) => piece,
+        }
+    }
+}
+
+fn expression(pieces: &[Piece]) -> String {
+    let mut out = String::from("(?s)");
     for piece in pieces {
         match piece {
             Piece::One => out.push('.'),
@@ -120,7 +130,7 @@ mod tests {
     #[test]
     fn others_become_an_expression_without_a_character_of_the_caller() {
         assert_eq!(sensitive("a'_%é"), Pattern::Expression(r"(?s)\x{61}\x{27}..*\x{e9}".into()));
-        assert_eq!(parse("A", None, Case::Insensitive), Ok(Pattern::Expression(r"(?is)\x{41}".into())));
+        assert_eq!(parse("A_İ%", None, Case::Insensitive), Ok(Pattern::Expression(r"(?s)\x{61}.\x{69}.*".into())));
     }
 
     #[test]

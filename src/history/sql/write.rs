@@ -115,7 +115,8 @@ impl Writer {
             }
             Expr::Like { expr, pattern, escape, case, negated } => {
                 self.text(if *negated { "(NOT " } else { "" });
-                self.like(expr, like::of(pattern, escape.as_deref(), *case).expect("the pattern was checked"));
+                let pattern = like::of(pattern, escape.as_deref(), *case).expect("the pattern was checked");
+                self.like(expr, *case, pattern);
                 self.text(if *negated { ")" } else { "" });
             }
             Expr::Case { operand, branches, otherwise } => {
@@ -175,15 +176,21 @@ impl Writer {
         self.text(after);
     }
 
-    fn like(&mut self, expr: &Expr, pattern: Pattern) {
+    fn like(&mut self, expr: &Expr, case: Case, pattern: Pattern) {
+        // The pattern is in small letters already.
+        let [before, after] = if case == Case::Insensitive { ["lower(", ")"] } else { ["", ""] };
         let (open, text) = match pattern {
             Pattern::Equals(text) => {
-                self.around("(", expr, " = ");
+                self.text("(");
+                self.around(before, expr, after);
+                self.text(" = ");
                 self.parameter(Cell::Text(text));
                 return self.text(")");
             }
             Pattern::Expression(expression) => {
-                self.around("regexp_full_match(", expr, ", '");
+                self.text("regexp_full_match(");
+                self.around(before, expr, after);
+                self.text(", '");
                 self.text(&expression);
                 return self.text("')");
             }
@@ -191,7 +198,9 @@ impl Writer {
             Pattern::Ends(text) => ("suffix(", text),
             Pattern::Contains(text) => ("contains(", text),
         };
-        self.around(open, expr, ", ");
+        self.text(open);
+        self.around(before, expr, after);
+        self.text(", ");
         self.parameter(Cell::Text(text));
         self.text(")");
     }

@@ -55,7 +55,7 @@ pub(super) fn fit(
             match evolution::change(column, stored) {
                 Ok(Change::None) => {}
                 Ok(Change::Add) => {
-                    let default = column.default.as_ref().map(|cell| format!(" DEFAULT {}", literal(cell, column.kind)));
+                    let default = column.default.as_ref().map(|cell| format!(" DEFAULT {}", literal(cell)));
                     let default = default.unwrap_or_default();
                     changes.push(format!("ALTER TABLE {name} ADD COLUMN {} {sql}{default}", ident(&column.name)));
                 }

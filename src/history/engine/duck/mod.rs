@@ -6,6 +6,7 @@
 //! | `catalog.rs` | questions to DuckLake's own tables; what the lake covers |
 //! | `objects.rs` | a store of objects in the place of a disk |
 //! | `fit.rs` | makes tables fit the schema |
+//! | `statistics.rs` | what files hold whose columns became wider |
 //! | `verify.rs` | the check of every file at the start |
 //! | `tail.rs` | rows above the lake, as a table of DuckDB |
 //! | `batch.rs` | the tail becomes files, then the lake's |
@@ -24,6 +25,7 @@ mod objects;
 mod past;
 mod query;
 mod relation;
+mod statistics;
 mod store;
 mod tail;
 mod upkeep;

@@ -2,9 +2,12 @@
 
 use crate::history::engine::columns::stored_as_text;
 use crate::history::engine::covered::Covered;
+use crate::history::engine::error::EngineError;
 use crate::history::kind;
 use crate::history::model::{Cell, Column, ColumnKind, Table};
 use crate::history::settings::Settings;
+use duckdb::Connection;
+use std::collections::HashSet;
 
 /// Catalog of the lake, and of the tables that hold what is not in it yet.
 pub(super) const LAKE: &str = "lake.main";
@@ -16,21 +19,55 @@ pub(super) const GATEWAY: &str = "_gateway";
 
 /// The gateway's own part of a lake: all of it, or what carries its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Own(Option<String>);
+pub(super) struct Own {
+    gateway: Option<String>,
+    /// Columns, with their tables, that some files may have of a narrower type; in small letters.
+    widened: HashSet<(String, String)>,
+}
 
 impl Own {
     pub(super) fn of(settings: &Settings) -> Self {
-        Self(settings.catalog.is_shared().then(|| settings.gateway.clone()))
+        Self { gateway: settings.catalog.is_shared().then(|| settings.gateway.clone()), widened: HashSet::new() }
+    }
+
+    /// Notes which columns became wider since their table was made.
+    pub(super) fn note_widened(&mut self, conn: &Connection) -> Result<(), EngineError> {
+        let doing = "looking for columns that became wider";
+        let sql = format!(
+            "SELECT DISTINCT lower(t.table_name), lower(n.column_name) FROM {META}.ducklake_column o \
+             JOIN {META}.ducklake_column n ON n.table_id = o.table_id AND n.column_id = o.column_id \
+             JOIN {META}.ducklake_table t ON t.table_id = n.table_id \
+             WHERE n.end_snapshot IS NULL AND o.column_type <> n.column_type"
+        );
+        let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(EngineError::sql(doing))?;
+        self.widened = rows.collect::<Result<_, _>>().map_err(EngineError::sql(doing))?;
+        Ok(())
+    }
+
+    /// A stored column as queries see it, with its name; `from` is an alias in front of it, or empty.
+    ///
+    /// A condition about a column that became wider must not reach the files: DuckDB casts its constant to the type that the file
+    /// has, so that `v < 0.1` asks a file of integers for `v < 0` (seen with DuckDB 1.5.5: rows missing, and rows too many).
+    pub(super) fn visible(&self, table: &Table, column: &Column, from: &str) -> String {
+        let name = ident(&column.name);
+        if stored_as_text(column.kind) {
+            return format!("CAST({from}{name} AS {}) AS {name}", kind::name(column.kind));
+        }
+        match self.widened.contains(&(table.name.to_lowercase(), column.name.to_lowercase())) {
+            true => format!("CASE WHEN {from}{name} IS NULL THEN NULL ELSE {from}{name} END AS {name}"),
+            false => format!("{from}{name}"),
+        }
     }
 
     pub(super) fn is_shared(&self) -> bool {
-        self.0.is_some()
+        self.gateway.is_some()
     }
 
     /// The table of the lake as a relation without an alias; `at` is nothing, or `AT (…)`.
     pub(super) fn table(&self, table: &Table, at: &str) -> String {
         let name = ident(&table.name);
-        match &self.0 {
+        match &self.gateway {
             None => format!("{LAKE}.{name} {at}"),
             Some(gateway) => format!("(FROM {LAKE}.{name} {at} WHERE {GATEWAY} = {})", text(gateway)),
         }
@@ -38,12 +75,12 @@ impl Own {
 
     /// What a condition of a change must add: ` AND …`, or nothing.
     pub(super) fn and(&self, alias: &str) -> String {
-        self.0.as_deref().map(|gateway| format!(" AND {alias}{GATEWAY} = {}", text(gateway))).unwrap_or_default()
+        self.gateway.as_deref().map(|gateway| format!(" AND {alias}{GATEWAY} = {}", text(gateway))).unwrap_or_default()
     }
 
     /// The same for rows of the catalog's `ducklake_data_file`.
     pub(super) fn and_file(&self, alias: &str) -> String {
-        let Some(gateway) = &self.0 else { return String::new() };
+        let Some(gateway) = &self.gateway else { return String::new() };
         format!(
             " AND EXISTS (SELECT 1 FROM {META}.ducklake_file_partition_value own WHERE own.data_file_id = {alias}data_file_id \
              AND own.partition_key_index = 0 AND own.partition_value = {})",
@@ -53,7 +90,7 @@ impl Own {
 
     /// The same for rows of `ducklake_snapshot_changes` that say how far a log is covered.
     pub(super) fn tells(&self) -> String {
-        match &self.0 {
+        match &self.gateway {
             None => "commit_extra_info LIKE '%log_seq%'".to_owned(),
             Some(gateway) => {
                 let name = serde_json::to_string(gateway).unwrap_or_default();
@@ -73,13 +110,13 @@ impl Own {
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'_' | b'-' => char::from(byte).to_string(),
             other => format!("%{other:02X}"),
         };
-        self.0.as_deref().map(|gateway| format!("{GATEWAY}={}", gateway.bytes().map(encoded).collect::<String>()))
+        self.gateway.as_deref().map(|gateway| format!("{GATEWAY}={}", gateway.bytes().map(encoded).collect::<String>()))
     }
 
     /// What a commit says about the log.
     pub(super) fn covered(&self, covered: Covered) -> String {
         let mut json = serde_json::json!(covered);
-        if let (Some(gateway), Some(json)) = (&self.0, json.as_object_mut()) {
+        if let (Some(gateway), Some(json)) = (&self.gateway, json.as_object_mut()) {
             json.insert("gateway".to_owned(), gateway.as_str().into());
         }
         json.to_string()
@@ -105,16 +142,6 @@ pub(super) fn stored_type(kind: ColumnKind) -> &'static str {
     }
 }
 
-/// A stored column as queries see it, with its name; `from` is an alias in front of it, or empty.
-pub(super) fn visible(column: &Column, from: &str) -> String {
-    let name = ident(&column.name);
-    if stored_as_text(column.kind) {
-        format!("CAST({from}{name} AS {}) AS {name}", kind::name(column.kind))
-    } else {
-        format!("{from}{name}")
-    }
-}
-
 /// `n.a = l.a AND n.b = l.b` over the keys.
 pub(super) fn same_key(table: &Table, left: &str, right: &str) -> String {
     let keys: Vec<String> = table
@@ -126,8 +153,8 @@ pub(super) fn same_key(table: &Table, left: &str, right: &str) -> String {
     keys.join(" AND ")
 }
 
-/// A default as SQL writes it: DuckLake takes literals alone, no casts.
-pub(super) fn literal(cell: &Cell, kind: ColumnKind) -> String {
+/// A default as SQL writes it: DuckLake takes literals alone, no casts, and `true` is none to it. A text is read as the column's type.
+pub(super) fn literal(cell: &Cell) -> String {
     let plain = match cell {
         Cell::Null => return "NULL".to_owned(),
         Cell::Boolean(value) => value.to_string(),
@@ -138,8 +165,5 @@ pub(super) fn literal(cell: &Cell, kind: ColumnKind) -> String {
         Cell::Date(days) => crate::history::row::date_text(*days),
         Cell::Timestamp(micros) => crate::history::row::timestamp_text(*micros),
     };
-    match (cell, stored_as_text(kind)) {
-        (Cell::Boolean(_), _) | (Cell::Integer(_) | Cell::Float(_), false) => plain,
-        _ => text(&plain),
-    }
+    text(&plain)
 }

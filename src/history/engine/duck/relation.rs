@@ -1,6 +1,6 @@
 //! The table that a query sees, as SQL: what the lake has and what the tail has, each row once.
 
-use super::names::{LAKE, Own, TAIL, ident, same_key, visible};
+use super::names::{LAKE, Own, TAIL, ident, same_key};
 use crate::history::engine::arrow::flag;
 use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
@@ -12,7 +12,7 @@ use std::collections::HashSet;
 /// What the table holds now. The transaction that runs it pins lake and tail at the same moment.
 pub(super) fn now(table: &Table, own: &Own, tail_is_empty: bool) -> String {
     let name = ident(&table.name);
-    let columns = visible_columns(table, "");
+    let columns = visible_columns(table, own, "");
     let lake = own.table(table, "");
     if tail_is_empty {
         return format!("(SELECT {columns} FROM {lake}) AS {name}");
@@ -24,7 +24,7 @@ pub(super) fn now(table: &Table, own: &Own, tail_is_empty: bool) -> String {
     format!(
         "(SELECT {} FROM {lake} AS l WHERE NOT EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {same}) \
          UNION ALL SELECT {columns} FROM ({}) AS m) AS {name}",
-        visible_columns(table, "l."),
+        visible_columns(table, own, "l."),
         merged(table, own)
     )
 }
@@ -68,7 +68,7 @@ pub(super) fn then(
         .iter()
         .map(|column| {
             if had.contains(&column.name.to_lowercase()) {
-                visible(column, "")
+                own.visible(table, column, "")
             } else {
                 format!("NULL::{} AS {}", kind::name(column.kind), ident(&column.name))
             }
@@ -79,7 +79,7 @@ pub(super) fn then(
     let Some(covered) = later else {
         return format!("({snapshot}) AS {name}");
     };
-    let columns = visible_columns(table, "");
+    let columns = visible_columns(table, own, "");
     let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
     format!(
         "({snapshot} UNION ALL SELECT {columns} FROM {} WHERE _seq > {} AND {received} \
@@ -92,7 +92,7 @@ pub(super) fn then(
 /// What an append table has now of what had been received by a time: for times before any snapshot.
 pub(super) fn received_by(table: &Table, own: &Own, at_us: i64) -> String {
     let name = ident(&table.name);
-    let columns = visible_columns(table, "");
+    let columns = visible_columns(table, own, "");
     let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
     format!(
         "(SELECT {columns} FROM {} WHERE {received} UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) AS {name}",
@@ -122,11 +122,15 @@ pub(super) fn restamp(table: &Table, own: &Own, from: Seq, before: Seq, delta_us
 /// What the lake alone has, with row ids: where deletions look for their rows.
 pub(super) fn stored_with_rowid(table: &Table, own: &Own) -> String {
     let name = ident(&table.name);
-    format!("(SELECT rowid AS _row, {} FROM {LAKE}.{name} WHERE true{}) AS {name}", visible_columns(table, ""), own.and(""))
+    format!(
+        "(SELECT rowid AS _row, {} FROM {LAKE}.{name} WHERE true{}) AS {name}",
+        visible_columns(table, own, ""),
+        own.and("")
+    )
 }
 
 /// Columns that queries may name, and the receive time, which they use where a table shows no time.
-fn visible_columns(table: &Table, from: &str) -> String {
-    let columns = table.columns.iter().map(|column| visible(column, from));
+fn visible_columns(table: &Table, own: &Own, from: &str) -> String {
+    let columns = table.columns.iter().map(|column| own.visible(table, column, from));
     columns.chain([format!("{from}_recv")]).collect::<Vec<_>>().join(", ")
 }

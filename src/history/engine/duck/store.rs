@@ -5,7 +5,7 @@ use super::names::{LAKE, Own, TAIL, ident};
 use super::objects::Objects;
 use super::query::{Pinned, value};
 use super::upkeep::{self, Tidy};
-use super::{batch, fit, lake, past, relation, tail, verify};
+use super::{batch, fit, lake, past, relation, statistics, tail, verify};
 use crate::clock::Wall;
 use crate::disk::{Disk, SharedDisk};
 use crate::history::engine::columns::stored_as_text;
@@ -115,7 +115,7 @@ impl Lake {
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
-        let own = Own::of(settings);
+        let mut own = Own::of(settings);
         let mut conn = lake::open(settings)?;
         if !own.is_shared() {
             catalog::read_everything(&conn)?;
@@ -128,12 +128,14 @@ impl Lake {
             schema.tables.iter().map(|table| fit::fit(&conn, table, &own, &remembered)).collect::<Result<Vec<_>, _>>()?;
         let fits = |name: &str| schema.tables.iter().zip(&fitted).any(|(table, fitted)| table.name == name && fitted.is_ok());
         remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
-        if fitted.iter().any(|fitted| fitted.as_ref().is_ok_and(|fitted| fitted.widened)) {
+        let translated = statistics::translate(&conn)?;
+        if translated || fitted.iter().any(|fitted| fitted.as_ref().is_ok_and(|fitted| fitted.widened)) {
             // DuckLake 1.0 goes on with the statistics that it has read of the narrower column, and the next batch overwrites what
             // the older files count for: wrong answers, not only slow ones (seen: 1 sorted as 257).
             drop(conn);
             conn = lake::open(settings)?;
         }
+        own.note_widened(&conn)?;
         let mut tables = Vec::new();
         let mut usable = Vec::new();
         for (table, fitted) in schema.tables.iter().zip(fitted) {

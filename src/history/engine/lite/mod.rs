@@ -22,6 +22,7 @@
 //! | `restamp.rs` | corrects receive times once the time is known |
 //! | `table.rs` | one table: what its files hold, and the rows above them |
 //! | `view.rs`, `typed.rs` | what a query sees, and its answer |
+//! | `statistics.rs` | what files hold whose columns became wider |
 //! | `verify.rs` | the check of every file at the start |
 //! | `upkeep.rs` | merging, retention, old snapshots |
 //! | `store.rs` | all of that behind one door, on one thread |
@@ -33,6 +34,7 @@ mod read;
 mod restamp;
 mod rows;
 mod schema;
+mod statistics;
 mod store;
 mod table;
 mod typed;

@@ -5,6 +5,7 @@ use super::files::DataFile;
 use super::rows::Rows;
 use super::schema::Stored;
 use crate::disk::{Disk, DiskFile};
+use crate::history::kind;
 use crate::history::model::{Cell, ColumnKind};
 use crate::history::sql::eval::Bounds;
 use arrow_array::cast::AsArray;
@@ -13,10 +14,11 @@ use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{ConvertedType, LogicalType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
@@ -121,7 +123,7 @@ pub(super) fn scan<E: From<EngineError>>(
         let range = |place: usize| {
             let leaf = (*leaves.columns.get(place)?)?;
             let column = stored.columns.get(place)?;
-            group_range(group.column(leaf).statistics()?, column.kind)
+            group_range(group.column(leaf).column_descr(), group.column(leaf).statistics()?, column.kind)
         };
         if wanted.bounds.allow(range) {
             let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone())
@@ -237,35 +239,41 @@ fn open(disk: &dyn Disk, path: &Path, doing: &'static str) -> Result<Source, Eng
     disk.open(path).map(Source).map_err(EngineError::io(doing))
 }
 
-/// Least and greatest value of a row group's column.
-fn group_range(statistics: &Statistics, kind: ColumnKind) -> Option<(Cell, Cell)> {
-    use ColumnKind::{Blob, Boolean, Date, Double, Float, HugeInt, Text, Timestamp, UBigInt, UHugeInt, UInteger};
+/// Least and greatest value of a row group's column, which has the type that the column had when the file was written: it may
+/// have become wider since.
+fn group_range(column: &ColumnDescriptor, statistics: &Statistics, kind: ColumnKind) -> Option<(Cell, Cell)> {
+    use ColumnKind::{Blob, Boolean, Date, Double, Float, HugeInt, Text, Timestamp, UHugeInt};
+    let integers = kind::integer_range(kind).is_some();
     match (statistics, kind) {
-        (_, Blob | HugeInt | UHugeInt | Boolean) => None,
+        // Not-a-numbers are not in the statistics, and are above every number.
+        (_, Blob | HugeInt | UHugeInt | Boolean | Float | Double) => None,
         (Statistics::Int64(values), Timestamp) => {
             Some((Cell::Timestamp(*values.min_opt()?), Cell::Timestamp(*values.max_opt()?)))
         }
         (Statistics::Int32(values), Date) => Some((Cell::Date(*values.min_opt()?), Cell::Date(*values.max_opt()?))),
-        (Statistics::Int64(values), UBigInt) => {
-            let cell = |value: i64| Cell::Integer(value.cast_unsigned().into());
+        (Statistics::Int64(values), _) if integers => {
+            let cell = |value: i64| Cell::Integer(if unsigned(column) { value.cast_unsigned().into() } else { value.into() });
             Some((cell(*values.min_opt()?), cell(*values.max_opt()?)))
         }
-        (Statistics::Int32(values), UInteger | UBigInt) => {
-            let cell = |value: i32| Cell::Integer(value.cast_unsigned().into());
+        (Statistics::Int32(values), _) if integers => {
+            let cell = |value: i32| Cell::Integer(if unsigned(column) { value.cast_unsigned().into() } else { value.into() });
             Some((cell(*values.min_opt()?), cell(*values.max_opt()?)))
         }
-        (Statistics::Int64(values), kind) if crate::history::kind::integer_range(kind).is_some() => {
-            Some((Cell::Integer((*values.min_opt()?).into()), Cell::Integer((*values.max_opt()?).into())))
-        }
-        (Statistics::Int32(values), kind) if crate::history::kind::integer_range(kind).is_some() => {
-            Some((Cell::Integer((*values.min_opt()?).into()), Cell::Integer((*values.max_opt()?).into())))
-        }
-        // Not-a-numbers are not in the statistics, and are above every number.
-        (_, Float | Double) => None,
         (Statistics::ByteArray(values), Text) if statistics.min_is_exact() && statistics.max_is_exact() => {
             let cell = |bytes: &parquet::data_type::ByteArray| bytes.as_utf8().ok().map(|text| Cell::Text(text.to_owned()));
             Some((cell(values.min_opt()?)?, cell(values.max_opt()?)?))
         }
         _ => None,
+    }
+}
+
+/// Whether the file's integers are unsigned: Parquet keeps both kinds in the same bits.
+fn unsigned(column: &ColumnDescriptor) -> bool {
+    match column.logical_type_ref() {
+        Some(LogicalType::Integer { is_signed, .. }) => !is_signed,
+        _ => matches!(
+            column.converted_type(),
+            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64
+        ),
     }
 }

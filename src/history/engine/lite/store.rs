@@ -13,6 +13,7 @@ use super::read::{Wanted, scan, want};
 use super::restamp::{self, Correction};
 use super::rows::Rows;
 use super::schema;
+use super::statistics;
 use super::table::{LOOSE_ROWS, LakeTable};
 use super::upkeep::{self, Tidy};
 use super::verify;
@@ -107,6 +108,7 @@ impl Lite {
             };
             let place = match fitted {
                 Ok(stored) => {
+                    statistics::translate(&mut catalog.conn)?;
                     let stored = Arc::new(stored);
                     let live = files::at(&catalog.conn, &stored, &files, catalog.newest()?)?;
                     usable.push(LakeTable {

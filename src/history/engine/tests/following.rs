@@ -12,6 +12,8 @@ stories! {
     changes_are_seen_when_they_are_answered_and_stay,
     no_row_is_missing_or_double_while_batches_and_queries_race,
     a_batch_that_cannot_be_written_is_tried_again_and_nothing_is_lost,
+    a_deletion_behind_a_failing_batch_waits_for_its_next_try,
+    integers_of_any_length_keep_their_digits,
     files_are_merged_beside_the_work,
     records_that_make_no_rows_are_not_read_again,
     another_schema_is_taken_at_work_unless_the_tables_cannot_follow,
@@ -175,6 +177,67 @@ async fn a_batch_that_cannot_be_written_is_tried_again_and_nothing_is_lost(backe
     let gateway = Gateway::start(dir.path(), backend, |_| {});
     assert_eq!(gateway.readings().await, (0..16).collect::<Vec<_>>());
     assert_eq!(gateway.history.status().tables["readings"].rows_in_lake, 16);
+    gateway.close().await;
+}
+
+async fn a_deletion_behind_a_failing_batch_waits_for_its_next_try(backend: Backend) {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Arc::new(Gateway::start(dir.path(), backend, |_| {}));
+    gateway.publish("a/readings", r#"{"n":1}"#).await;
+    assert_eq!(gateway.readings().await, [1]);
+    let folder = dir.path().join("lake/files/main/readings");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, b"in the way").unwrap();
+    let deletion = {
+        let gateway = gateway.clone();
+        tokio::spawn(async move { gateway.call("delete_readings", cbor!([{ "where" => "n = 1" }]).unwrap()).await })
+    };
+    let failures = || gateway.history.status().batch_failures;
+    while failures() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // From one try to the next, a second at least, the engine has nothing to do but to look around.
+    let (failed, before) = (failures(), gateway.history.status().turns);
+    while failures() == failed {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let turns = gateway.history.status().turns - before;
+    assert!(turns < 100, "{turns} turns while nothing could be done");
+    std::fs::remove_file(&folder).unwrap();
+    deletion.await.unwrap().unwrap();
+    assert!(gateway.readings().await.is_empty());
+    let Ok(gateway) = Arc::try_unwrap(gateway) else { panic!("nobody else has it") };
+    gateway.close().await;
+}
+
+async fn integers_of_any_length_keep_their_digits(backend: Backend) {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), backend, |_| {});
+    let numbers = [
+        "170141183460469231731687303715884105727",
+        "-170141183460469231731687303715884105728",
+        "18446744073709551617",
+        "-9223372036854775809",
+    ];
+    for number in numbers {
+        gateway.publish("large", &format!(r#"{{"h":{number},"s":{number},"d":{number}}}"#)).await;
+    }
+    // Beyond 128 bits a text is the only place for it.
+    let longer = "9".repeat(60);
+    gateway.publish("large", &format!(r#"{{"h":null,"s":{longer},"d":{longer}}}"#)).await;
+    gateway.publish("large", &format!(r#"{{"h":1,"s":[{longer},1.5,{}],"d":-0}}"#, numbers[2])).await;
+    for _ in 0..2 {
+        let all = gateway.query("query_large", "1=1 ORDER BY s", "s").await.unwrap();
+        let mut expected: Vec<String> = numbers.iter().map(|number| (*number).to_owned()).collect();
+        expected.extend([longer.clone(), format!("[{longer},1.5,{}]", numbers[2])]);
+        expected.sort();
+        assert_eq!(texts(&all), expected);
+        let same = "h IS NULL OR CAST(h AS TEXT) = s OR h = 1 ORDER BY 1";
+        assert_eq!(texts(&gateway.query("query_large", same, "s").await.unwrap()).len(), 6);
+        let floats = "d = TRY_CAST(s AS DOUBLE) OR h = 1";
+        assert_eq!(texts(&gateway.query("query_large", floats, "s").await.unwrap()).len(), 6);
+        gateway.call("delete_large", cbor!([{ "where" => "h = 5" }]).unwrap()).await.unwrap();
+    }
     gateway.close().await;
 }
 

@@ -25,7 +25,9 @@ pub(super) const SCHEMA: &str = r#"{"tables": [
         {"col": "dn", "type": "TEXT"}, {"col": "n", "type": "BIGINT", "nullable": false}]},
     {"table": "stamped", "topic": ":dn/stamped", "columns": [{"col": "n", "type": "BIGINT"}], "extras": {"recv_ts": "ts"}},
     {"table": "state", "topic": ":dn/state", "keys": ["dn"], "columns": [
-        {"col": "dn", "type": "TEXT"}, {"col": "mode", "type": "TEXT", "default": "new"}, {"col": "level", "type": "BIGINT"}]}]}"#;
+        {"col": "dn", "type": "TEXT"}, {"col": "mode", "type": "TEXT", "default": "new"}, {"col": "level", "type": "BIGINT"}]},
+    {"table": "large", "topic": "large", "columns": [
+        {"col": "h", "type": "HUGEINT"}, {"col": "s", "type": "TEXT"}, {"col": "d", "type": "DOUBLE"}]}]}"#;
 
 impl Gateway {
     pub(super) fn start(dir: &Path, backend: Backend, change: impl FnOnce(&mut Settings)) -> Self {

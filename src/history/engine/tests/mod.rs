@@ -27,11 +27,15 @@ mod calls;
 mod conformance;
 mod crash;
 mod damage;
+#[cfg(feature = "duckdb")]
+mod differential;
 mod faulty;
 mod following;
 mod gateway;
 mod measure;
 mod reads;
+mod values;
+mod widening;
 
 use super::answer::Answer;
 use super::store::{self, DeleteError, Opened, Store, View};

@@ -233,6 +233,8 @@ fn arithmetic(op: Operator, left: Node, right: Node) -> Bound {
     use Operator::{Concat, Divide, Minus, Plus, Times};
     let is_time = |ty: Type| matches!(ty, Type::Of(Date | Timestamp));
     let ty = match (op, left.ty, right.ty) {
+        // Without a type of its own a NULL takes the whole with it.
+        (Concat, Type::Null, _) | (Concat, _, Type::Null) => return Ok(Node::constant(Cell::Null, Type::Null)),
         (Concat, ..) => {
             let text = Type::Of(Text);
             let (left, right) = (to(left, text), to(right, text));
@@ -323,8 +325,14 @@ fn call(name: &'static str, arguments: Vec<Node>) -> Bound {
         ("concat", _) => arguments.into_iter().map(|argument| *to(argument, Type::Of(Text))).collect(),
         (_, true) => {
             let in_words = |i: usize| i == 0 || !matches!(name, "substr" | "substring" | "left" | "right");
-            let cast = |(i, argument): (usize, Node)| if in_words(i) { *to(argument, Type::Of(Text)) } else { argument };
-            arguments.into_iter().enumerate().map(cast).collect()
+            let other = arguments
+                .iter()
+                .enumerate()
+                .find(|(i, argument)| in_words(*i) && !matches!(argument.ty, Type::Null | Type::Of(Text)));
+            if let Some((_, other)) = other {
+                return Err(format!("Binder Error: {name} does not take {}; cast it to TEXT", show(other.ty)));
+            }
+            arguments
         }
         _ => arguments,
     };

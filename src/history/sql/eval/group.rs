@@ -90,15 +90,17 @@ fn result(name: &str, arguments: &[Node]) -> Result<Type, String> {
     use ColumnKind::{BigInt, Boolean, Double, Float, HugeInt};
     let first = arguments.first().map_or(Type::Null, |argument| argument.ty);
     let second = arguments.get(1).map_or(Type::Of(Double), |argument| argument.ty);
+    // Truth values can be summed, and that is all.
     let numeric = |ty: Type| match ty {
         Type::Null => true,
-        Type::Of(kind) => is_number(kind) || kind == Boolean,
+        Type::Of(kind) => is_number(kind) || (kind == Boolean && name == "sum"),
         Type::Interval => false,
     };
     let ty = match name {
         "count" | "approx_count_distinct" => Type::Of(BigInt),
         "bool_and" | "bool_or" => Type::Of(Boolean),
         "min" | "max" | "first" | "last" | "any_value" | "mode" | "arg_max" | "arg_max_null" | "arg_min" => first,
+        "median" if first == Type::Of(Float) => first,
         "sum" if matches!(first, Type::Of(Float | Double)) => Type::Of(Double),
         "sum" => Type::Of(HugeInt),
         _ => Type::Of(Double),
@@ -226,11 +228,19 @@ impl State {
             SoFar::Any(any) => {
                 any.get_or_insert_with(|| value.clone().into_cell());
             }
-            SoFar::Sum { whole, float, count, any_float, .. } => {
+            SoFar::Sum { whole, float, count, any_float, mean } => {
                 *count += 1;
                 match value {
                     Value::Integer(value) => {
-                        *whole = whole.checked_add(*value).ok_or_else(|| "Out of Range Error: a sum".to_owned())?;
+                        *whole = match whole.checked_add(*value) {
+                            Some(sum) => sum,
+                            // A mean is a float anyhow.
+                            None if *mean => {
+                                *float += std::mem::replace(whole, *value) as f64;
+                                *whole
+                            }
+                            None => return Err("Out of Range Error: a sum".to_owned()),
+                        };
                     }
                     other => {
                         *any_float |= matches!(other, Value::Float(_));
@@ -279,9 +289,13 @@ impl State {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean is a float")]
-    pub(super) fn finish(self) -> Cell {
+    pub(super) fn finish(self) -> Result<Cell, String> {
         let float = |value: Option<f64>| value.map_or(Cell::Null, Cell::Float);
-        match self.so_far {
+        let finite = |name: &str, value: Option<f64>| match value {
+            Some(value) if !value.is_finite() => Err(format!("Out of Range Error: {} is out of range!", name.to_uppercase())),
+            value => Ok(float(value)),
+        };
+        Ok(match self.so_far {
             SoFar::Count(count) => Cell::Integer(count),
             SoFar::Best(_, best) | SoFar::First(best) | SoFar::Any(best) => best.unwrap_or(Cell::Null),
             SoFar::ArgBest(_, best) | SoFar::Newest(best) => best.map_or(Cell::Null, |(value, _)| value),
@@ -305,17 +319,20 @@ impl State {
                 let low = if values.len().is_multiple_of(2) { middle.checked_sub(1).and_then(at) } else { at(middle) };
                 float(low.zip(at(middle)).map(|(low, high)| low + (high - low) / 2.0))
             }
-            SoFar::Spread { name, count, squares, .. } => float(match name {
-                "var_pop" => (count > 0.0).then(|| squares / count),
-                "stddev_pop" => (count > 0.0).then(|| (squares / count).sqrt()),
-                "var_samp" => (count > 1.0).then(|| squares / (count - 1.0)),
-                _ => (count > 1.0).then(|| (squares / (count - 1.0)).sqrt()),
-            }),
+            SoFar::Spread { name, count, squares, .. } => {
+                let value = match name {
+                    "var_pop" => (count > 0.0).then(|| squares / count),
+                    "stddev_pop" => (count > 0.0).then(|| (squares / count).sqrt()),
+                    "var_samp" => (count > 1.0).then(|| squares / (count - 1.0)),
+                    _ => (count > 1.0).then(|| (squares / (count - 1.0)).sqrt()),
+                };
+                finite(name, value)?
+            }
             SoFar::Pair { name: "corr", count, squares: [x, y], together, .. } => {
                 float((count > 0.0 && x * y > 0.0).then(|| together / (x.sqrt() * y.sqrt())))
             }
             SoFar::Pair { count, together, .. } => float((count > 1.0).then(|| together / (count - 1.0))),
-        }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use super::time;
 use super::value::{Interval, Type, Value, compare};
 use crate::history::kind;
 use crate::history::model::{Cell, ColumnKind};
+use crate::history::sql::case;
 use crate::history::sql::expr::{Case, Failing, Is, Operator};
 use crate::history::sql::functions::{Part, Unit};
 use std::cmp::Ordering;
@@ -126,7 +127,10 @@ impl Node {
                 };
                 let like = match case {
                     Case::Sensitive => scalar::like(&text, &pattern, *escape),
-                    Case::Insensitive => scalar::like(&text.to_lowercase(), &pattern.to_lowercase(), *escape),
+                    Case::Insensitive => {
+                        let small = |text: &str| text.chars().map(case::lower).collect::<String>();
+                        scalar::like(&small(&text), &small(&pattern), *escape)
+                    }
                 }?;
                 Ok(Value::Boolean(like != *negated))
             }
@@ -142,6 +146,16 @@ impl Node {
                 (Err(_), Failing::GivesNull) => Ok(Value::Null),
                 (done, _) => done,
             },
+            Op::Call("coalesce", arguments) => {
+                // What comes after the first value is not looked at: it may be what cannot be cast.
+                for argument in arguments {
+                    let value = argument.eval(row)?;
+                    if !value.is_null() {
+                        return Ok(value);
+                    }
+                }
+                Ok(Value::Null)
+            }
             Op::Call(name, arguments) => {
                 let values = arguments.iter().map(|argument| argument.eval(row)).collect::<Result<Vec<_>, _>>()?;
                 scalar::call(name, self.ty, values)
@@ -155,7 +169,7 @@ impl Node {
                 Ok(time::micros(&inner.eval(row)?).map_or(Value::Null, bucket))
             }
             Op::Part(part, inner) => match time::micros(&inner.eval(row)?) {
-                Some(at) => time::part(*part, at),
+                Some(at) => Ok(time::part(*part, at)),
                 None => Ok(Value::Null),
             },
             Op::Diff(unit, from, to) => match (time::micros(&from.eval(row)?), time::micros(&to.eval(row)?)) {
@@ -167,7 +181,13 @@ impl Node {
 
     fn negate<'a>(&self, value: Value<'a>) -> Evaluated<'a> {
         Ok(match value {
-            Value::Integer(value) => self.whole(value.checked_neg())?,
+            // Unsigned numbers go round.
+            Value::Integer(value) => match self.ty {
+                Type::Of(kind) if value != 0 && unsigned_bits(kind).is_some() => {
+                    Value::Integer(unsigned_bits(kind).map_or(0, |bits| (1_i128 << bits) - value))
+                }
+                _ => self.whole(value.checked_neg())?,
+            },
             Value::Float(value) => Value::Float(-value),
             Value::Interval(Interval { months, micros }) => {
                 Value::Interval(Interval { months: months.saturating_neg(), micros: micros.saturating_neg() })
@@ -218,8 +238,8 @@ impl Node {
                     Plus => a + b,
                     Minus => a - b,
                     Times => a * b,
+                    DivideWhole if b == 0.0 => return Ok(Value::Null),
                     Divide | DivideWhole => a / b,
-                    Remainder if b == 0.0 => return Ok(Value::Null),
                     Remainder => a % b,
                     _ => return Ok(Value::Null),
                 };
@@ -231,6 +251,17 @@ impl Node {
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what a FLOAT does")]
     fn float(&self, value: f64) -> Value<'static> {
         if self.ty == Type::Of(ColumnKind::Float) { Value::Float((value as f32).into()) } else { Value::Float(value) }
+    }
+}
+
+/// How many bits an unsigned type has, as far as all its values fit here twice.
+fn unsigned_bits(kind: ColumnKind) -> Option<u32> {
+    match kind {
+        ColumnKind::UTinyInt => Some(8),
+        ColumnKind::USmallInt => Some(16),
+        ColumnKind::UInteger => Some(32),
+        ColumnKind::UBigInt => Some(64),
+        _ => None,
     }
 }
 

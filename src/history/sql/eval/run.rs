@@ -147,7 +147,9 @@ impl<'p> Run<'p> {
     pub(in crate::history) fn finish(mut self) -> Result<Vec<Vec<Cell>>, String> {
         if let Some(groups) = &self.plan.groups {
             for (mut cells, states) in std::mem::take(&mut self.groups) {
-                cells.extend(states.into_iter().map(State::finish));
+                for state in states {
+                    cells.push(state.finish()?);
+                }
                 let wanted = groups.having.as_ref().map_or(Ok(true), |having| having.holds(cells.as_slice()))?;
                 if wanted && self.answer(cells.as_slice())? == Flow::Enough {
                     break;

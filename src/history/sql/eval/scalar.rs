@@ -3,14 +3,15 @@
 use super::node::Evaluated;
 use super::time;
 use super::value::{Type, Value, compare};
+use crate::history::kind;
 use crate::history::model::ColumnKind;
+use crate::history::sql::case;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// A call of a function with values of the types that it was bound with; `ty` is the type of its result.
 pub(super) fn call<'a>(name: &'static str, ty: Type, mut values: Vec<Value<'a>>) -> Evaluated<'a> {
     match name {
-        "coalesce" => return Ok(values.into_iter().find(|value| !value.is_null()).unwrap_or(Value::Null)),
         "greatest" | "least" => {
             let wanted = if name == "greatest" { Ordering::Greater } else { Ordering::Less };
             let better = |best: Value<'a>, value: Value<'a>| if compare(&value, &best) == wanted { value } else { best };
@@ -76,10 +77,21 @@ fn epoch<'a>(name: &str, value: &Value<'_>) -> Evaluated<'a> {
 fn number<'a>(name: &str, ty: Type, value: &Value<'_>, second: Option<&Value<'_>>) -> Evaluated<'a> {
     if let Value::Integer(whole) = value {
         match name {
-            "abs" => return Ok(Value::Integer(whole.saturating_abs())),
+            "abs" => {
+                let high = if let Type::Of(kind) = ty { kind::integer_range(kind).map(|(_, high)| high) } else { None };
+                let size = whole.checked_abs().filter(|size| high.is_none_or(|high| *size <= high));
+                return size.map(Value::Integer).ok_or_else(|| format!("Out of Range Error: Overflow on abs({whole})"));
+            }
             "sign" => return Ok(Value::Integer(whole.signum())),
             "trunc" => return Ok(Value::Integer(*whole)),
-            "round" => return Ok(Value::Integer(round_whole(*whole, second.map_or(0, integer)))),
+            "round" => {
+                let rounded = round_whole(*whole, second.map_or(0, integer));
+                let range = if let Type::Of(kind) = ty { kind::integer_range(kind) } else { None };
+                let fits = range.is_none_or(|(low, high)| (low..=high).contains(&rounded));
+                // What would be beyond the type is cut off instead, as DuckDB has it.
+                let places = second.map_or(0, integer);
+                return Ok(Value::Integer(if fits { rounded } else { cut_whole(*whole, places) }));
+            }
             _ => {}
         }
     }
@@ -126,13 +138,18 @@ fn round_whole(x: i128, digits: i128) -> i128 {
     x.checked_add(half).map_or(x, |x| x / scale * scale)
 }
 
+fn cut_whole(x: i128, digits: i128) -> i128 {
+    let scale = 10i128.checked_pow(u32::try_from(-digits).unwrap_or(0)).unwrap_or(1);
+    x / scale * scale
+}
+
 fn texts<'a>(name: &str, text: Cow<'a, str>, second: Option<Value<'a>>, third: Option<Value<'a>>) -> Evaluated<'a> {
     let count = |value: &Option<Value<'a>>| value.as_ref().map(|value| i64::try_from(integer(value)).unwrap_or(i64::MAX));
     let other = if let Some(Value::Text(other)) = &second { other.as_ref() } else { "" };
     let truth = |value: bool| Ok(Value::Boolean(value));
     match name {
-        "lower" | "lcase" => Ok(Value::Text(text.to_lowercase().into())),
-        "upper" | "ucase" => Ok(Value::Text(text.to_uppercase().into())),
+        "lower" | "lcase" => Ok(Value::Text(text.chars().map(case::lower).collect::<String>().into())),
+        "upper" | "ucase" => Ok(Value::Text(text.chars().map(case::upper).collect::<String>().into())),
         "length" | "len" => Ok(Value::Integer(text.chars().count() as i128)),
         "trim" | "ltrim" | "rtrim" => {
             let drop = |c: char| if second.is_some() { other.contains(c) } else { c == ' ' };

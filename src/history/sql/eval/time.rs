@@ -1,10 +1,8 @@
 //! Arithmetic with times, in UTC, as DuckDB has it.
 
 use super::value::{Interval, Value};
+use crate::history::row;
 use crate::history::sql::functions::{Part, Unit};
-use jiff::civil::DateTime;
-use jiff::tz::Offset;
-use jiff::{Span, Timestamp};
 
 pub(super) const DAY: i64 = 86_400_000_000;
 
@@ -17,16 +15,52 @@ pub(super) fn micros(value: &Value<'_>) -> Option<i64> {
     }
 }
 
-fn civil(micros: i64) -> Result<DateTime, String> {
-    Timestamp::from_microsecond(micros).map(|at| Offset::UTC.to_datetime(at)).map_err(|_| beyond())
+/// A day in the calendar.
+struct Civil {
+    days: i64,
+    year: i64,
+    month: i64,
+    day: i64,
 }
 
-fn from_civil(at: DateTime) -> Result<i64, String> {
-    Offset::UTC.to_timestamp(at).map(|at| at.as_microsecond()).map_err(|_| beyond())
+impl Civil {
+    fn of(micros: i64) -> Self {
+        let days = micros.div_euclid(DAY);
+        let (year, month, day) = row::civil(days);
+        Self { days, year, month, day }
+    }
+
+    /// Months since the year 0.
+    fn months(&self) -> i64 {
+        self.year * 12 + self.month - 1
+    }
+
+    /// 1 is Monday.
+    fn weekday(&self) -> i64 {
+        (self.days + 3).rem_euclid(7) + 1
+    }
+
+    /// Year and number of the week; the first has the year's first Thursday.
+    fn week(&self) -> (i64, i64) {
+        let thursday = self.days - self.weekday() + 4;
+        let (year, ..) = row::civil(thursday);
+        (year, (thursday - row::days(year, 1, 1)) / 7 + 1)
+    }
+}
+
+/// Midnight of a day.
+fn midnight(year: i64, month: i64, day: i64) -> Result<i64, String> {
+    row::days(year, month, day).checked_mul(DAY).ok_or_else(beyond)
 }
 
 fn beyond() -> String {
-    "Out of Range Error: a time is before the year -9999 or after 9999".to_owned()
+    "Out of Range Error: a time is beyond what a TIMESTAMP can be".to_owned()
+}
+
+/// How many days a month has.
+fn days_of(year: i64, month: i64) -> i64 {
+    let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    row::days(next_year, next, 1) - row::days(year, month, 1)
 }
 
 /// `sign` is 1 or -1.
@@ -34,9 +68,13 @@ pub(super) fn add(at: i64, interval: Interval, sign: i64) -> Result<i64, String>
     let at = if interval.months == 0 {
         at
     } else {
-        let months = interval.months.checked_mul(sign).ok_or_else(beyond)?;
-        let span = Span::new().try_months(months).map_err(|_| beyond())?;
-        from_civil(civil(at)?.checked_add(span).map_err(|_| beyond())?)?
+        // No table has more months than there are, so a year stays far below where its days would overflow.
+        let more = interval.months.checked_mul(sign).filter(|months| months.abs() < 12_000_000).ok_or_else(beyond)?;
+        let date = Civil::of(at);
+        let months = date.months() + more;
+        let (year, month) = (months.div_euclid(12), months.rem_euclid(12) + 1);
+        let day = date.day.min(days_of(year, month));
+        midnight(year, month, day)?.checked_add(at.rem_euclid(DAY)).ok_or_else(beyond)?
     };
     interval.micros.checked_mul(sign).and_then(|micros| at.checked_add(micros)).ok_or_else(beyond)
 }
@@ -67,23 +105,14 @@ fn length(unit: Unit) -> i64 {
 }
 
 pub(super) fn truncate(unit: Unit, at: i64) -> Result<i64, String> {
-    let month = |date: jiff::civil::Date, month: i8| {
-        let first = jiff::civil::Date::new(date.year(), month, 1).map_err(|_| beyond())?;
-        from_civil(first.to_datetime(jiff::civil::Time::midnight()))
-    };
+    let date = Civil::of(at);
+    let floor = |at: i64, width: i64| at.checked_sub(at.rem_euclid(width)).ok_or_else(beyond);
     match unit {
-        Unit::Year => month(civil(at)?.date(), 1),
-        Unit::Quarter => {
-            let date = civil(at)?.date();
-            month(date, (date.month() - 1) / 3 * 3 + 1)
-        }
-        Unit::Month => {
-            let date = civil(at)?.date();
-            month(date, date.month())
-        }
-        // 1970-01-01 was a Thursday; weeks begin with Monday.
-        Unit::Week => Ok((at + 3 * DAY).div_euclid(7 * DAY) * 7 * DAY - 3 * DAY),
-        other => Ok(at.div_euclid(length(other)) * length(other)),
+        Unit::Year => midnight(date.year, 1, 1),
+        Unit::Quarter => midnight(date.year, (date.month - 1) / 3 * 3 + 1, 1),
+        Unit::Month => midnight(date.year, date.month, 1),
+        Unit::Week => (date.days - date.weekday() + 1).checked_mul(DAY).ok_or_else(beyond),
+        other => floor(at, length(other)),
     }
 }
 
@@ -95,38 +124,39 @@ pub(super) fn bucket(width_us: i64, at: i64) -> i64 {
 
 /// How often the clock passes a boundary of the unit between two times.
 pub(super) fn difference(unit: Unit, from: i64, to: i64) -> Result<i64, String> {
-    let months = |at: i64| civil(at).map(|at| i64::from(at.year()) * 12 + i64::from(at.month()) - 1);
+    let (start, end) = (Civil::of(from), Civil::of(to));
     Ok(match unit {
-        Unit::Year => i64::from(civil(to)?.year()) - i64::from(civil(from)?.year()),
-        Unit::Quarter => months(to)?.div_euclid(3) - months(from)?.div_euclid(3),
-        Unit::Month => months(to)? - months(from)?,
-        Unit::Week => (truncate(unit, to)? - truncate(unit, from)?) / (7 * DAY),
-        other => to.div_euclid(length(other)) - from.div_euclid(length(other)),
+        Unit::Year => end.year - start.year,
+        Unit::Quarter => end.months().div_euclid(3) - start.months().div_euclid(3),
+        Unit::Month => end.months() - start.months(),
+        Unit::Week => ((end.days - end.weekday()) - (start.days - start.weekday())) / 7,
+        other => to.div_euclid(length(other)).checked_sub(from.div_euclid(length(other))).ok_or_else(beyond)?,
     })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an epoch is a float")]
-pub(super) fn part(part: Part, at: i64) -> Result<Value<'static>, String> {
-    let time = civil(at)?;
+pub(super) fn part(part: Part, at: i64) -> Value<'static> {
+    let date = Civil::of(at);
     let in_minute = at.rem_euclid(60_000_000);
+    let in_day = at.rem_euclid(DAY);
     let whole = match part.sql() {
-        "year" => time.year().into(),
-        "quarter" => (i64::from(time.month()) - 1) / 3 + 1,
-        "month" => time.month().into(),
-        "week" => time.date().iso_week_date().week().into(),
-        "isoyear" => time.date().iso_week_date().year().into(),
-        "day" => time.day().into(),
-        "hour" => time.hour().into(),
-        "minute" => time.minute().into(),
+        "year" => date.year,
+        "quarter" => (date.month - 1) / 3 + 1,
+        "month" => date.month,
+        "week" => date.week().1,
+        "isoyear" => date.week().0,
+        "day" => date.day,
+        "hour" => in_day / 3_600_000_000,
+        "minute" => in_day / 60_000_000 % 60,
         "second" => in_minute / 1_000_000,
         "millisecond" => in_minute / 1_000,
         "microsecond" => in_minute,
-        "dow" => time.weekday().to_sunday_zero_offset().into(),
-        "isodow" => time.weekday().to_monday_one_offset().into(),
-        "doy" => time.day_of_year().into(),
-        _ => return Ok(Value::Float(at as f64 / 1e6)),
+        "dow" => date.weekday() % 7,
+        "isodow" => date.weekday(),
+        "doy" => date.days - row::days(date.year, 1, 1) + 1,
+        _ => return Value::Float(at as f64 / 1e6),
     };
-    Ok(Value::Integer(i128::from(whole)))
+    Value::Integer(i128::from(whole))
 }
 
 /// `make_timestamp` of six parts.
@@ -134,11 +164,11 @@ pub(super) fn part(part: Part, at: i64) -> Result<Value<'static>, String> {
 pub(super) fn make(parts: [i64; 5], seconds: f64) -> Result<i64, String> {
     let wrong = || "Conversion Error: these parts make no time".to_owned();
     let [year, month, day, hour, minute] = parts;
-    let small = |part: i64| i8::try_from(part).map_err(|_| wrong());
-    if !(0.0..60.0).contains(&seconds) {
+    let clock = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(&seconds);
+    let calendar = year.abs() < 300_000 && (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    if !clock || !calendar {
         return Err(wrong());
     }
-    let year = i16::try_from(year).map_err(|_| wrong())?;
-    let at = DateTime::new(year, small(month)?, small(day)?, small(hour)?, small(minute)?, 0, 0).map_err(|_| wrong())?;
-    Ok(from_civil(at)? + (seconds * 1e6).round() as i64)
+    let in_day = (hour * 60 + minute) * 60_000_000 + (seconds * 1e6).round() as i64;
+    midnight(year, month, day)?.checked_add(in_day).ok_or_else(beyond)
 }

@@ -94,6 +94,8 @@ impl<'a> Value<'a> {
             (Self::Float(_), ColumnKind::Double) | (Self::Blob(_), ColumnKind::Blob) => return Ok(self),
             (Self::Text(text), ColumnKind::Blob) => return unescape(text).map(|bytes| Self::Blob(bytes.into())),
             (Self::Blob(bytes), ColumnKind::Text) => return Ok(Self::Text(escape(bytes).into())),
+            // Not a number is not zero; rows are stricter.
+            (Self::Float(value), ColumnKind::Boolean) => return Ok(Self::Boolean(*value != 0.0)),
             (Self::Float(value), ColumnKind::Text) => return Ok(Self::Text(float_text(*value, from).into())),
             (Self::Boolean(value), _) => Item::Bool(*value),
             (Self::Integer(value), _) => Item::Integer(*value),
