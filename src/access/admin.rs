@@ -9,8 +9,9 @@
 //! | `POST /access/keys/remove` | [`Name`] | [`Done`] |
 
 use super::Action;
+use super::errors::ChangeError;
 use super::keys::{Credential, Entry, KeyRing, PublicKey, Standing, check_cid};
-use super::login::{Access, ChangeError};
+use super::login::Access;
 use super::pattern::Who;
 use super::policy::{Change, Policy, Rule, USERS};
 use crate::control::Failure;

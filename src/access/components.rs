@@ -1,8 +1,9 @@
 //! Rembus components prove their names with keys, and register those keys (`protocol/rembus.md` sections 5.6 to 5.8).
 
 use super::Action;
+use super::errors::ChangeError;
 use super::keys::{self, Algorithm, Challenge, Credential, KEYS_MAX, KeyError, KeysError, PublicKey, Standing};
-use super::login::{Access, Admission, COMPONENTS, ChangeError, Client, Denied, State};
+use super::login::{Access, Admission, COMPONENTS, Client, Denied, State};
 use super::rights::Proof;
 use super::stats::Refused;
 use crate::message::tenant;

@@ -1,10 +1,11 @@
 //! From credentials to an identity.
 
 use super::certificate::{CertificateUser, user_of_certificate};
-use super::keeper::{AccessError, load, save};
-use super::keys::{self, KeyRing, KeysError};
+use super::errors::{ChangeError, ReloadError};
+use super::keeper::{load, save};
+use super::keys::{self, KeyRing};
 use super::password::{HashError, Verifier};
-use super::policy::{Change, Policy, PolicyError};
+use super::policy::{Change, Policy};
 use super::rights::{Compiled, LinkRights, Proof};
 use super::seats::{Seat, Seats};
 use super::stats::{Counts, Ledger, Refused};
@@ -62,7 +63,7 @@ pub(super) struct State {
     pub(super) open: bool,
 }
 
-/// What the configuration says about access.
+/// What the configuration says.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub certificate_user: CertificateUser,
@@ -70,7 +71,7 @@ pub struct Settings {
     pub strict: bool,
     /// Components that may administer.
     pub admins: BTreeSet<String>,
-    /// Tenants and the pins that register components in them.
+    /// And the pins that register components in them.
     pub tenants: BTreeMap<String, String>,
     /// Connections of one user, if nothing else is said about it.
     pub connections_max: Option<u32>,
@@ -418,34 +419,6 @@ pub(super) struct Client<'a> {
     pub(super) name: Option<&'a str>,
     /// The name of a Rembus component.
     pub(super) component: bool,
-}
-
-/// Why files that were read again are not in force.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    #[error(transparent)]
-    Policy(#[from] AccessError),
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-}
-
-/// Why the policy stays as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    #[error(transparent)]
-    Disk(#[from] AccessError),
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    #[error("there is no key for `{0}`")]
-    NoKey(String),
-    #[error("there are {max} keys already; no more fit")]
-    Full { max: usize },
-    #[error("{0}; repair or remove it, then send SIGHUP")]
-    Damaged(String),
-    #[error("the gateway is stopping")]
-    Stopping,
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@
 //! | `seats.rs` | how many are connected as one user |
 //! | `certificate.rs` | from a client certificate to a user's name |
 //! | `basic.rs` | user and password in an HTTP header |
+//! | `errors.rs` | why a change is not made |
 //! | `keeper.rs` | the policy on the disk |
 //! | `admin.rs` | the routes of the control socket, and what they show |
 
@@ -42,6 +43,7 @@ pub mod admin;
 mod basic;
 mod certificate;
 mod components;
+mod errors;
 mod keeper;
 pub mod keys;
 mod login;
@@ -57,8 +59,9 @@ mod turns;
 pub use basic::basic;
 pub use certificate::{CertificateUser, user_of_certificate};
 pub use components::{RegisterError, Registration};
+pub use errors::ChangeError;
 pub use keeper::{AccessError, DIR, FILE, load, save};
-pub use login::{Access, Admission, Admits, ChangeError, Credentials, Denied, Settings};
+pub use login::{Access, Admission, Admits, Credentials, Denied, Settings};
 pub use password::{Hash, HashError};
 pub use seats::Seat;
 pub use stats::{Counts, Refused};

@@ -1,6 +1,7 @@
 //! Every key there is.
 
 use super::commlib;
+use super::words::{BUS_TOPIC, COMPONENT, GROUP, METHOD, MODE, ORIGIN, TENANT, UID};
 use std::time::Duration;
 
 /// One key of the configuration.
@@ -118,39 +119,6 @@ pub(super) const fn required(section: &'static str, name: &'static str, kind: Ki
 
 /// `auto` is DuckDB where it is built in.
 const BACKENDS: &[&str] = if cfg!(feature = "duckdb") { &["auto", "duckdb", "lite"] } else { &["auto", "lite"] };
-
-/// The name of a component.
-const COMPONENT: Words = Words { example: "ops", check: |name| crate::rembus::name::check(name).map_err(str::to_owned) };
-/// The name of a tenant: what stands behind the first dot of its components' names.
-const TENANT: Words = Words {
-    example: "acme",
-    check: |name| match crate::rembus::name::check(name) {
-        Err(why) => Err(why.to_owned()),
-        Ok(()) if name != "." && name.starts_with('.') => Err("begins with a dot: `acme` is the tenant of `gw1.acme`".into()),
-        Ok(()) => Ok(()),
-    },
-};
-/// The beginning of a method's name.
-const METHOD: Words = Words { example: "query_", check: |_| Ok(()) };
-const MODE: Words = Words {
-    example: "0660",
-    check: |text| match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(()),
-        _ => Err("is no file mode: up to three digits from 0 to 7".into()),
-    },
-};
-const GROUP: Words = Words {
-    example: "dialout",
-    check: |text| if text.contains([':', '/', ' ']) { Err("is no name of a group".into()) } else { Ok(()) },
-};
-const UID: Words = Words {
-    example: "1000",
-    check: |text| text.parse::<u32>().map(drop).map_err(|_| "is no number of a user; `id -u NAME` says it".into()),
-};
-/// Where a page comes from, as browsers say it.
-const ORIGIN: Words = Words { example: "https://dash.example", check: crate::door::check_origin };
-/// Any text is a topic of the bus.
-const BUS_TOPIC: Words = Words { example: "sensors/#", check: |_| Ok(()) };
 
 /// In the order of the README.
 pub static KEYS: &[Key] = &[

@@ -14,6 +14,7 @@
 //! | `sections.rs` | structured sections: which there are, and their entries |
 //! | `links.rs` | the sections of links to other brokers |
 //! | `commlib.rs` | what is said of commlib nodes |
+//! | `words.rs` | rules of texts |
 //! | `value.rs` | one text or TOML value → one checked value |
 //! | `file.rs`, `env.rs` | where settings come from |
 //! | `tls.rs` | the certificate files that the configuration names |
@@ -37,6 +38,7 @@ mod sections;
 mod settings;
 mod tls;
 mod value;
+mod words;
 
 #[cfg(test)]
 mod tests;
