@@ -138,6 +138,7 @@ impl World {
             on_conflict: OnConflict::Refuse,
             clean: false,
             receive_max: 100,
+            packet_max: u32::MAX,
             resend_after: Some(Duration::from_secs(2)),
             identity: Identity::default(),
             expiry: Expiry::Never,
@@ -271,6 +272,7 @@ fn mqtt_attach(name: &str) -> Attach {
         expiry: Expiry::WithLink,
         will: None,
         receive_max: 100,
+        packet_max: u32::MAX,
         resend_after: None,
         identity: Identity::default(),
     }

@@ -298,23 +298,6 @@ fn an_offline_queue_is_bounded_and_what_does_not_fit_is_counted() {
 }
 
 #[test]
-fn all_queues_together_are_bounded() {
-    let mut w = World::with(Options { queues_bytes: 20_000, ..Options::default() });
-    let sensor = w.client("sensor");
-    for name in ["one", "two"] {
-        let (link, _) = w.stayer(name, false);
-        w.want(link, "a", ONCE);
-        w.gone(link);
-    }
-    for _ in 0..200 {
-        w.send(sensor, "a", "x", ONCE);
-    }
-    let report = w.router.report();
-    assert!(report.queued_bytes <= 20_000, "{report:?}");
-    assert!(report.dropped.get("queues_full").is_some_and(|dropped| *dropped > 100), "{report:?}");
-}
-
-#[test]
 fn an_expired_message_is_not_delivered_and_a_live_one_says_what_is_left() {
     for restart in [None, Some(false), Some(true)] {
         let mut w = World::new();
