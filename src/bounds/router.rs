@@ -240,7 +240,10 @@ pub(super) const EXEMPT: &[Exempt] = &[
         ],
     },
     Exempt { reason: "one for each session that watches", fields: &["core.rs::Router.watchers"] },
-    Exempt { reason: "one for each session or call that waits", fields: &["timers.rs::Timers.heap"] },
+    Exempt {
+        reason: "one for each session or call that waits",
+        fields: &["timers.rs::Timers.due", "session.rs::Session.timers"],
+    },
     Exempt {
         reason: "while the state is saved or restored: a copy of the references to what is bounded above",
         fields: &["state/files.rs::*", "state/restore.rs::*", "state/save.rs::*"],

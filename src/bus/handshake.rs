@@ -144,6 +144,7 @@ async fn register(door: &Door, wanted: &str, uid: Option<u32>, peer: SocketAddr)
         expiry: Expiry::WithLink,
         will: None,
         receive_max: u16::MAX,
+        packet_max: u32::MAX,
         resend_after: None,
         identity: identity.clone(),
     };

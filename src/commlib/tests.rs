@@ -78,6 +78,7 @@ impl World {
             expiry: Expiry::WithLink,
             will: None,
             receive_max: 1000,
+            packet_max: u32::MAX,
             resend_after: None,
             identity: Identity::default(),
         };

@@ -229,6 +229,7 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
         receive_max: connect.receive_max,
         expiry,
         will: connect.will.take().map(|will| Box::new(will_of(will, &client_id))),
+        packet_max: connect.max_packet.unwrap_or(u32::MAX),
         resend_after: None,
         identity,
     };

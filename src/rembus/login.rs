@@ -254,6 +254,7 @@ impl Dialogue {
             on_conflict,
             clean: false,
             receive_max: self.settings.receive_max,
+            packet_max: u32::MAX,
             resend_after: Some(self.settings.ack_timeout),
             identity,
             expiry: Expiry::Never,

@@ -72,13 +72,20 @@ impl Router {
 
     /// A message with a deadline was retained.
     pub(super) fn watch_retained(&mut self, deadline: Option<Mono>) {
-        if let Some(deadline) = deadline {
-            self.timers.set(deadline.plus(SWEEP), Timer::Retained);
+        let Some(due) = deadline.map(|deadline| deadline.plus(SWEEP)) else { return };
+        // One timer for all of them: the first that is due sets the next.
+        if self.retained_due.is_none_or(|set| due < set) {
+            if let Some(later) = self.retained_due.replace(due) {
+                self.timers.cancel(later, Timer::Retained);
+            }
+            self.timers.set(due, Timer::Retained);
         }
     }
 
     /// [MQTT-3.3.2-5]: for retained messages too. Their time over is in their records, so nothing is noted.
     pub(super) fn expire_retained(&mut self) {
-        self.retained.expire(self.now.mono, &mut self.accounts);
+        self.retained_due = None;
+        let next = self.retained.expire(self.now.mono, &mut self.accounts);
+        self.watch_retained(next);
     }
 }

@@ -119,8 +119,9 @@ impl Router {
                 let method: Arc<str> = method.into();
                 let callee = Callee::Builtin;
                 let Some(account) = self.account_for_call(link, token, effects) else { return };
-                let target = None;
-                let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target, account });
+                let (target, due) = (None, None);
+                let call =
+                    self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target, account, due });
                 effects.push(Effect::Invoke { call, caller: link, method, data, upto: self.last });
                 return;
             }
@@ -140,17 +141,18 @@ impl Router {
         let Caller { link, token, .. } = caller;
         let callee = Callee::Session(provider);
         let Some(account) = self.account_for_call(link, token, effects) else { return };
-        let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target, account });
         // A part of the gateway answers every call in a time of its own.
         let is_part = self.sessions.get(provider).is_some_and(|session| session.dialect == Dialect::Internal);
+        let due = (!is_part).then(|| self.now.mono.plus(self.options.request_timeout));
+        let call = self.calls.start(Call { caller: link, token, callee, method: Arc::clone(&method), target, account, due });
         let caller = if is_part { self.author(link) } else { None };
         match self.offer(provider, Item::Request { call, method, data, caller }) {
             Ok(_) => {
                 if let Some(session) = self.sessions.get_mut(provider) {
                     session.serving.insert(call);
                 }
-                if !is_part {
-                    self.timers.set(self.now.mono.plus(self.options.request_timeout), Timer::Call(call));
+                if let Some(due) = due {
+                    self.timers.set(due, Timer::Call(call));
                 }
                 self.pump(provider, effects);
             }
@@ -225,6 +227,9 @@ impl Router {
         let done = self.calls.finish(call, callee)?;
         self.accounts.sub(done.account, Resource::Calls, 1);
         self.accounts.release(done.account);
+        if let Some(due) = done.due {
+            self.timers.cancel(due, Timer::Call(call));
+        }
         Some(done)
     }
 

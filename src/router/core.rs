@@ -20,6 +20,7 @@ use super::system::System;
 use super::timers::Timers;
 use super::tree::Tree;
 use crate::access::{Action, Identify, Identity};
+use crate::clock::Mono;
 use crate::config::Policy;
 use crate::message::{Dialect, Forms, Qos, Seq};
 use crate::wal::{Health, LogState};
@@ -169,6 +170,8 @@ pub struct Router {
     pub(super) services: Services,
     pub(super) calls: Calls,
     pub(super) timers: Timers,
+    /// When retained messages are looked through.
+    pub(super) retained_due: Option<Mono>,
     pub(super) gate: AckGate<Held>,
     pub(super) log: LogState,
     pub(super) log_behind: bool,
@@ -218,6 +221,7 @@ impl Router {
             services: Services::default(),
             calls: Calls::default(),
             timers: Timers::default(),
+            retained_due: None,
             gate: AckGate::default(),
             log,
             log_behind: false,

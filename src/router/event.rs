@@ -1,5 +1,6 @@
 //! What the doors tell the router, and what it tells them.
 
+pub use super::attach::{Attach, Expiry, OnConflict, Will};
 use super::interest::Interest;
 pub use super::refusal::{CloseReason, Closed, Refusal, Status};
 use crate::access::Identity;
@@ -10,7 +11,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// One connection. Numbers are never used twice while the process runs, so a late event cannot hit a successor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,54 +103,6 @@ pub enum Inbound {
     Expire { expiry: Expiry },
     /// The connection is over. Nothing follows.
     Closed { reason: Closed },
-}
-
-#[derive(Debug, Clone)]
-pub struct Attach {
-    /// Client id or component name; empty asks the router to assign one.
-    pub name: String,
-    /// What happens to a live session of the same name.
-    pub on_conflict: OnConflict,
-    /// MQTT clean session / clean start: forget what an earlier session left behind.
-    pub clean: bool,
-    /// How long the session stays after the link. Rembus: for ever, while it has registrations.
-    pub expiry: Expiry,
-    /// What is to be published if the peer vanishes.
-    pub will: Option<Box<Will>>,
-    /// How many unacknowledged QoS 1 and 2 deliveries the peer takes (MQTT 5 receive maximum).
-    pub receive_max: u16,
-    /// Resend an unacknowledged delivery after this time (Rembus). MQTT never resends on a living connection.
-    pub resend_after: Option<Duration>,
-    /// Whom the link acts for from now on.
-    pub identity: Identity,
-}
-
-/// How long a session stays without a link (MQTT 5 section 3.1.2.11.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Expiry {
-    /// It ends with the link.
-    WithLink,
-    /// Seconds.
-    After(u32),
-    Never,
-}
-
-/// A publication that its author leaves to the gateway (MQTT section 3.1.2.5).
-#[derive(Debug, Clone)]
-pub struct Will {
-    /// `received` is set when it is published.
-    pub message: Message,
-    /// How long the peer may take to come back before it is published, at most as long as the session stays.
-    pub delay: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnConflict {
-    /// The newcomer wins and the older link is closed with [`CloseReason::TakenOver`].
-    TakeOver,
-    /// The newcomer is refused with [`Refusal::NameInUse`] if the older peer answers an [`Outbound::Probe`]; after a cut cable
-    /// nobody does, and the newcomer gets the name.
-    Refuse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,6 +44,8 @@ pub(super) struct Groups {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fitness {
     Unfit,
+    /// Its peer has said that it takes no packet as large as this one will be, about.
+    Narrow,
     /// Not connected, and keeps a queue.
     Away,
     /// Connected, and its queue is filling.

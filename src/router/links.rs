@@ -60,6 +60,7 @@ impl Router {
             expiry: Expiry::WithLink,
             left: None,
             leavings: 0,
+            timers: Vec::new(),
             waits_for_answer: false,
             will: None,
             filters: BTreeMap::new(),
@@ -69,6 +70,7 @@ impl Router {
             out: self.new_queue(dialect, false, u16::MAX),
             unreleased: AHashMap::new(),
             serving: AHashSet::new(),
+            packet_max: u32::MAX,
             resend_after: None,
             follower: None,
         }
@@ -206,6 +208,7 @@ impl Router {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.identity = attach.identity;
         session.reactive = session.dialect != Dialect::Rembus;
+        session.packet_max = attach.packet_max;
         session.resend_after = attach.resend_after;
         session.expiry = attach.expiry;
         session.left = None;
@@ -317,17 +320,19 @@ impl Router {
     fn set_timers_of_leaving(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let now = self.now.mono;
         let Some(session) = self.sessions.get(key) else { return };
-        let leaving = session.leavings;
-        if let Expiry::After(seconds) = session.expiry {
-            self.timers.set(now.plus(Duration::from_secs(seconds.into())), Timer::Session(key, leaving));
+        let (leaving, expiry) = (session.leavings, session.expiry);
+        let memory = session.memory_left(Duration::ZERO).filter(|_| session.dialect == Dialect::Rembus);
+        let will = session.will.as_ref().map(|will| will.delay);
+        if let Expiry::After(seconds) = expiry {
+            self.set_session_timer(key, now.plus(Duration::from_secs(seconds.into())), Timer::Session(key, leaving));
         }
-        if let (Dialect::Rembus, Some(rest)) = (session.dialect, session.memory_left(Duration::ZERO)) {
-            self.timers.set(now.plus(rest), Timer::Session(key, leaving));
+        if let Some(rest) = memory {
+            self.set_session_timer(key, now.plus(rest), Timer::Session(key, leaving));
         }
-        match session.will.as_ref().map(|will| will.delay) {
+        match will {
             None => {}
             Some(Duration::ZERO) => self.publish_will(key, effects),
-            Some(delay) => self.timers.set(now.plus(delay), Timer::Will(key, leaving)),
+            Some(delay) => self.set_session_timer(key, now.plus(delay), Timer::Will(key, leaving)),
         }
     }
 
@@ -380,6 +385,7 @@ impl Router {
                 orphans.extend(self.take_back(key, group));
             }
         }
+        self.cancel_session_timers(key);
         let Some(mut session) = self.sessions.remove(key) else { return };
         self.accounts.queue_moved(session.account, key, session.out.queue_bytes(), 0);
         self.counters.left_over(session.out.clear(), reason);

@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `event.rs`, `refusal.rs` | what goes in and out, and why the router says no |
+//! | `event.rs`, `attach.rs`, `refusal.rs` | what goes in and out, and why the router says no |
 //! | `core.rs` | the state, and what each event does |
 //! | `links.rs`, `session.rs` | links come and go, sessions stay or end, wills |
 //! | `state.rs`, `keeper.rs` | what survives the process: changes in the log, snapshots |
@@ -31,6 +31,7 @@
 //! | `hub.rs`, `link.rs` | runs the router between doors, log and history |
 
 mod accounts;
+mod attach;
 mod backfill;
 mod bus;
 mod calls;

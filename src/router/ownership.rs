@@ -4,7 +4,9 @@ use super::accounts::{Owner, Resource};
 use super::core::Router;
 use super::event::LinkId;
 use super::session::{Session, SessionKey};
+use super::timers::Timer;
 use crate::access::Identity;
+use crate::clock::Mono;
 use crate::message::Dialect;
 use std::net::SocketAddr;
 
@@ -25,6 +27,7 @@ impl Router {
 
     /// A session was left, or has a link again.
     pub(super) fn set_presence(&mut self, key: SessionKey, link: Option<LinkId>) {
+        self.cancel_session_timers(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let before = (session.presence(), session.order);
         self.presences += 1;
@@ -33,6 +36,21 @@ impl Router {
         if session.named {
             self.accounts.leave(session.account, before.0, before.1, key);
             self.accounts.join(session.account, session.presence(), session.order, key);
+        }
+    }
+
+    /// Sets a timer that is void when the session is taken up again.
+    pub(super) fn set_session_timer(&mut self, key: SessionKey, due: Mono, timer: Timer) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.timers.push((due, timer));
+            self.timers.set(due, timer);
+        }
+    }
+
+    pub(super) fn cancel_session_timers(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        for (due, timer) in std::mem::take(&mut session.timers) {
+            self.timers.cancel(due, timer);
         }
     }
 

@@ -230,7 +230,7 @@ impl Router {
             };
             let outcome = match target.dest {
                 Dest::Session(_) => give(self, target, None),
-                Dest::Group(group) => self.give_to_one_of(group, |router, member| give(router, &member, Some(group))),
+                Dest::Group(group) => self.give_to_one_of(group, message, |router, member| give(router, &member, Some(group))),
             };
             match outcome {
                 Queued::NotWanted | Queued::Full => {}

@@ -150,13 +150,14 @@ impl RetainedStore {
         (found, None)
     }
 
-    /// Drops what has expired \[MQTT-3.3.2-5\].
-    pub(super) fn expire(&mut self, now: Mono, accounts: &mut Accounts) {
+    /// Drops what has expired \[MQTT-3.3.2-5\]. Says when the next one will have.
+    pub(super) fn expire(&mut self, now: Mono, accounts: &mut Accounts) -> Option<Mono> {
         let is_over = |retained: &Retained| retained.deadline.is_some_and(|deadline| deadline < now);
         let over: Vec<_> = self.topics.iter().filter(|(_, kept)| is_over(kept)).map(|(topic, _)| topic.clone()).collect();
         for topic in &over {
             self.remove(topic, accounts);
         }
+        self.topics.values().filter_map(|kept| kept.deadline).min()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Retained> {

@@ -3,6 +3,7 @@
 use super::accounts::AccountKey;
 use super::event::{CallId, LinkId, Token};
 use super::session::SessionKey;
+use crate::clock::Mono;
 use crate::config::Policy;
 use ahash::AHashMap;
 use std::collections::BTreeSet;
@@ -34,6 +35,8 @@ pub(super) struct Call {
     pub(super) target: Option<Arc<str>>,
     /// Whose call it is.
     pub(super) account: AccountKey,
+    /// When whoever is asked has had its time, if that is bounded.
+    pub(super) due: Option<Mono>,
 }
 
 #[derive(Debug, Default)]

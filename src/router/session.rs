@@ -4,6 +4,7 @@ use super::accounts::{AccountKey, Presence};
 use super::event::{CallId, Expiry, Filter, LinkId, Subscription, Token, Will};
 use super::outgoing::Outgoing;
 use super::replay::Follower;
+use super::timers::Timer;
 use crate::access::Identity;
 use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message};
@@ -50,6 +51,8 @@ pub(super) struct Session {
     pub(super) left: Option<Wall>,
     /// How often the session was left; a timer set at an earlier end of a link finds another number and does nothing.
     pub(super) leavings: u32,
+    /// Timers that were set when it was left.
+    pub(super) timers: Vec<(Mono, Timer)>,
     /// Deliveries wait for the answer to [`Attach`](super::event::Attach).
     pub(super) waits_for_answer: bool,
     pub(super) will: Option<Box<Will>>,
@@ -64,6 +67,8 @@ pub(super) struct Session {
     pub(super) unreleased: AHashMap<Token, Mono>,
     /// Calls this session is serving.
     pub(super) serving: AHashSet<CallId>,
+    /// The largest packet that its peer takes.
+    pub(super) packet_max: u32,
     pub(super) resend_after: Option<Duration>,
     /// How far the subscriptions of a named component have come.
     pub(super) follower: Option<Box<Follower>>,

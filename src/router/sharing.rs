@@ -8,29 +8,36 @@ use super::outgoing::Parcel;
 use super::session::{SessionKey, Sessions};
 use super::state::{Change, Route};
 use super::tree::{Dest, Target};
-use crate::message::{Qos, Seq};
+use crate::message::{Message, Qos, Seq};
 use std::sync::Arc;
 
 /// A member with more than this in its queue gets new messages only if all others have.
 const BUSY: usize = 100;
 
 impl Router {
-    /// The member whose turn it is.
-    fn pick(&mut self, group: GroupKey) -> Option<Member> {
+    /// The member whose turn it is for a packet of about this size.
+    fn pick(&mut self, group: GroupKey, size: usize) -> Option<Member> {
         let sessions = &self.sessions;
-        self.groups.get_mut(group)?.pick(|member| fitness(sessions, member))
+        self.groups.get_mut(group)?.pick(|member| fitness(sessions, member, size))
     }
 
     /// Offers a message to the members of a group until one takes it: `give` says what became of the copy. Nobody is asked twice.
     /// Says what became of it in the end: who has room and may not see it is passed over like who may and has none.
-    pub(super) fn give_to_one_of(&mut self, group: GroupKey, mut give: impl FnMut(&mut Self, Target) -> Queued) -> Queued {
-        let Some(first) = self.pick(group) else { return Queued::NotWanted };
+    pub(super) fn give_to_one_of(
+        &mut self,
+        group: GroupKey,
+        message: &Message,
+        mut give: impl FnMut(&mut Self, Target) -> Queued,
+    ) -> Queued {
+        let size = packet_size(message);
+        let Some(first) = self.pick(group, size) else { return Queued::NotWanted };
         let mut outcome = give(self, Target::of(first.session, &first.subscription, None));
         if outcome.is_taken() {
             return outcome;
         }
         let sessions = &self.sessions;
-        let others = self.groups.get_mut(group).map(|group| group.others(first.session, |member| fitness(sessions, member)));
+        let others =
+            self.groups.get_mut(group).map(|group| group.others(first.session, |member| fitness(sessions, member, size)));
         for member in others.unwrap_or_default() {
             let next = give(self, Target::of(member.session, &member.subscription, None));
             if next.is_taken() {
@@ -69,7 +76,7 @@ impl Router {
         };
         let groups: Vec<_> = session.filters.keys().filter_map(shared).collect();
         for group in groups {
-            let others = self.pick(group).and_then(|member| self.sessions.get(member.session));
+            let others = self.pick(group, 0).and_then(|member| self.sessions.get(member.session));
             if others.is_some_and(|other| other.link.is_some()) {
                 let parcels = self.take_back(key, group);
                 self.adopt(parcels, effects);
@@ -97,7 +104,7 @@ impl Router {
                 router.try_queue(key, Parcel { delivery, seq, after: Seq(0), ..parcel.clone() })
             };
             let adopted = match parcel.share {
-                Some(group) => self.give_to_one_of(group, give),
+                Some(group) => self.give_to_one_of(group, &message, give),
                 None => Queued::NotWanted,
             };
             match (adopted, taker) {
@@ -118,11 +125,24 @@ impl Router {
 }
 
 /// Rights and room are looked at when it gets something.
-fn fitness(sessions: &Sessions, member: &Member) -> Fitness {
+fn fitness(sessions: &Sessions, member: &Member, size: usize) -> Fitness {
     match sessions.get(member.session) {
+        Some(session) if session.link.is_some() && (session.packet_max as usize) < size => Fitness::Narrow,
         Some(session) if session.link.is_some() && session.out.queue_len() < BUSY => Fitness::Ready,
         Some(session) if session.link.is_some() => Fitness::Busy,
         Some(session) if session.keeps_queue() && member.subscription.qos > Qos::AtMostOnce => Fitness::Away,
         _ => Fitness::Unfit,
     }
+}
+
+/// About what a message takes as a packet, as far as that is known before it is encoded.
+fn packet_size(message: &Message) -> usize {
+    let properties = message.properties.as_ref().map_or(0, |properties| {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 3);
+        let user: usize = properties.user.iter().map(|(name, value)| name.len() + value.len() + 5).sum();
+        let data = properties.correlation_data.as_ref().map_or(0, |data| data.len() + 3);
+        text(&properties.content_type) + text(&properties.response_topic) + data + user + 7
+    });
+    // Kind, length, the length of the topic, a packet id, the length of the properties.
+    message.topic.len() + message.payload.len() + properties + 8
 }

@@ -1,10 +1,12 @@
-//! Deadlines, in order. A timer that is not needed any more is not searched for: it finds nothing to do when it is due.
+//! Deadlines, in order.
+//!
+//! A timer whose time may be far away is cancelled when it is not needed any more, or else everybody who comes and goes would
+//! leave one behind. Others find nothing to do when they are due.
 
 use super::event::{CallId, DeliveryId, LinkId};
 use super::session::SessionKey;
 use crate::clock::Mono;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
@@ -26,26 +28,31 @@ pub(super) enum Timer {
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Mono, Timer)>>,
+    due: BTreeSet<(Mono, Timer)>,
 }
 
 impl Timers {
     pub(super) fn set(&mut self, due: Mono, timer: Timer) {
-        self.heap.push(Reverse((due, timer)));
+        self.due.insert((due, timer));
+    }
+
+    pub(super) fn cancel(&mut self, due: Mono, timer: Timer) {
+        self.due.remove(&(due, timer));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
     }
 
     pub(super) fn next_due(&self) -> Option<Mono> {
-        self.heap.peek().map(|Reverse((due, _))| *due)
+        self.due.first().map(|(due, _)| *due)
     }
 
     pub(super) fn pop_due(&mut self, now: Mono) -> Option<Timer> {
         if self.next_due()? > now {
             return None;
         }
-        let Reverse((_, timer)) = self.heap.pop()?;
-        if self.heap.is_empty() && self.heap.capacity() > 1024 {
-            self.heap = BinaryHeap::new();
-        }
-        Some(timer)
+        self.due.pop_first().map(|(_, timer)| timer)
     }
 }

@@ -203,6 +203,7 @@ fn a_named_component_that_goes_and_comes_again_serves_again() {
         expiry: Expiry::Never,
         will: None,
         receive_max: 1000,
+        packet_max: u32::MAX,
         resend_after: None,
         identity: Identity::default(),
     };

@@ -119,6 +119,7 @@ async fn prepare(
         on_conflict: OnConflict::Refuse,
         clean: false,
         receive_max: 1,
+        packet_max: u32::MAX,
         resend_after: None,
         identity,
         expiry: Expiry::Never,

@@ -69,7 +69,11 @@ impl<'a> Restorer<'a> {
     /// All records are in. What has expired meanwhile ends with the first tick.
     pub fn finish(self) {
         let Self { router, now, sessions, left } = self;
+        let mut sessions: Vec<_> = sessions.into_iter().collect();
+        // Whose turn it is to give way goes by who was left first; those that had a link come last.
+        sessions.sort_by_key(|(id, _)| (left.get(id).map_or(u64::MAX, |wall| wall.0), *id));
         for (id, key) in sessions {
+            router.set_presence(key, None);
             let Some(session) = router.sessions.get_mut(key) else { continue };
             let alone = left.get(&id).map_or(Duration::ZERO, |since| elapsed(*since, now.wall));
             session.left = Some(left.get(&id).copied().unwrap_or(now.wall));
@@ -85,11 +89,13 @@ impl<'a> Restorer<'a> {
             }
             if let Some(rest) = rest {
                 session.leavings += 1;
-                router.timers.set(now.mono.plus(rest), Timer::Session(key, session.leavings));
+                let timer = Timer::Session(key, session.leavings);
+                router.set_session_timer(key, now.mono.plus(rest), timer);
             }
             router.next_session = SessionId(router.next_session.0.max(id.0 + 1));
         }
         router.recount();
+        router.expire_retained();
         // What ended in an earlier life is in the log already.
         router.pending = Pending::default();
     }
@@ -127,10 +133,6 @@ impl<'a> Restorer<'a> {
             }
             Change::Leave { id, expiry, wall } => {
                 self.left.insert(id, Wall(wall));
-                if let Some(key) = self.sessions.get(&id).copied() {
-                    // Whose turn it is to give way goes by who was left first.
-                    self.router.set_presence(key, None);
-                }
                 self.with(id, |_, session| session.expiry = expiry);
             }
             Change::End { id } => {

@@ -285,3 +285,26 @@ fn a_member_that_is_away_and_wants_qos_0_gets_nothing_that_another_could_keep() 
     }
     assert_eq!(w.router.report().queued, 4);
 }
+
+#[test]
+fn a_member_that_takes_no_packet_as_large_is_passed_over_and_if_nobody_does_it_is_tried_all_the_same() {
+    let mut w = World::new();
+    let sensor = w.client("sensor");
+    let narrow = w.link(Dialect::Mqtt);
+    w.say(narrow, Inbound::Attach(Attach { packet_max: 100, ..mqtt_attach("narrow") }));
+    w.take(narrow);
+    w.subscribe(narrow, shared("g", "t/#"), Qos::AtLeastOnce);
+    let long = format!("t/{}", "x".repeat(200));
+    w.publish(sensor, &long, Qos::AtLeastOnce);
+    assert_eq!(w.deliveries(narrow).len(), 1, "its door knows best, and counts what it cannot send");
+    let wide = w.client("wide");
+    w.subscribe(wide, shared("g", "t/#"), Qos::AtLeastOnce);
+    for _ in 0..10 {
+        w.publish(sensor, &long, Qos::AtLeastOnce);
+    }
+    assert_eq!([narrow, wide].map(|link| w.deliveries(link).len()), [0, 10]);
+    for _ in 0..10 {
+        w.publish(sensor, "t/1", Qos::AtLeastOnce);
+    }
+    assert_eq!([narrow, wide].map(|link| w.deliveries(link).len()), [5, 5]);
+}

@@ -93,6 +93,12 @@ fn one_user_fills_its_own_sessions_only_and_its_oldest_offline_one_gives_way_als
         w.waiting(Some("other"), 1, "other", "a");
     }
     assert_eq!(w.session_names(), ["later false", "later true", "other", "s5"]);
+    // Who comes back is not the oldest any more, and that is known after a restart too.
+    w.wait(Duration::from_secs(1));
+    w.waiting(Some("dev1"), 1, "s5", "a");
+    w.restart(true);
+    w.waiting(Some("dev1"), 1, "last", "a");
+    assert_eq!(w.session_names(), ["last", "later true", "other", "s5"]);
 }
 
 #[test]
@@ -222,6 +228,23 @@ fn when_all_filters_are_taken_the_user_with_most_loses_a_session_to_a_lighter_on
     w.wants(light, "3").unwrap();
     w.wants(light, "4").unwrap();
     assert_eq!(w.wants(light, "5"), Err(Refusal::LimitReached), "nobody is heavier");
+}
+
+#[test]
+fn all_queues_together_are_bounded() {
+    let mut w = World::with(Options { queues_bytes: 20_000, ..Options::default() });
+    let sensor = w.client("sensor");
+    for name in ["one", "two"] {
+        let (link, _) = w.stayer(name, false);
+        w.want(link, "a", ONCE);
+        w.gone(link);
+    }
+    for _ in 0..200 {
+        w.send(sensor, "a", "x", ONCE);
+    }
+    let report = w.router.report();
+    assert!(report.queued_bytes <= 20_000, "{report:?}");
+    assert!(report.dropped.get("queues_full").is_some_and(|dropped| *dropped > 100), "{report:?}");
 }
 
 #[test]
@@ -376,4 +399,40 @@ fn one_caller_has_so_many_calls_under_way_and_others_are_served() {
     assert_eq!(w.router.report().calls_refused, 1);
     w.say(exposer, Inbound::LOST);
     assert_eq!(w.router.report().heaviest["calls"], 0);
+}
+
+#[test]
+fn who_comes_and_goes_leaves_no_timers_behind() {
+    let mut w = World::new();
+    let exposer = w.component("exposer");
+    w.say(exposer, Inbound::Expose { token: Token(1), method: "m".into() });
+    w.sync();
+    w.take(exposer);
+    let caller = w.link(Dialect::Rembus);
+    let sensor = w.client("sensor");
+    let mut most = 0;
+    for n in 0..100u32 {
+        let link = w.link(Dialect::Mqtt);
+        let message =
+            Message::new("w".into(), Payload::Mqtt(Bytes::from_static(b"1")), ONCE, Wall(1), Dialect::Mqtt, "x".into());
+        let will = Some(Box::new(Will { message, delay: Duration::from_secs(1_000_000) }));
+        let attach = Attach { clean: false, expiry: Expiry::After(1_000_000), will, ..mqtt_attach("x") };
+        w.say(link, Inbound::Attach(attach));
+        w.sync();
+        w.gone(link);
+        let properties = message::Properties { expiry_s: Some(1_000_000 + n), ..Default::default() };
+        w.send_with(sensor, "r", "x", ONCE, |message| {
+            message.retain = true;
+            message.properties = Some(Box::new(properties));
+        });
+        w.say(
+            caller,
+            Inbound::Call { token: Token(n.into()), method: "m".into(), target: None, data: Bytes::from_static(&[0xf6]) },
+        );
+        let [Outbound::Request { call, .. }] = w.take(exposer)[..] else { panic!("a call is due") };
+        w.say(exposer, Inbound::Return { call, status: Status::OK, data: Bytes::from_static(&[0xf6]) });
+        w.wait(Duration::from_millis(1));
+        most = most.max(w.router.timers.len());
+    }
+    assert!(most <= 3, "{most} timers: one for the session, one for its will, one for what is retained");
 }
