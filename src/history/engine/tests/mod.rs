@@ -32,6 +32,7 @@ mod differential;
 mod faulty;
 mod following;
 mod gateway;
+mod losing;
 mod measure;
 mod reads;
 mod values;
