@@ -33,8 +33,6 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod door;
-#[cfg(test)]
-mod faults;
 pub mod files;
 pub mod gateway;
 pub mod history;
@@ -44,6 +42,7 @@ pub mod mapping;
 pub mod message;
 pub mod metrics;
 pub mod mqtt;
+pub mod names;
 pub mod net;
 pub mod rembus;
 pub mod router;

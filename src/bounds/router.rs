@@ -33,22 +33,24 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "Answers for recent topics",
         fields: &["tree.rs::Tree.recent"],
-        unit: Unit::Entries("a topic and its subscribers"),
-        limit: "65,536 subscribers (`REMEMBERED_MAX`)",
+        unit: Unit::Bytes,
+        limit: "4 MiB (`REMEMBERED_MAX`)",
         at_limit: "all are forgotten",
         metric: None,
-        test: None,
+        test: Some("topics_nobody_wants_do_not_fill_memory"),
     },
     Bound {
         what: "Filters and their places in the tree",
         fields: &[
-            "tree.rs::Node.globs",
-            "tree.rs::Node.hash",
-            "tree.rs::Node.literal",
-            "tree.rs::Node.targets",
-            "tree.rs::BusEdges.below",
-            "tree.rs::BusEdges.rest",
-            "tree.rs::Tree.irregular",
+            "tree/nodes.rs::Ends.below",
+            "tree/nodes.rs::Ends.hash",
+            "tree/nodes.rs::Ends.here",
+            "tree/nodes.rs::Ends.rest",
+            "tree/nodes.rs::Literals::Many.0",
+            "tree/nodes.rs::Nodes.0",
+            "tree/listed.rs::Listed.list",
+            "tree/listed.rs::Listed.places",
+            "tree/words.rs::Words.known",
             "tree/target.rs::Target.identifiers",
             "session.rs::Session.filters",
             "session.rs::Session.exclusions",
@@ -206,6 +208,21 @@ pub(super) const BOUNDS: &[Bound] = &[
 ];
 
 pub(super) const EXEMPT: &[Exempt] = &[
+    Exempt {
+        reason: "one filter or one topic while it is looked for, inside the limits of names (`[mqtt] max_topic`, 128 levels)",
+        fields: &[
+            "tree.rs::Path.edges",
+            "tree.rs::Way::Tail.0",
+            "tree/lanes.rs::Lanes.bits",
+            "tree/lanes.rs::Places.0",
+            "tree/tail.rs::Bytes.bytes",
+            "tree/tail.rs::Known.words",
+            "tree/tail.rs::Levels.candidates",
+            "tree/tail.rs::Levels.levels",
+            "tree/target.rs::Found.places",
+            "tree/target.rs::Found.targets",
+        ],
+    },
     Exempt {
         reason: "what one message or one answer consists of, inside the limit of its packet",
         fields: &[

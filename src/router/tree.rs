@@ -1,7 +1,7 @@
 //! One tree for MQTT filters, Rembus patterns and busrt topics, each with its own exact rules.
 //!
-//! A filter is a path of levels; subscriptions hang where it ends. A topic is matched level by level with the set of nodes
-//! that are still possible (an automaton, not a search), so the time is bounded by levels times nodes reached.
+//! A filter is a path of levels; subscriptions hang where it ends. A topic is matched from the root with the list of nodes that
+//! are still possible (an automaton, not a search).
 //!
 //! ```text
 //! MQTT:   literal, `+` (any level, even empty), `#` (the rest, parent included); neither matches a leading `$`  [MQTT-4.7.2-1]
@@ -10,152 +10,201 @@
 //!         `a/#/b` matches `a` as well); both match a leading `$` or `.`
 //! ```
 //!
+//! What a topic costs, whoever subscribed to what: a node has one depth, so it is visited once at most; from its first `**` or
+//! `a*` on a Rembus pattern is a *tail* of the node, and costs as many steps as it has levels, for globs also as they have bytes
+//! ([`lanes`]). Names have at most [`LEVELS_MAX`](crate::names::LEVELS_MAX) levels and
+//! [`WILDCARDS_MAX`](crate::names::WILDCARDS_MAX) such wildcards, so a pattern can cost so many steps and no more: some
+//! microseconds. Nothing here calls itself.
+//!
 //! The answers for recent topics are remembered until a subscription changes: sensors publish to the same few topics.
 
+mod lanes;
+mod listed;
+mod nodes;
+mod tail;
 mod target;
+mod words;
 
 pub(super) use target::{Dest, Target};
 
 use super::event::Filter;
 use super::pattern::{self, Segment};
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::names;
 use ahash::AHashMap;
+use listed::Listed;
+use nodes::{End, NodeId, Nodes, ROOT, step};
 use std::sync::Arc;
-use target::{collect, put, take};
+use tail::{Bytes, Levels, tokens};
+use target::Found;
+use words::Words;
 
-/// Most targets the memory of recent topics may hold, over all topics.
-const REMEMBERED_MAX: usize = 65_536;
+/// Most bytes that the memory of recent topics takes, over all topics.
+const REMEMBERED_MAX: usize = 4 << 20;
+/// What a topic costs there beside its text and its targets.
+const REMEMBERED_SLOT: usize = 96;
+
+/// What one filter can add to a topic of 1 KiB at most: its nodes, or the tokens of its tail (a lane of 128 levels has three
+/// words), and for each glob the levels it may be, and as many comparisons as are no dearer than its bytes (22 of 32 words).
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const STEPS_MAX: usize = names::LEVELS_MAX * 3 + names::WILDCARDS_MAX * (names::LEVELS_MAX + 22 * 32);
+/// What an irregular pattern can: its bytes, times the words of the topic.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const BYTE_STEPS_MAX: usize = names::IRREGULAR_MAX * 17;
 
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    root: Node,
+    nodes: Nodes,
+    words: Words,
     /// Patterns in which `**` touches other text; rare, tried one by one.
-    irregular: Vec<(Arc<str>, Vec<Target>)>,
+    irregular: Listed<str>,
     count: usize,
     recent: AHashMap<Box<str>, Arc<[Target]>>,
     remembered: usize,
 }
 
-#[derive(Debug, Default)]
-struct Node {
-    literal: AHashMap<Box<str>, Self>,
-    /// MQTT `+`.
-    plus: Option<Box<Self>>,
-    /// Rembus levels with `*`.
-    globs: Vec<(Box<str>, Self)>,
-    /// Rembus `**`: reached without taking a level, and stays while it takes any.
-    any: Option<Box<Self>>,
-    is_any: bool,
-    /// Filters that end here.
-    targets: Vec<Target>,
-    /// MQTT filters that end here with `#`.
-    hash: Vec<Target>,
-    /// What busrt topics need; mostly there is none.
-    bus: Option<Box<BusEdges>>,
-}
-
-#[derive(Debug, Default)]
-struct BusEdges {
-    plus: Option<Box<Node>>,
-    /// Topics that end here with `#`: they want at least one level more.
-    below: Vec<Target>,
-    /// And those that have something behind `#`: they want this level as well.
-    rest: Vec<Target>,
-}
-
-/// A level of a filter, as an edge of the tree.
+/// A level of a filter that leads to one node.
 #[derive(Debug, Clone, Copy)]
 enum Edge<'a> {
     Literal(&'a str),
     Plus,
-    Glob(&'a str),
-    Any,
-    Hash,
+    Star,
     BusPlus,
-    BusBelow,
-    BusRest,
 }
 
-fn edges(filter: &Filter) -> Option<Vec<Edge<'_>>> {
+/// A filter as the tree has it.
+#[derive(Debug)]
+struct Path<'a> {
+    edges: Vec<Edge<'a>>,
+    end: Way<'a>,
+}
+
+/// How a path ends.
+#[derive(Debug)]
+enum Way<'a> {
+    Here,
+    Hash,
+    BusBelow,
+    BusRest,
+    Tail(Vec<Segment<'a>>),
+}
+
+/// `None` for an irregular pattern.
+fn path(filter: &Filter) -> Option<Path<'_>> {
     match filter {
-        Filter::Mqtt(filter) | Filter::Shared { filter, .. } => Some(
-            filter
-                .split('/')
-                .map(|level| match level {
-                    "+" => Edge::Plus,
-                    "#" => Edge::Hash,
-                    literal => Edge::Literal(literal),
-                })
-                .collect(),
-        ),
-        Filter::Rembus(pattern) => pattern::segments(pattern).map(|segments| {
-            segments
-                .into_iter()
-                .map(|segment| match segment {
-                    Segment::Literal(text) => Edge::Literal(text),
-                    Segment::Glob(glob) => Edge::Glob(glob),
-                    Segment::AnySegments => Edge::Any,
-                })
-                .collect()
-        }),
-        Filter::Bus(topic) => Some(bus_edges(topic)),
+        Filter::Mqtt(filter) | Filter::Shared { filter, .. } => Some(mqtt_path(filter)),
+        Filter::Rembus(pattern) => pattern::segments(pattern).map(rembus_path),
+        Filter::Bus(topic) => Some(bus_path(topic)),
     }
 }
 
-fn bus_edges(topic: &str) -> Vec<Edge<'_>> {
+fn mqtt_path(filter: &str) -> Path<'_> {
+    let mut edges = Vec::new();
+    for level in filter.split('/') {
+        match level {
+            "+" => edges.push(Edge::Plus),
+            "#" => return Path { edges, end: Way::Hash },
+            literal => edges.push(Edge::Literal(literal)),
+        }
+    }
+    Path { edges, end: Way::Here }
+}
+
+fn rembus_path(mut segments: Vec<Segment<'_>>) -> Path<'_> {
+    let begins = |segment: &Segment<'_>| {
+        matches!(segment, Segment::AnySegments) || matches!(segment, Segment::Glob(glob) if *glob != "*")
+    };
+    let tail = segments.iter().position(begins).map(|at| segments.split_off(at));
+    let edge = |segment| match segment {
+        Segment::Literal(text) => Edge::Literal(text),
+        // Any other glob begins the tail.
+        Segment::Glob(_) | Segment::AnySegments => Edge::Star,
+    };
+    Path { edges: segments.into_iter().map(edge).collect(), end: tail.map_or(Way::Here, Way::Tail) }
+}
+
+fn bus_path(topic: &str) -> Path<'_> {
     let mut edges = Vec::new();
     let mut levels = topic.split('/');
     while let Some(level) = levels.next() {
         match level {
             "#" => {
-                edges.push(if levels.next().is_some() { Edge::BusRest } else { Edge::BusBelow });
-                break;
+                let end = if levels.next().is_some() { Way::BusRest } else { Way::BusBelow };
+                return Path { edges, end };
             }
             "+" => edges.push(Edge::BusPlus),
             literal => edges.push(Edge::Literal(literal)),
         }
     }
-    edges
+    Path { edges, end: Way::Here }
+}
+
+/// Whether a filter is about its own topic only; one of those that could be taken for more may be.
+fn is_literal(filter: &Filter) -> bool {
+    match filter {
+        Filter::Mqtt(filter) | Filter::Shared { filter, .. } | Filter::Bus(filter) => !filter.contains(['+', '#']),
+        Filter::Rembus(pattern) => !pattern.contains('*'),
+    }
 }
 
 impl Tree {
     /// Adds a subscription, or replaces what the session had for the same filter. Returns whether it is new.
     pub(super) fn insert(&mut self, filter: &Filter, target: Target) -> bool {
         self.forget(filter);
-        let new = match (edges(filter), filter) {
-            (Some(edges), _) => put(self.root.ends_of(&edges), target),
-            (None, filter) => {
-                let pattern = filter.pattern();
-                match self.irregular.iter_mut().find(|(known, _)| **known == *pattern) {
-                    Some((_, targets)) => put(targets, target),
-                    None => {
-                        self.irregular.push((pattern.into(), vec![target]));
-                        true
-                    }
-                }
-            }
+        let new = match path(filter) {
+            Some(path) => self.put(&path, target),
+            None => self.irregular.put(filter.pattern(), target).0,
         };
         self.count += usize::from(new);
+        new
+    }
+
+    fn put(&mut self, path: &Path<'_>, target: Target) -> bool {
+        let Self { nodes, words, .. } = self;
+        let mut node = ROOT;
+        for edge in &path.edges {
+            let known = step(edge, |text| words.find(text)).and_then(|step| nodes.child(node, step));
+            node = known.unwrap_or_else(|| {
+                let step = step(edge, |text| Some(words.hold(text))).expect("a level that is held has a number");
+                nodes.add(node, step)
+            });
+        }
+        let Some(end) = path.end(|text| Some(words.hold(text))) else { return false };
+        let (new, holds) = nodes.put(node, &end, target);
+        if !holds {
+            path.end.release(words);
+        }
         new
     }
 
     /// Removes a subscription and every node that is not needed any more. Returns whether there was one.
     pub(super) fn remove(&mut self, filter: &Filter, dest: Dest) -> bool {
         self.forget(filter);
-        let removed = match (edges(filter), filter) {
-            (Some(edges), _) => self.root.remove(&edges, dest),
-            (None, filter) => {
-                let pattern = filter.pattern();
-                let mut removed = false;
-                self.irregular.retain_mut(|(known, targets)| {
-                    if **known == *pattern {
-                        removed = take(targets, dest);
-                    }
-                    !targets.is_empty()
-                });
-                removed
-            }
+        let removed = match path(filter) {
+            Some(path) => self.take(&path, dest, filter.pattern()),
+            None => self.irregular.take(filter.pattern(), dest, filter.pattern()).0,
         };
         self.count -= usize::from(removed);
+        removed
+    }
+
+    fn take(&mut self, path: &Path<'_>, dest: Dest, text: &str) -> bool {
+        let Self { nodes, words, .. } = self;
+        let down = |node, edge: &Edge<'_>| nodes.child(node, step(edge, |text| words.find(text))?);
+        let Some(mut node) = path.edges.iter().try_fold(ROOT, down) else { return false };
+        let Some(end) = path.end(|text| words.find(text)) else { return false };
+        let (removed, lets_go) = nodes.take(node, &end, dest, text);
+        if lets_go {
+            path.end.release(words);
+        }
+        for edge in path.edges.iter().rev() {
+            let Some(above) = nodes.prune(node) else { break };
+            if let Edge::Literal(text) = edge {
+                words.release(text);
+            }
+            node = above;
+        }
+        nodes.shrink();
         removed
     }
 
@@ -170,11 +219,14 @@ impl Tree {
         }
         let found: Arc<[Target]> = self.search(topic).into();
         // A topic nobody wants costs a slot as well, or a flood of such topics would be searched each time.
-        if self.remembered + found.len() + 1 > REMEMBERED_MAX {
+        let weight = remembered(topic, &found);
+        if self.remembered + weight > REMEMBERED_MAX {
             self.forget_recent();
         }
-        self.remembered += found.len() + 1;
-        self.recent.insert(topic.into(), Arc::clone(&found));
+        if weight <= REMEMBERED_MAX {
+            self.remembered += weight;
+            self.recent.insert(topic.into(), Arc::clone(&found));
+        }
         found
     }
 
@@ -186,11 +238,10 @@ impl Tree {
     /// A filter changes: the answers it may be part of are void. One without a wildcard is about its own topic only; a caller of
     /// RPC subscribes to a reply topic for each call.
     fn forget(&mut self, filter: &Filter) {
-        let is_literal = edges(filter).is_some_and(|edges| edges.iter().all(|edge| matches!(edge, Edge::Literal(_))));
-        if !is_literal {
+        if !is_literal(filter) {
             self.forget_recent();
         } else if let Some(known) = self.recent.remove(filter.pattern()) {
-            self.remembered -= known.len() + 1;
+            self.remembered -= remembered(filter.pattern(), &known);
         }
     }
 
@@ -201,162 +252,95 @@ impl Tree {
 
     /// Those who subscribed to the very topic, without a wildcard.
     pub(super) fn by_name(&self, topic: &str) -> &[Target] {
-        let end = topic.split('/').try_fold(&self.root, |node, level| node.literal.get(level));
-        end.map(|node| node.targets.as_slice()).unwrap_or_default()
+        let down = |node, level| self.nodes.child(node, step(&Edge::Literal(level), |text| self.words.find(text))?);
+        let end = topic.split('/').try_fold(ROOT, down).and_then(|node| self.nodes.get(node)?.ends.as_ref());
+        end.map(|ends| ends.here.as_slice()).unwrap_or_default()
     }
 
     pub(super) fn search(&self, topic: &str) -> Vec<Target> {
-        let mut found = Vec::new();
-        let mut now = Vec::new();
-        self.root.activate(&mut now);
-        for (depth, level) in topic.split('/').enumerate() {
-            let system = depth == 0 && level.starts_with('$');
-            let mut next = Vec::with_capacity(now.len() + 2);
-            for node in now {
+        self.counted(topic).0
+    }
+
+    /// With the steps that it took: nodes, and what tails and irregular patterns cost, in words of lanes.
+    pub(super) fn counted(&self, topic: &str) -> (Vec<Target>, usize) {
+        let mut levels = Levels::new(topic, |level| self.words.find(level));
+        let mut found = Found::default();
+        let mut steps = 0;
+        let mut open: Vec<(NodeId, usize)> = vec![(ROOT, 0)];
+        while let Some((id, depth)) = open.pop() {
+            steps += 1;
+            let Some(node) = self.nodes.get(id) else { continue };
+            let level = levels.get(depth);
+            let system = depth == 0 && topic.starts_with('$');
+            if let Some(ends) = &node.ends {
                 if !system {
-                    collect(&node.hash, &mut found);
+                    // `a/#` matches `a` as well [MQTT 4.7.1.2].
+                    found.add(&ends.hash);
                 }
-                if let Some(bus) = &node.bus {
-                    collect(&bus.below, &mut found);
-                    collect(&bus.rest, &mut found);
-                }
-                node.step(level, system, &mut next);
-            }
-            now = next;
-        }
-        for node in now {
-            // `a/#` matches `a` as well [MQTT 4.7.1.2].
-            collect(&node.hash, &mut found);
-            collect(&node.targets, &mut found);
-            if let Some(bus) = &node.bus {
-                collect(&bus.rest, &mut found);
-            }
-        }
-        for (pattern, targets) in &self.irregular {
-            if pattern::matches_irregular(pattern, topic) {
-                collect(targets, &mut found);
-            }
-        }
-        found
-    }
-}
-
-impl Node {
-    /// Puts this node among the possible ones, with all that is reached from it without taking a level.
-    fn activate<'a>(&'a self, active: &mut Vec<&'a Self>) {
-        // Only `**` can be reached on two ways.
-        if self.is_any && active.iter().any(|known| std::ptr::eq(*known, self)) {
-            return;
-        }
-        active.push(self);
-        if let Some(any) = &self.any {
-            any.activate(active);
-        }
-    }
-
-    fn step<'a>(&'a self, level: &str, system: bool, next: &mut Vec<&'a Self>) {
-        if let Some(child) = self.literal.get(level) {
-            child.activate(next);
-        }
-        if let (Some(child), false) = (&self.plus, system) {
-            child.activate(next);
-        }
-        if let Some(child) = self.bus.as_ref().and_then(|bus| bus.plus.as_ref()) {
-            child.activate(next);
-        }
-        for (_, child) in self.globs.iter().filter(|(glob, _)| pattern::glob_matches(glob, level)) {
-            child.activate(next);
-        }
-        if self.is_any && !level.contains('@') {
-            self.activate(next);
-        }
-    }
-
-    /// The list in which a filter with these edges ends; makes the nodes on the way.
-    fn ends_of(&mut self, edges: &[Edge<'_>]) -> &mut Vec<Target> {
-        match edges.split_first() {
-            None => &mut self.targets,
-            Some((Edge::Hash, _)) => &mut self.hash,
-            Some((Edge::Literal(level), rest)) => self.literal.entry((*level).into()).or_default().ends_of(rest),
-            Some((Edge::Plus, rest)) => self.plus.get_or_insert_default().ends_of(rest),
-            Some((Edge::BusPlus, rest)) => self.bus.get_or_insert_default().plus.get_or_insert_default().ends_of(rest),
-            Some((Edge::BusBelow, _)) => &mut self.bus.get_or_insert_default().below,
-            Some((Edge::BusRest, _)) => &mut self.bus.get_or_insert_default().rest,
-            Some((Edge::Any, rest)) => {
-                self.any.get_or_insert_with(|| Box::new(Self { is_any: true, ..Self::default() })).ends_of(rest)
-            }
-            Some((Edge::Glob(glob), rest)) => {
-                let at = self.globs.iter().position(|(known, _)| **known == **glob).unwrap_or_else(|| {
-                    self.globs.push(((*glob).into(), Self::default()));
-                    self.globs.len() - 1
-                });
-                self.globs.get_mut(at).expect("the position was just found or made").1.ends_of(rest)
-            }
-        }
-    }
-
-    fn remove(&mut self, edges: &[Edge<'_>], dest: Dest) -> bool {
-        match edges.split_first() {
-            None => take(&mut self.targets, dest),
-            Some((Edge::Hash, _)) => take(&mut self.hash, dest),
-            Some((Edge::Literal(level), rest)) => {
-                let Some(child) = self.literal.get_mut(*level) else { return false };
-                let removed = child.remove(rest, dest);
-                if child.is_bare() {
-                    self.literal.remove(*level);
-                    // A folder of a million short-lived topics must not keep its table.
-                    if self.literal.len() * 4 < self.literal.capacity() {
-                        self.literal.shrink_to_fit();
+                found.add(&ends.rest);
+                found.add(if level.is_some() { &ends.below } else { &ends.here });
+                for (tail, targets) in ends.tails.iter() {
+                    let (hits, cost) = levels.matches(depth, tail);
+                    steps += cost;
+                    if hits {
+                        found.add(targets);
                     }
                 }
-                removed
             }
-            Some((Edge::Plus, rest)) => remove_boxed(&mut self.plus, rest, dest),
-            Some((Edge::BusPlus | Edge::BusBelow | Edge::BusRest, _)) => self.remove_bus(edges, dest),
-            Some((Edge::Any, rest)) => remove_boxed(&mut self.any, rest, dest),
-            Some((Edge::Glob(glob), rest)) => {
-                let Some(at) = self.globs.iter().position(|(known, _)| **known == **glob) else { return false };
-                let Some((_, child)) = self.globs.get_mut(at) else { return false };
-                let removed = child.remove(rest, dest);
-                if child.is_bare() {
-                    self.globs.swap_remove(at);
+            if let Some(level) = level {
+                node.reach(level.text, level.word, system, |child| open.push((child, depth + 1)));
+            }
+        }
+        if !self.irregular.is_empty() {
+            let mut bytes = Bytes::of(topic);
+            for (pattern, targets) in self.irregular.iter() {
+                let (hits, cost) = bytes.matches(pattern);
+                steps += cost;
+                if hits {
+                    found.add(targets);
                 }
-                removed
             }
         }
-    }
-
-    fn remove_bus(&mut self, edges: &[Edge<'_>], dest: Dest) -> bool {
-        let Some(bus) = &mut self.bus else { return false };
-        let removed = match edges.split_first() {
-            Some((Edge::BusPlus, rest)) => remove_boxed(&mut bus.plus, rest, dest),
-            Some((Edge::BusBelow, _)) => take(&mut bus.below, dest),
-            _ => take(&mut bus.rest, dest),
-        };
-        if bus.plus.is_none() && bus.below.is_empty() && bus.rest.is_empty() {
-            self.bus = None;
-        }
-        removed
-    }
-
-    fn is_bare(&self) -> bool {
-        self.literal.is_empty()
-            && self.plus.is_none()
-            && self.globs.is_empty()
-            && self.any.is_none()
-            && self.bus.is_none()
-            && self.targets.is_empty()
-            && self.hash.is_empty()
+        (found.targets(), steps)
     }
 }
 
-fn remove_boxed(child: &mut Option<Box<Node>>, rest: &[Edge<'_>], dest: Dest) -> bool {
-    let Some(node) = child else { return false };
-    let removed = node.remove(rest, dest);
-    if node.is_bare() {
-        *child = None;
+#[cfg(any(test, feature = "fuzzing"))]
+impl Tree {
+    /// Whether nothing is left of what was put in.
+    pub(super) fn is_bare(&self) -> bool {
+        self.nodes.len() == 1 && self.words.is_empty() && self.irregular.is_empty()
     }
-    removed
+}
+
+impl<'a> Path<'a> {
+    fn end(&self, word: impl FnMut(&str) -> Option<words::WordId>) -> Option<End> {
+        Some(match &self.end {
+            Way::Here => End::Here,
+            Way::Hash => End::Hash,
+            Way::BusBelow => End::BusBelow,
+            Way::BusRest => End::BusRest,
+            Way::Tail(segments) => End::Tail(tokens(segments, word)?),
+        })
+    }
+}
+
+impl Way<'_> {
+    /// A tail does not need its levels any more.
+    fn release(&self, words: &mut Words) {
+        let Self::Tail(segments) = self else { return };
+        for segment in segments {
+            if let Segment::Literal(text) = segment {
+                words.release(text);
+            }
+        }
+    }
+}
+
+/// Bytes that an answer takes in the memory of recent topics.
+fn remembered(topic: &str, found: &[Target]) -> usize {
+    let targets: usize = found.iter().map(|target| size_of::<Target>() + size_of_val(target.identifiers.as_slice())).sum();
+    REMEMBERED_SLOT + topic.len() + targets
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use crate::message::Qos;
 use crate::router::event::Subscription;
 use crate::router::groups::GroupKey;
 use crate::router::session::SessionKey;
+use ahash::AHashMap;
 use std::sync::Arc;
 
 /// Whom a message goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::router) enum Dest {
     Session(SessionKey),
     /// One of its members.
@@ -78,7 +79,8 @@ impl Target {
 }
 
 pub(super) fn put(targets: &mut Vec<Target>, target: Target) -> bool {
-    match targets.iter_mut().find(|known| known.dest == target.dest) {
+    // Two patterns of a component may mean the same (`a/**`, `a/**/**`): each is delivered under its own name.
+    match targets.iter_mut().find(|known| known.dest == target.dest && known.pattern == target.pattern) {
         Some(known) => {
             *known = target;
             false
@@ -90,8 +92,10 @@ pub(super) fn put(targets: &mut Vec<Target>, target: Target) -> bool {
     }
 }
 
-pub(super) fn take(targets: &mut Vec<Target>, dest: Dest) -> bool {
-    let Some(at) = targets.iter().position(|known| known.dest == dest) else { return false };
+/// `text` is the filter as it was written.
+pub(super) fn take(targets: &mut Vec<Target>, dest: Dest, text: &str) -> bool {
+    let is_it = |known: &Target| known.dest == dest && known.pattern.as_deref().is_none_or(|pattern| pattern == text);
+    let Some(at) = targets.iter().position(is_it) else { return false };
     targets.swap_remove(at);
     if targets.len() * 4 < targets.capacity() {
         targets.shrink_to_fit();
@@ -99,24 +103,52 @@ pub(super) fn take(targets: &mut Vec<Target>, dest: Dest) -> bool {
     true
 }
 
-/// Adds targets to those found. Overlapping filters of one MQTT session make one delivery with the highest QoS
+/// Targets that were found for a topic. Overlapping filters of one MQTT session make one delivery with the highest QoS
 /// \[MQTT-3.3.5-1\] and every identifier \[MQTT-3.3.4-3\]; a Rembus session gets one for each pattern.
-pub(super) fn collect(targets: &[Target], found: &mut Vec<Target>) {
-    if found.is_empty() {
-        // One list names a session once: nothing to merge.
-        found.extend_from_slice(targets);
-        return;
-    }
-    for target in targets {
-        let same = |known: &&mut Target| known.dest == target.dest && known.pattern.is_none() && target.pattern.is_none();
-        match found.iter_mut().find(same) {
-            Some(known) => {
-                known.qos = known.qos.max(target.qos);
-                known.no_local &= target.no_local;
-                known.retain_as_published |= target.retain_as_published;
-                known.identifiers.extend_from_slice(&target.identifiers);
-            }
-            None => found.push(target.clone()),
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    targets: Vec<Target>,
+    /// Where those without a pattern are, once there are many.
+    places: AHashMap<Dest, usize>,
+    /// How many targets `places` has been told of.
+    placed: usize,
+}
+
+/// So many are looked through as they are.
+const FEW: usize = 16;
+
+impl Found {
+    pub(super) fn add(&mut self, targets: &[Target]) {
+        if self.targets.is_empty() {
+            // One list names a session once: nothing to merge.
+            self.targets.extend_from_slice(targets);
+            return;
         }
+        for target in targets {
+            let known = if target.pattern.is_none() { self.place(target.dest) } else { None };
+            match known.and_then(|at| self.targets.get_mut(at)) {
+                Some(known) => {
+                    known.qos = known.qos.max(target.qos);
+                    known.no_local &= target.no_local;
+                    known.retain_as_published |= target.retain_as_published;
+                    known.identifiers.extend_from_slice(&target.identifiers);
+                }
+                None => self.targets.push(target.clone()),
+            }
+        }
+    }
+
+    fn place(&mut self, dest: Dest) -> Option<usize> {
+        if self.targets.len() <= FEW {
+            return self.targets.iter().position(|known| known.dest == dest && known.pattern.is_none());
+        }
+        let news = self.targets.iter().enumerate().skip(self.placed).filter(|(_, target)| target.pattern.is_none());
+        self.places.extend(news.map(|(at, target)| (target.dest, at)));
+        self.placed = self.targets.len();
+        self.places.get(&dest).copied()
+    }
+
+    pub(super) fn targets(self) -> Vec<Target> {
+        self.targets
     }
 }
