@@ -16,6 +16,10 @@ use std::time::Duration;
 const QUEUE_LOW: usize = 64;
 /// Retained messages queued at once.
 const CHUNK: usize = 512;
+/// Retained topics looked at in one turn, for one session: a filter that matches few of many must not hold up the others.
+const LOOKED_AT_MAX: usize = 4_096;
+/// When the search goes on.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Expired retained messages may stay so much longer, so that many go at once.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -23,18 +27,28 @@ impl Router {
     /// Queues the next retained messages of a session that has room.
     pub(super) fn backfill(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let can_keep = self.can_keep();
+        let (now, mut budget) = (self.now.mono, LOOKED_AT_MAX);
         loop {
             let Some(session) = self.sessions.get_mut(key) else { return };
             let Some(fill) = session.backfill.front_mut() else { return };
             let wait = session.link.is_none()
                 || session.waits_for_answer
+                || session.pauses_backfill
                 || session.out.queue_len() >= QUEUE_LOW
                 || (session.kept.is_some() && !can_keep);
             if wait {
                 return;
             }
+            if budget == 0 {
+                session.pauses_backfill = true;
+                self.timers.set(now.plus(PAUSE), Timer::Backfill(key));
+                return;
+            }
+            // A filter that nothing begins like costs a look too.
+            budget -= 1;
             let subscription = fill.subscription.clone();
-            let (found, more) = self.retained.matching(subscription.filter.pattern(), fill.after.as_deref(), CHUNK);
+            let after = fill.after.as_deref();
+            let (found, more) = self.retained.matching(subscription.filter.pattern(), after, CHUNK, &mut budget);
             let (kept, done) = (session.kept, more.is_none());
             match more {
                 Some(after) => fill.after = Some(after),
@@ -68,6 +82,14 @@ impl Router {
             }
             self.commit_what_comes_before_messages(effects);
         }
+    }
+
+    /// A search among the retained messages goes on.
+    pub(super) fn resume_backfill(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.pauses_backfill = false;
+        }
+        self.pump(key, effects);
     }
 
     /// A message with a deadline was retained.

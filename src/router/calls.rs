@@ -250,6 +250,7 @@ impl Router {
                 Timer::Session(key, leaving) => self.session_expired(key, leaving, effects),
                 Timer::Will(key, leaving) => self.will_due(key, leaving, effects),
                 Timer::Retained => self.expire_retained(),
+                Timer::Backfill(key) => self.resume_backfill(key, effects),
                 Timer::System => self.tell_system(effects),
                 Timer::Resend(key, id) => self.resend(key, id, effects),
                 Timer::Probe(link) => self.probe_failed(link, effects),

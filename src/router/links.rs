@@ -66,6 +66,7 @@ impl Router {
             filters: BTreeMap::new(),
             exclusions: BTreeSet::new(),
             backfill: VecDeque::new(),
+            pauses_backfill: false,
             exposed: BTreeSet::new(),
             out: self.new_queue(dialect, false, u16::MAX),
             unreleased: AHashMap::new(),

@@ -127,9 +127,15 @@ impl RetainedStore {
         self.topics.get(topic)
     }
 
-    /// Up to `max` messages that an MQTT filter matches, in the order of their topics, behind `after`. The second value says
-    /// where to go on, if there may be more.
-    pub(super) fn matching(&self, filter: &str, after: Option<&str>, max: usize) -> (Vec<Retained>, Option<Arc<str>>) {
+    /// Up to `max` messages that an MQTT filter matches, in the order of their topics, behind `after`. At most `budget` topics are
+    /// looked at, and taken off it. The second value says where to go on, if there may be more.
+    pub(super) fn matching(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        max: usize,
+        budget: &mut usize,
+    ) -> (Vec<Retained>, Option<Arc<str>>) {
         let prefix = literal_prefix(filter);
         let from = match after {
             Some(after) => Bound::Excluded(after),
@@ -140,11 +146,12 @@ impl RetainedStore {
             if !topic.starts_with(prefix) {
                 break;
             }
+            *budget = budget.saturating_sub(1);
             if filter_matches(filter, topic) {
                 found.push(retained.clone());
-                if found.len() >= max {
-                    return (found, Some(topic.clone()));
-                }
+            }
+            if found.len() >= max || *budget == 0 {
+                return (found, Some(topic.clone()));
             }
         }
         (found, None)
@@ -239,7 +246,12 @@ mod tests {
     }
 
     fn topics(store: &RetainedStore, filter: &str) -> Vec<String> {
-        store.matching(filter, None, usize::MAX).0.iter().map(|kept| kept.message.topic.clone()).collect()
+        store
+            .matching(filter, None, usize::MAX, &mut usize::MAX.clone())
+            .0
+            .iter()
+            .map(|kept| kept.message.topic.clone())
+            .collect()
     }
 
     #[test]
@@ -257,10 +269,21 @@ mod tests {
     #[test]
     fn a_long_answer_can_be_had_in_parts() {
         let store = store(&["a/1", "a/2", "a/3"]);
-        let (first, more) = store.matching("a/+", None, 2);
+        let mut budget = 100;
+        let (first, more) = store.matching("a/+", None, 2, &mut budget);
         assert_eq!((first.len(), more.as_deref()), (2, Some("a/2")));
-        let (rest, more) = store.matching("a/+", more.as_deref(), 2);
+        let (rest, more) = store.matching("a/+", more.as_deref(), 2, &mut budget);
         assert_eq!((rest[0].message.topic.as_str(), rest.len(), more), ("a/3", 1, None));
+    }
+
+    #[test]
+    fn a_search_that_finds_nothing_stops_when_it_has_looked_at_enough() {
+        let store = store(&["a/1", "a/2", "a/3"]);
+        let mut budget = 2;
+        let (found, more) = store.matching("+/3", None, 10, &mut budget);
+        assert_eq!((found.len(), more.as_deref(), budget), (0, Some("a/2"), 0));
+        let (found, more) = store.matching("+/3", more.as_deref(), 10, &mut 5);
+        assert_eq!((found.len(), more), (1, None));
     }
 
     #[test]

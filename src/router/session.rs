@@ -61,6 +61,8 @@ pub(super) struct Session {
     pub(super) exclusions: BTreeSet<Filter>,
     /// Subscriptions that still have retained messages to come.
     pub(super) backfill: VecDeque<Backfill>,
+    /// The search for them goes on in a moment, after others had their turn.
+    pub(super) pauses_backfill: bool,
     pub(super) exposed: BTreeSet<String>,
     pub(super) out: Outgoing,
     /// QoS 2 publications that were accepted and not released yet; a repetition of one is answered and not routed again.

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Will(SessionKey, u32),
     /// Retained messages may have expired.
     Retained,
+    /// A search among the retained messages goes on.
+    Backfill(SessionKey),
     /// `$SYS` wants figures.
     System,
     /// A link whose name somebody claims has had its time to show that it lives.
