@@ -59,11 +59,9 @@ bench: ## measures beside mosquitto and the Python broker, and prints a table
 	@scripts/setup bench
 	bench/run
 
-fuzz: ## decoders, dialogues and stored frames of all doors under arbitrary input, SECONDS=60 each (nightly Rust)
+fuzz: ## decoders, dialogues, names and stored frames under arbitrary input, SECONDS=60 each, going on where it was (nightly Rust)
 	@scripts/setup fuzz
-	@for target in mqtt_decoder mqtt_session rembus_decoder rembus_session history_rows bus_frames; do \
-	  (cd fuzz && cargo +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -print_final_stats=1) || exit 1; \
-	done
+	@SECONDS_EACH=$(SECONDS) scripts/fuzz
 
 hostile: build ## attacks the release build as strangers do, with honest clients beside it, under the unit's limits
 	@scripts/setup test

@@ -8,7 +8,7 @@ use super::handshake::{Door, attend};
 use super::hub;
 use crate::clock::{Clock, Mono, SharedClock, SystemClock, Wall};
 use crate::door::{Arrival, Gate};
-use crate::router::{Closed, Effect, Event, HubStopped, Inbound, LinkId, LinkInfo, Now, Options, Outbound, Router};
+use crate::router::{Closed, Effect, Event, Filter, HubStopped, Inbound, LinkId, LinkInfo, Now, Options, Outbound, Router};
 use crate::wal::{Health, LogState};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,6 +41,11 @@ pub fn decode_all(bytes: &[u8]) {
             rest = behind;
         }
     }
+}
+
+/// A filter as the dialect reads it.
+pub(crate) fn filter(text: &str) -> Option<Filter> {
+    super::codec::topic::parse(text)
 }
 
 /// People's time goes with the other, so that a run can be repeated.

@@ -70,6 +70,9 @@ mod timers;
 mod trail;
 mod tree;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
