@@ -25,6 +25,7 @@ use crate::disk::SystemDisk;
 use crate::door::{Origins, Way};
 use crate::history::{self, History};
 use crate::message::Seq;
+use crate::names::NameLimits;
 use crate::router::{self, BusFilters, Hub, HubHandle, KeepError, QueueLimits, Restored, RetainedLimits, StateFolder};
 use crate::systemd::Notifier;
 use crate::tls::{self, TlsError};
@@ -159,6 +160,7 @@ impl Gateway {
             policy: config.rembus.policy,
             request_timeout: config.rembus.request_timeout,
             queue: QueueLimits { items: config.mqtt.queue_messages, bytes: config.mqtt.queue_size },
+            names: NameLimits { bytes: config.mqtt.max_topic },
             queues_bytes: config.mqtt.queues_size,
             retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
             sessions_max: config.limits.sessions,
@@ -176,13 +178,12 @@ impl Gateway {
         };
         let (mut router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
         let folder = StateFolder::open(SystemDisk::shared(), config.gateway.data.join("state"));
-        let Restored { sessions, retained, queued, records, unreadable, unusable } = router.restore(folder)?;
-        log::info!(sessions, retained, queued, records, unreadable, unusable; "sessions and retained messages restored");
+        let restored = folder.map_err(KeepError::from).and_then(|folder| router.restore(folder))?;
+        let Restored { sessions, retained, queued, records, unreadable } = restored;
+        log::info!(sessions, retained, queued, records, unreadable; "sessions and retained messages restored");
         services.connect(hub.clone());
         tokio::spawn(router.run());
-        // What the start found out about the time is told before a door lets somebody in.
-        time::correct(&board, &hub, &log, history.is_some()).await;
-        tokio::spawn(time::learn(board, hub.clone(), log.clone(), history.is_some()));
+        tokio::spawn(time::learn(board, hub.clone(), history.is_some()));
 
         let around = Surroundings {
             hub: hub.clone(),

@@ -137,6 +137,12 @@ fn tables(page: &mut Page, report: &Report) {
     page.family("connections", Kind::Gauge, "Open connections.").each("door", &report.connections);
     page.one("sessions", Kind::Gauge, "Sessions of clients and components.", report.sessions);
     page.one("sessions_offline", Kind::Gauge, "Sessions whose client is away.", report.sessions_offline);
+    page.one(
+        "state_set_aside_total",
+        Kind::Counter,
+        "Stored sessions, subscriptions and methods with names beyond the limits, not taken back at the start.",
+        report.set_aside,
+    );
     page.one("sessions_expired_total", Kind::Counter, "Sessions that nobody came back to in time.", report.sessions_expired);
     page.family("sessions_ended_total", Kind::Counter, "Sessions that ended before their time, by reason.")
         .each("reason", &report.sessions_ended);

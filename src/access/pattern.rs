@@ -13,14 +13,13 @@
 //! * A wildcard at the beginning does not match a topic that begins with `$` where a rule allows (as in MQTT, \[MQTT-4.7.2-1\]);
 //!   where a rule denies it does. Both err on the safe side.
 
+use crate::names::LEVELS_MAX;
 use crate::router::Filter;
 use std::fmt;
 use std::sync::Arc;
 
 /// Longest pattern, in bytes; longer topics are matched all the same.
 pub const PATTERN_MAX: usize = 1024;
-/// Filters with more levels are not granted while rules apply, unless everything is: comparing them would take too long.
-const LEVELS_MAX: usize = 256;
 
 /// A pattern as it was written, placeholders included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +36,8 @@ pub enum PatternError {
     Empty,
     #[error("a pattern has at most {PATTERN_MAX} bytes")]
     TooLong,
+    #[error("a pattern has at most {LEVELS_MAX} levels")]
+    TooDeep,
     #[error("`#` stands alone in the last level, `+` alone in its level")]
     Wildcard,
     #[error("`*` is no wildcard here: `+` is one level, `#` the rest")]
@@ -65,6 +66,14 @@ pub enum Effect {
 
 impl Pattern {
     pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.split('/').nth(LEVELS_MAX).is_some() {
+            return Err(PatternError::TooDeep);
+        }
+        Self::stored(text)
+    }
+
+    /// Out of a file: an earlier release took deeper ones, and a rule that denies must not get lost.
+    pub(super) fn stored(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
@@ -247,8 +256,12 @@ enum Step<'a> {
     Any,
 }
 
-/// The steps of a filter, or of something that matches more; `None` if there are too many.
+/// The steps of a filter, or of something that matches more; `None` if it has too many levels. No such filter is granted while
+/// rules apply, unless everything is: comparing it would take too long.
 fn steps(filter: &Filter) -> Option<Vec<Step<'_>>> {
+    if filter.pattern().split('/').nth(LEVELS_MAX).is_some() {
+        return None;
+    }
     let mut steps = Vec::new();
     match filter {
         Filter::Mqtt(filter) | Filter::Shared { filter, .. } => {
@@ -289,7 +302,7 @@ fn steps(filter: &Filter) -> Option<Vec<Step<'_>>> {
         }
     }
     steps.dedup_by(|next, step| *next == Step::Any && *step == Step::Any);
-    (steps.len() <= LEVELS_MAX).then_some(steps)
+    Some(steps)
 }
 
 /// The filter of a shared subscription (5.0 section 4.8.2), or the filter itself.

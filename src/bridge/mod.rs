@@ -28,7 +28,7 @@ mod forward;
 mod marks;
 mod parent;
 mod port;
-pub(crate) mod progress;
+mod progress;
 mod rate;
 mod remote;
 mod rest;

@@ -114,6 +114,6 @@ fn refused(refusal: Refusal) -> Code {
         Refusal::NotAuthorized | Refusal::Reserved => Code::ACCESS,
         Refusal::DiskFull | Refusal::LogFailed => Code::IO,
         Refusal::LimitReached | Refusal::TooManyCalls | Refusal::NameInUse | Refusal::AlreadyNamed => Code::BUSY,
-        Refusal::NameInvalid => Code::DATA,
+        Refusal::NameInvalid | Refusal::NameTooLong | Refusal::TopicTooLong | Refusal::FilterTooLong => Code::DATA,
     }
 }

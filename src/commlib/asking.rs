@@ -4,7 +4,6 @@
 //! begins with the same digits, and one subscription hears them all. A request goes to those who subscribed to the service's
 //! very topic; if there is nobody, that is known at once.
 
-use super::slots::{Caller, Slots};
 use super::voice::Voice;
 use super::wire::{self, Data};
 use crate::clock::Mono;
@@ -41,7 +40,6 @@ impl Fault {
 struct Pending<T> {
     then: T,
     deadline: Mono,
-    caller: Caller,
 }
 
 /// `T` says what an answer is for.
@@ -49,7 +47,7 @@ struct Pending<T> {
 pub(super) struct Asking<T> {
     /// What every reply topic of this process begins with.
     prefix: String,
-    slots: Slots,
+    max: usize,
     /// By reply topic.
     pending: AHashMap<String, Pending<T>>,
     /// Requests whose takers are not known yet; the router answers in order, and before it does anything else.
@@ -60,7 +58,7 @@ pub(super) struct Asking<T> {
 impl<T> Asking<T> {
     pub(super) fn new(max: usize) -> Self {
         let prefix = format!("rpc-{}", hex().get(..8).expect("32 digits"));
-        Self { prefix, slots: Slots::new(max), pending: AHashMap::new(), asked: AHashMap::new(), deadlines: BTreeSet::new() }
+        Self { prefix, max, pending: AHashMap::new(), asked: AHashMap::new(), deadlines: BTreeSet::new() }
     }
 
     /// Where the answers come.
@@ -77,16 +75,8 @@ impl<T> Asking<T> {
     }
 
     /// Sends a request, or hands back what it was for.
-    pub(super) fn ask(
-        &mut self,
-        voice: &mut Voice,
-        caller: Caller,
-        service: &str,
-        data: &Data,
-        timeout: Duration,
-        then: T,
-    ) -> Result<(), T> {
-        if !self.slots.take(caller) {
+    pub(super) fn ask(&mut self, voice: &mut Voice, service: &str, data: &Data, timeout: Duration, then: T) -> Result<(), T> {
+        if self.pending.len() >= self.max {
             return Err(then);
         }
         let reply_to = format!("{}{}", self.prefix, hex().get(8..).expect("32 digits"));
@@ -94,7 +84,7 @@ impl<T> Asking<T> {
         let deadline = voice.now.mono.plus(timeout);
         self.asked.insert(token, reply_to.clone());
         self.deadlines.insert((deadline, reply_to.clone()));
-        self.pending.insert(reply_to, Pending { then, deadline, caller });
+        self.pending.insert(reply_to, Pending { then, deadline });
         Ok(())
     }
 
@@ -125,7 +115,6 @@ impl<T> Asking<T> {
 
     fn end(&mut self, reply_to: &str) -> Option<T> {
         let pending = self.pending.remove(reply_to)?;
-        self.slots.leave(pending.caller);
         self.deadlines.remove(&(pending.deadline, reply_to.to_owned()));
         Some(pending.then)
     }

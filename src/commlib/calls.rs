@@ -37,8 +37,7 @@ impl Commlib {
             Err(text) => return self.voice.refuse(call, Status::METHOD_EXCEPTION, text),
         };
         let then = Then::Return { call, unwrap };
-        let caller = caller.map(|caller| caller.account);
-        if let Err(then) = self.asking.ask(&mut self.voice, caller, &service, &data, timeout, then) {
+        if let Err(then) = self.asking.ask(&mut self.voice, &service, &data, timeout, then) {
             self.answered(then, Err(Fault::Busy));
         }
     }

@@ -28,7 +28,6 @@ pub mod names;
 mod nodes;
 mod serving;
 mod settings;
-mod slots;
 mod voice;
 mod wire;
 
@@ -96,7 +95,7 @@ impl Commlib {
             voice: Voice::new(name),
             asking: Asking::new(settings.in_flight),
             called: AHashMap::new(),
-            serving: Serving::new(settings.in_flight),
+            serving: Serving::default(),
             helpers: Helpers::default(),
             actions: Actions::new(goals::Limits { goal_max: settings.goal_timeout, grace: settings.cancel_timeout }),
             nodes: Nodes::new(settings.heartbeat),

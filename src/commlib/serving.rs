@@ -9,7 +9,6 @@
 //! Each is counted by its outcome. The request is an ordinary message and stays visible to other subscribers.
 
 use super::settings::{Expose, OnError};
-use super::slots::{Caller, Slots};
 use super::{Called, Commlib, voice, wire};
 use crate::access::Action;
 use crate::clock::Mono;
@@ -31,20 +30,14 @@ pub(super) struct Served {
     result: String,
     on_error: OnError,
     deadline: Mono,
-    caller: Caller,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Serving {
     deadlines: BTreeSet<(Mono, Token)>,
-    slots: Slots,
 }
 
 impl Serving {
-    pub(super) fn new(max: usize) -> Self {
-        Self { deadlines: BTreeSet::new(), slots: Slots::new(max) }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()
     }
@@ -68,16 +61,12 @@ impl Commlib {
             log::debug!(service = topic, client = author.map_or("", |author| &author.name); "a commlib caller is not allowed");
             return self.count_served("denied");
         }
+        if self.serving.len() >= self.settings.in_flight {
+            return self.count_served("busy");
+        }
         let deadline = self.voice.now.mono.plus(expose.timeout);
         let Expose { result, on_error, .. } = expose;
-        let served = Served {
-            reply_to: request.reply_to,
-            service: topic.into(),
-            result,
-            on_error,
-            deadline,
-            caller: author.map(|author| author.account),
-        };
+        let served = Served { reply_to: request.reply_to, service: topic.into(), result, on_error, deadline };
         let arguments = match expose.args {
             None => vec![Value::Object(request.data)],
             Some(names) => {
@@ -91,9 +80,6 @@ impl Commlib {
                 }
             }
         };
-        if !self.serving.slots.take(served.caller) {
-            return self.count_served("busy");
-        }
         let token = self.voice.call(&expose.method, arguments);
         self.serving.deadlines.insert((deadline, token));
         self.called.insert(token, Called::Served(served));
@@ -120,7 +106,6 @@ impl Commlib {
     /// The method has answered.
     pub(super) fn served(&mut self, token: Token, served: &Served, status: Status, data: &[u8]) {
         self.serving.deadlines.remove(&(served.deadline, token));
-        self.serving.slots.leave(served.caller);
         let value = serde_json::from_str(&mapping::cbor_to_json(data)).unwrap_or(Value::Null);
         if status != Status::OK {
             let text = value.as_str().map_or_else(|| format!("status {}", status.0), str::to_owned);
@@ -145,9 +130,7 @@ impl Commlib {
                 break;
             }
             self.serving.deadlines.remove(&(deadline, token));
-            if let Some(Called::Served(served)) = self.called.remove(&token) {
-                self.serving.slots.leave(served.caller);
-            }
+            self.called.remove(&token);
             self.count_served("timeout");
         }
     }

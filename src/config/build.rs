@@ -118,6 +118,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             anonymous: anonymous::admitted(settings, "mqtt"),
             anonymous_everywhere: anonymous::everywhere(settings, "mqtt"),
             max_packet: from.size("mqtt", "max_packet"),
+            max_topic: from.size("mqtt", "max_topic"),
             max_connections: from.count("mqtt", "max_connections"),
             session_expiry_max: from.duration_or_off("mqtt", "session_expiry_max"),
             keep_alive_max: from.duration_or_off("mqtt", "keep_alive_max"),

@@ -139,6 +139,13 @@ pub static KEYS: &[Key] = &[
     key("mqtt", "proxy_protocol", Kind::Switch, "false", "a proxy before this door sends PROXY headers (version 2)"),
     key("mqtt", "anonymous", Kind::Switch, "true", "clients need no user; beyond loopback only if it is set"),
     key("mqtt", "max_packet", Kind::Size(KIB, 256 * MIB), "2MiB", "largest MQTT packet taken"),
+    key(
+        "mqtt",
+        "max_topic",
+        Kind::Size(64, 64 * KIB),
+        "1KiB",
+        "longest topic, filter, method or name, at every protocol; more than 128 levels are refused too",
+    ),
     key("mqtt", "max_connections", Kind::Count(1, 1_000_000), "10000", "more MQTT connections are turned away"),
     key(
         "mqtt",

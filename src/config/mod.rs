@@ -103,6 +103,8 @@ pub struct Mqtt {
     pub anonymous_everywhere: bool,
     /// Largest packet accepted, fixed header included.
     pub max_packet: usize,
+    /// Of all protocols, in bytes.
+    pub max_topic: usize,
     pub max_connections: usize,
     /// `None`: for ever.
     pub session_expiry_max: Option<Duration>,

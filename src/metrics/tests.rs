@@ -73,6 +73,7 @@ fn snapshot() -> Snapshot {
             accounts: 6,
             heaviest: [("sessions", 7)].into(),
             calls_refused: 8,
+            set_aside: 1,
             shared_groups: 1,
         }),
         doors: doors(),

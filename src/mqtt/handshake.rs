@@ -14,6 +14,7 @@ use crate::clock::{SharedClock, Wall};
 use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
 use crate::message::{Message, Payload};
+use crate::names::NameLimits;
 use crate::net::Stream;
 use crate::router::{Attach, CloseReason, Expiry, Inbound, LinkInfo, OnConflict, Outbound, Will};
 use std::collections::VecDeque;
@@ -177,8 +178,10 @@ async fn shake_hands<'a, S: Stream, H: Hub>(
 ) -> Result<Admitted<H>, Refused> {
     let settings = &door.settings;
     let mut connect = read_first(stream, inbox, settings).await?;
-    name.clone_from(&connect.client_id);
-    admit(&connect)?;
+    if settings.names.allow(&connect.client_id) {
+        name.clone_from(&connect.client_id);
+    }
+    admit(&connect, settings.names)?;
     let (version, form) = (connect.version, Form::of(&connect));
     let Admission { identity, seat: user_seat } = login(&connect, peer, settings).await?;
     let refuse = |reason, what| Refused::With { form, reason, what };
@@ -321,7 +324,7 @@ async fn login(connect: &Connect, peer: &Peer, settings: &Settings) -> Result<Ad
 }
 
 /// What the packet itself says against coming in.
-fn admit(connect: &Connect) -> Result<(), Refused> {
+fn admit(connect: &Connect, names: NameLimits) -> Result<(), Refused> {
     let (version, form) = (connect.version, Form::of(connect));
     let refuse = |reason, what| Err(Refused::With { form, reason, what });
     if connect.authentication_method.is_some() {
@@ -332,6 +335,12 @@ fn admit(connect: &Connect) -> Result<(), Refused> {
     let nameless = connect.client_id.is_empty();
     if nameless && (version == Version::V31 || (version == Version::V311 && !connect.clean)) {
         return refuse(ReasonCode::CLIENT_ID_NOT_VALID, "a session that is to stay needs a client id");
+    }
+    if !names.allow(&connect.client_id) {
+        return refuse(ReasonCode::CLIENT_ID_NOT_VALID, "the client id is longer than `mqtt.max_topic` or has too many levels");
+    }
+    if connect.will.as_ref().is_some_and(|will| !names.allow(&will.topic)) {
+        return refuse(ReasonCode::TOPIC_NAME_INVALID, "the will topic is longer than `mqtt.max_topic` or has too many levels");
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::access::Access;
 use crate::config;
 use crate::door::{NEWCOMERS_MAX, Origins, Places, Stats};
+use crate::names::NameLimits;
 use crate::router::Expiry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub access: Option<Arc<Access>>,
     /// Largest packet accepted, fixed header included. Beyond: 5.0 is told 0x95, then the connection ends.
     pub max_packet: usize,
+    /// How long and how deep topics and client ids may be.
+    pub names: NameLimits,
     /// Clients served at once. Beyond: CONNACK "server busy".
     pub max_connections: usize,
     /// Connections that have not finished CONNECT. Beyond: the oldest of them is closed, so that silent peers cannot keep
@@ -58,6 +61,7 @@ impl Default for Settings {
             origins: Origins::default(),
             access: None,
             max_packet: 2 << 20,
+            names: NameLimits::default(),
             max_connections: 10_000,
             max_half_open: NEWCOMERS_MAX,
             places: Places::default(),
@@ -97,6 +101,7 @@ impl From<&config::Mqtt> for Settings {
             anonymous: config.anonymous,
             anonymous_everywhere: config.anonymous_everywhere,
             max_packet: config.max_packet,
+            names: NameLimits { bytes: config.max_topic },
             max_connections: config.max_connections,
             session_expiry_max: config.session_expiry_max.map(seconds),
             keep_alive_max: config.keep_alive_max.map(|max| u16::try_from(seconds(max)).unwrap_or(u16::MAX)),

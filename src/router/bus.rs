@@ -55,6 +55,9 @@ fn matches(filter: &str, topic: &str) -> bool {
 
 impl Router {
     pub(super) fn exclude(&mut self, key: SessionKey, filter: Filter, effects: &mut Vec<Effect>) -> Result<Qos, Refusal> {
+        if !self.options.names.allow_filter(&filter) {
+            return Err(Refusal::FilterTooLong);
+        }
         let max = self.options.registrations_max;
         let Some(session) = self.sessions.get(key) else { return Err(Refusal::LimitReached) };
         if !session.exclusions.contains(&filter) {

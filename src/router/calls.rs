@@ -34,6 +34,9 @@ impl Router {
     ) {
         let Caller { link, session, token } = caller;
         self.counters.calls += 1;
+        if !self.options.names.allow(method) || target.as_ref().is_some_and(|target| !self.options.names.allow(target)) {
+            return respond(link, token, Status::GENERIC_ERROR, text(Refusal::NameTooLong.text()), effects);
+        }
         if !self.may(link, Action::Call, method) {
             // As if there were none: who may not call it need not know (protocol/rembus.md, 19).
             return respond(link, token, Status::METHOD_NOT_FOUND, text(method), effects);
@@ -168,8 +171,7 @@ impl Router {
     pub(super) fn author(&self, link: LinkId) -> Option<Arc<Author>> {
         let known = self.links.get(&link)?;
         let session = self.sessions.get(known.session?)?;
-        let (name, identity, account) = (Arc::clone(&session.name), known.info.identity.clone(), session.account.number());
-        Some(Arc::new(Author { link: Some(link), name, identity, account }))
+        Some(Arc::new(Author { link: Some(link), name: Arc::clone(&session.name), identity: known.info.identity.clone() }))
     }
 
     /// An exposer answers. Late answers and answers to calls of others find nothing.

@@ -23,6 +23,7 @@ use crate::access::{Action, Identify, Identity};
 use crate::clock::Mono;
 use crate::config::Policy;
 use crate::message::{Dialect, Forms, Qos, Seq};
+use crate::names::NameLimits;
 use crate::wal::{Health, LogState};
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
@@ -31,9 +32,6 @@ use std::time::Duration;
 
 /// CBOR null, the data of most answers.
 pub(super) const NULL: Bytes = Bytes::from_static(&[0xf6]);
-
-/// Commands of so many bytes are taken although the disk is full.
-const COMMAND_BYTES_FULL: usize = 64 << 10;
 
 /// How the methods of history begin, those of tables that may come among them.
 pub const RESERVED: [&str; 4] = ["query_", "latest_", "upsert_", "delete_"];
@@ -50,6 +48,8 @@ pub struct Options {
     /// How long an exposer may take.
     pub request_timeout: Duration,
     pub queue: QueueLimits,
+    /// How long and how deep names may be.
+    pub names: NameLimits,
     /// Bytes that may wait in the queues of all sessions together.
     pub queues_bytes: usize,
     pub retained: RetainedLimits,
@@ -97,6 +97,7 @@ impl Default for Options {
             policy: Policy::FirstUp,
             request_timeout: Duration::from_secs(10),
             queue: QueueLimits::default(),
+            names: NameLimits::default(),
             queues_bytes: 64 << 20,
             retained: RetainedLimits::default(),
             system_interval: Duration::ZERO,
@@ -421,15 +422,12 @@ impl Router {
 
     fn command(&mut self, id: CommandId, body: Vec<u8>, effects: &mut Vec<Effect>) {
         match self.log.health {
-            // It may be a deletion, which makes room; the log has a part of the reserve for it.
-            Health::Full if body.len() > COMMAND_BYTES_FULL => {
-                effects.push(Effect::CommandDone { id, outcome: Err(Refusal::DiskFull) });
-            }
-            Health::Fine | Health::Full => {
+            Health::Fine => {
                 self.last = self.last.next();
                 effects.push(Effect::Append { seq: self.last, entry: Entry::Command(body), ack_waits: true });
                 self.gate.hold(self.last, Held::Command { id, seq: self.last });
             }
+            Health::Full => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::DiskFull) }),
             Health::Poisoned => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::LogFailed) }),
         }
     }

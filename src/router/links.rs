@@ -91,6 +91,10 @@ impl Router {
             Some(Refusal::AlreadyNamed)
         } else if attach.name.is_empty() && dialect != Dialect::Mqtt {
             Some(Refusal::NameInvalid)
+        } else if !self.options.names.allow(&attach.name) {
+            Some(Refusal::NameTooLong)
+        } else if attach.will.as_ref().is_some_and(|will| !self.options.names.allow(&will.message.topic)) {
+            Some(Refusal::TopicTooLong)
         } else if !attach.identity.is_valid() {
             // The user was removed since he logged in.
             Some(Refusal::NotAuthorized)

@@ -16,6 +16,7 @@ use crate::bridge::has_been_at;
 use crate::clock::{Mono, Wall};
 use crate::message::{Dialect, Message, Qos, Reach, Seq};
 use crate::wal::Health;
+use ahash::AHashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ impl Router {
         if let Some(session) = self.sessions.get(from).filter(|session| session.named && session.dialect == Dialect::Rembus) {
             // Its tenant follows from it, in the log too, so it is not the door's to say.
             message.publisher = Arc::clone(&session.name);
+        }
+        if !self.options.names.allow(&message.topic) {
+            return self.refuse(link, token, qos, Refusal::TopicTooLong, effects);
         }
         // `$` topics are the gateway's own [MQTT-4.7.2-1].
         let own = message.topic.starts_with("$SYS/") && message.reach != Reach::Dialect;
@@ -60,7 +64,7 @@ impl Router {
             }
         }
         let logged = message.reach == Reach::Everywhere;
-        if let Some(refusal) = self.log_refuses(qos, &message).filter(|_| logged) {
+        if let Some(refusal) = self.log_refuses(qos).filter(|_| logged) {
             if let Some(session) = self.sessions.get_mut(from) {
                 session.unreleased.remove(&token);
             }
@@ -82,26 +86,20 @@ impl Router {
 
     /// A publication of the gateway itself, or a will. Nobody waits for an answer.
     pub(super) fn publish_own(&mut self, from: Option<SessionKey>, message: Message, effects: &mut Vec<Effect>) {
-        if let Some(refusal) = self.log_refuses(message.qos, &message) {
+        if let Some(refusal) = self.log_refuses(message.qos) {
             *self.counters.refused.entry(refusal.name()).or_default() += 1;
             return;
         }
         self.accept(from, message, None, effects);
     }
 
-    fn log_refuses(&self, qos: Qos, message: &Message) -> Option<Refusal> {
+    fn log_refuses(&self, qos: Qos) -> Option<Refusal> {
         match self.log.health {
             _ if qos == Qos::AtMostOnce => None,
-            Health::Fine if !self.fits(message) => Some(Refusal::DiskFull),
             Health::Fine => None,
             Health::Full => Some(Refusal::DiskFull),
             Health::Poisoned => Some(Refusal::LogFailed),
         }
-    }
-
-    /// Whether the log surely has room for a message; one that would have to wait for room would keep others waiting.
-    fn fits(&self, message: &Message) -> bool {
-        self.log.room.is_none_or(|room| record_bytes(message) <= room)
     }
 
     /// Copies, log record, retained store: what one accepted message means. `token` is that of a QoS 2 publication.
@@ -189,14 +187,13 @@ impl Router {
         }
         self.last = self.last.next();
         self.counters.logged += 1;
-        self.log.room = self.log.room.map(|room| room.saturating_sub(record_bytes(message)));
         let message = Arc::clone(message);
         let entry = if private { Entry::Conversation { message, route } } else { Entry::Message { message, route } };
         effects.push(Effect::Append { seq: self.last, entry, ack_waits: waits });
     }
 
     fn is_logged(&self, message: &Message) -> bool {
-        let gives_way = self.log.health != Health::Fine || !self.fits(message) || (self.log_behind && !message.retain);
+        let gives_way = self.log.health != Health::Fine || (self.log_behind && !message.retain);
         is_booked(message) && message.reach == Reach::Everywhere && (message.qos > Qos::AtMostOnce || !gives_way)
     }
 
@@ -211,7 +208,8 @@ impl Router {
         route: &mut Route,
     ) -> Vec<SessionKey> {
         let targets = self.tree.matches(&message.topic);
-        let excluded = self.exclusions.matches_any(&message.topic);
+        // A set: one topic may have thousands of either.
+        let excluded: AHashSet<Dest> = self.exclusions.matches_any(&message.topic).iter().map(|target| target.dest).collect();
         let qos = if message.reach == Reach::Everywhere { message.qos } else { Qos::AtMostOnce };
         if targets.is_empty() && is_booked(message) {
             self.counters.unmatched += 1;
@@ -248,6 +246,8 @@ impl Router {
                 }
             }
         }
+        // A component may have thousands of patterns for one topic.
+        touched.dedup();
         touched
     }
 
@@ -257,7 +257,7 @@ impl Router {
         if target.no_local && Some(key) == from {
             return Queued::NotWanted;
         }
-        if !self.crosses(message, key) || copies.excluded.iter().any(|excluded| excluded.dest == target.dest) {
+        if !self.crosses(message, key) || copies.excluded.contains(&target.dest) {
             return Queued::NotWanted;
         }
         let dialect = self.sessions.get(key).map(|session| session.dialect);
@@ -314,12 +314,7 @@ struct Copies<'a> {
     /// The record that it will be.
     seq: Seq,
     is_logged: bool,
-    excluded: &'a [Target],
-}
-
-/// About what a message takes in the log; who gets it comes on top, which is little.
-fn record_bytes(message: &Message) -> u64 {
-    message.weight() as u64
+    excluded: &'a AHashSet<Dest>,
 }
 
 /// Whether a message is in the books and in the log. What the gateway tells of itself without a promise (`$SYS`) is not.

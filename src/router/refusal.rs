@@ -5,6 +5,12 @@
 pub enum Refusal {
     /// MQTT 0x85 / 3.1.1 code 2; Rembus 10 `empty cid`.
     NameInvalid,
+    /// A client id, a component's name or a method beyond the limits of [`crate::names`]: MQTT 0x85 / 3.1.1 code 2, Rembus 10.
+    NameTooLong,
+    /// Likewise a topic: MQTT 5 0x90, Rembus 10.
+    TopicTooLong,
+    /// Likewise a filter or a pattern: MQTT 5 0x8F, Rembus 10.
+    FilterTooLong,
     /// Rembus 10 `already connected`.
     NameInUse,
     /// A second identity on a named link.
@@ -76,6 +82,9 @@ impl Refusal {
     pub fn name(self) -> &'static str {
         match self {
             Self::NameInvalid => "name_invalid",
+            Self::NameTooLong => "name_too_long",
+            Self::TopicTooLong => "topic_too_long",
+            Self::FilterTooLong => "filter_too_long",
             Self::NameInUse => "name_in_use",
             Self::AlreadyNamed => "already_named",
             Self::DiskFull => "disk_full",
@@ -92,6 +101,12 @@ impl Refusal {
     pub fn text(self) -> &'static str {
         match self {
             Self::NameInvalid => "empty cid",
+            Self::NameTooLong => "name too long: it has more bytes than `[mqtt] max_topic` allows, or more than 128 levels",
+            Self::TopicTooLong => "topic too long: it has more bytes than `[mqtt] max_topic` allows, or more than 128 levels",
+            Self::FilterTooLong => {
+                "pattern too long: it has more bytes than `[mqtt] max_topic` allows, more than 128 levels, or more than 6 `**` and \
+                 `*` beside other text"
+            }
             Self::NameInUse => "already connected",
             Self::AlreadyNamed => "already named",
             Self::DiskFull => "the disk is full; the message is not stored",

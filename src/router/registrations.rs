@@ -21,6 +21,9 @@ impl Router {
         mut wanted: Subscription,
         effects: &mut Vec<Effect>,
     ) -> Result<Qos, Refusal> {
+        if !self.options.names.allow_filter(&wanted.filter) {
+            return Err(Refusal::FilterTooLong);
+        }
         if !self.links.get(&link).is_some_and(|known| known.info.identity.may_subscribe(&wanted.filter)) {
             return Err(Refusal::NotAuthorized);
         }
@@ -181,6 +184,9 @@ impl Router {
         method: String,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
+        if !self.options.names.allow(&method) {
+            return Err(Refusal::NameTooLong);
+        }
         if self.is_reserved(&method) {
             return Err(Refusal::Reserved);
         }

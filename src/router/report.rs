@@ -50,6 +50,8 @@ pub struct Report {
     pub accounts: u64,
     /// The most that one of them has of each resource.
     pub heaviest: BTreeMap<&'static str, u64>,
+    /// Stored sessions, subscriptions and methods that were not taken back at the start: their names are beyond the limits.
+    pub set_aside: u64,
     pub shared_groups: u64,
     /// Open links, by door.
     pub connections: BTreeMap<&'static str, u64>,
@@ -82,6 +84,7 @@ pub(super) struct Counters {
     pub(super) connections_max: u64,
     pub(super) sessions_expired: u64,
     pub(super) sessions_ended: BTreeMap<&'static str, u64>,
+    pub(super) set_aside: u64,
     pub(super) not_retained: u64,
     pub(super) retained_gave_way: u64,
     pub(super) calls: u64,
@@ -133,6 +136,7 @@ impl Router {
             logged: c.logged,
             not_logged: c.not_logged,
             unmatched: c.unmatched,
+            set_aside: c.set_aside,
             copies: c.copies,
             delivered: c.delivered,
             queued: c.queued,

@@ -3,6 +3,7 @@
 mod calls;
 mod defects;
 mod fair;
+mod names;
 mod publish;
 mod replay;
 mod sessions;

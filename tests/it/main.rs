@@ -46,6 +46,7 @@ mod mapping;
 mod matrix;
 mod mqtt_clients;
 mod mqtt_rules;
+mod names;
 mod outside;
 mod parent;
 mod ports;

@@ -44,6 +44,8 @@ fn a_text_that_is_no_pattern_is_refused_with_the_reason() {
         assert_eq!(Pattern::parse(text), Err(error), "{text}");
     }
     assert_eq!(Pattern::parse(&"x".repeat(PATTERN_MAX + 1)), Err(PatternError::TooLong));
+    assert_eq!(Pattern::parse(&"/".repeat(128)), Err(PatternError::TooDeep));
+    assert!(Pattern::stored(&"/".repeat(128)).is_ok(), "a rule of an earlier release is kept");
 }
 
 #[test]
@@ -128,6 +130,8 @@ fn a_subscription_is_covered_when_everything_it_can_match_is() {
 fn a_hostile_filter_is_compared_in_no_time() {
     let filter = rembus(&"**/a/".repeat(10_000));
     assert!(covers("#", filter.clone()) && !covers("a/+/+/+/+/#", filter));
+    let merged = rembus(&format!("a/{}b", "**/".repeat(6_000)));
+    assert!(covers("#", merged.clone()) && !covers("a/#", merged), "levels count, not what is left of them");
 }
 
 /// Words over a tiny alphabet, so that random patterns and filters meet.

@@ -98,6 +98,8 @@ pub(super) struct Follower {
     /// Asks that cannot be answered yet.
     pub(super) waiting: Vec<Ask>,
     pub(super) outcomes: Outcomes,
+    /// The log's last record when the process started, until the lake has been compared with it.
+    pub(super) log_at_start: Option<Seq>,
 }
 
 impl Follower {
@@ -109,9 +111,10 @@ impl Follower {
         status: SharedStatus,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
+        let log_at_start = Some(log.state().borrow().written);
         let hold = log.hold(Seq(0));
         let (waiting, outcomes) = (Vec::new(), Outcomes::default());
-        Self { settings, schema, log, hold, clock, status, asks, waiting, outcomes }
+        Self { settings, schema, log, hold, clock, status, asks, waiting, outcomes, log_at_start }
     }
 
     /// Until somebody closes it, or everybody who could is gone.
@@ -167,15 +170,7 @@ impl Follower {
 
     fn open(&self) -> Result<Box<dyn Store>, EngineError> {
         let began = self.clock.mono();
-        let log = self.log.identity().clone();
-        let (mut store, opened) = store::open(&self.settings, &self.schema, self.settings.disk.clone(), log)?;
-        if let Some(stated) = opened.beyond {
-            let last = store.covered();
-            log::error!(covered:% = stated, last:%;
-                "the log has lost records that the lake already has; its next records are taken as new ones");
-            // What an older release wrote does not say when, and is only found out at the first start behind the loss.
-            store.restate(last)?;
-        }
+        let (store, opened) = store::open(&self.settings, &self.schema, self.settings.disk.clone(), self.log.log_id())?;
         if let Some(why) = &opened.fresh {
             log::error!(why:%; "the lake's catalog cannot be read: moved to `lake/quarantine` with its files, a fresh lake was \
                 started and takes what the log still has");
@@ -216,7 +211,7 @@ impl Follower {
         let losses =
             loss::make_good(store.as_mut(), &self.settings, &self.schema, &self.log, self.settings.disk.as_ref()).await?;
         self.status.update(|status| status.losses = losses);
-        let mut session = Session::new(self, store);
+        let mut session = Session::new(self, store)?;
         let ended = loop {
             match session.turn(self).await {
                 Ok(Turn::Goes) => {}

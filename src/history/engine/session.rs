@@ -29,10 +29,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Rejected rows are summed up for so long before they are told again.
 const REJECTS_EVERY: Duration = Duration::from_secs(60);
-/// The log hears that records without rows are not needed after so many of them, so many bytes, or so long.
+/// The log hears so seldom that records without rows are not needed.
 const RELEASE_EVERY: u64 = 4096;
-const RELEASE_BYTES: usize = 1 << 20;
-const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// And the lake hears so seldom how many of them there were.
 const PROGRESS_EVERY: u64 = 100_000;
 /// A short write budget makes batches no rarer than this.
@@ -60,9 +58,6 @@ pub(super) struct Session {
     records: VecDeque<Record>,
     ingested: Seq,
     released: Seq,
-    /// Bytes of records that were read since, and when that was.
-    unreleased: usize,
-    released_at: Mono,
     /// When the oldest row above the lake came.
     oldest: Option<Mono>,
     /// After a failed batch: not before then, and how long to wait after the next failure.
@@ -85,17 +80,23 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(follower: &mut Follower, store: Box<dyn Store>) -> Self {
+    pub(super) fn new(follower: &mut Follower, mut store: Box<dyn Store>) -> Result<Self, EngineError> {
+        if let Some(last) = follower.log_at_start
+            && store.covered() > last
+        {
+            log::error!(covered:% = store.covered(), last:%;
+                "the log has lost records that the lake already has; its next records are taken as new ones");
+            store.restate(last)?;
+        }
+        follower.log_at_start = None;
         let covered = store.covered();
         follower.hold.release(covered);
-        Self {
+        Ok(Self {
             reader: follower.log.reader(covered.next()),
             state: follower.log.state(),
             records: VecDeque::new(),
             ingested: covered,
             released: covered,
-            unreleased: 0,
-            released_at: follower.clock.mono(),
             oldest: None,
             retry: None,
             retry_pause: RETRY_MIN,
@@ -108,7 +109,7 @@ impl Session {
             tidying: false,
             compacting: Vec::new(),
             store,
-        }
+        })
     }
 
     /// Takes some records if there are any, else waits for something to happen.
@@ -192,38 +193,24 @@ impl Session {
             }
         }
         while let Some(record) = self.records.front() {
-            let (seq, bytes) = (record.seq, record.body.len());
+            let seq = record.seq;
             if !self.apply(follower).await? {
                 break;
             }
-            self.unreleased += bytes;
             self.records.pop_front();
             self.ingested = self.ingested.max(seq);
             if self.store.tail_rows() >= BACKLOG * follower.settings.batch_rows {
                 break;
             }
         }
-        if self.store.tail_rows() == 0 && self.release_is_due(follower) {
-            self.release(follower, self.ingested);
+        if self.store.tail_rows() == 0 && self.ingested.0 >= self.released.0 + RELEASE_EVERY {
+            follower.hold.release(self.ingested);
+            self.released = self.ingested;
             if self.ingested.0 >= self.store.covered().0 + PROGRESS_EVERY {
                 self.note_progress(follower).await?;
             }
         }
         Ok(())
-    }
-
-    fn release_is_due(&self, follower: &Follower) -> bool {
-        self.ingested > self.released
-            && (self.ingested.0 >= self.released.0 + RELEASE_EVERY
-                || self.unreleased >= RELEASE_BYTES
-                || follower.clock.mono().since(self.released_at) >= RELEASE_AFTER
-                || follower.log.is_held_up_by(self.released))
-    }
-
-    /// The log need not keep records up to here for history.
-    fn release(&mut self, follower: &Follower, upto: Seq) {
-        follower.hold.release(upto);
-        (self.released, self.unreleased, self.released_at) = (upto, 0, follower.clock.mono());
     }
 
     /// Stores how far the log was read although nothing came of it, so that the next start need not read it again.
@@ -322,8 +309,6 @@ impl Session {
         }
         self.store.tail_rows() >= batch_rows(follower)
             || self.store.tail_bytes() >= tail_bytes(follower)
-            // The rows are few, but the log is full of what came between them.
-            || follower.log.is_held_up_by(self.released)
             || self.oldest.is_some_and(|oldest| now.since(oldest) >= batch_interval(follower))
     }
 
@@ -337,7 +322,8 @@ impl Session {
         follower.log.sync(upto).await?;
         match self.store.batch(upto) {
             Ok(()) => {
-                self.release(follower, upto);
+                follower.hold.release(upto);
+                self.released = upto;
                 self.room = follower.clock.mono();
                 (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
                 follower.status.update(|status| status.batches += 1);

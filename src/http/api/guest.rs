@@ -123,6 +123,7 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
     use axum::http::StatusCode as Http;
     match refusal {
         Refusal::NotAuthorized => Failure::new(Http::FORBIDDEN, "not allowed"),
+        Refusal::TopicTooLong => Failure::new(Http::BAD_REQUEST, refusal.text()),
         Refusal::DiskFull => Failure::new(Http::INSUFFICIENT_STORAGE, "the disk has no room beyond the reserve"),
         other => Failure::new(Http::SERVICE_UNAVAILABLE, other.text()),
     }

@@ -26,6 +26,7 @@ impl ReasonCode {
     pub(crate) const KEEP_ALIVE_TIMEOUT: Self = Self(0x8D);
     pub(crate) const SESSION_TAKEN_OVER: Self = Self(0x8E);
     pub(crate) const TOPIC_FILTER_INVALID: Self = Self(0x8F);
+    pub(crate) const TOPIC_NAME_INVALID: Self = Self(0x90);
     pub(crate) const PACKET_ID_NOT_FOUND: Self = Self(0x92);
     pub(crate) const RECEIVE_MAXIMUM_EXCEEDED: Self = Self(0x93);
     pub(crate) const TOPIC_ALIAS_INVALID: Self = Self(0x94);
@@ -57,7 +58,9 @@ impl ReasonCode {
 impl From<Refusal> for ReasonCode {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NameInvalid | Refusal::NameInUse => Self::CLIENT_ID_NOT_VALID,
+            Refusal::NameInvalid | Refusal::NameInUse | Refusal::NameTooLong => Self::CLIENT_ID_NOT_VALID,
+            Refusal::TopicTooLong => Self::TOPIC_NAME_INVALID,
+            Refusal::FilterTooLong => Self::TOPIC_FILTER_INVALID,
             Refusal::AlreadyNamed => Self::PROTOCOL_ERROR,
             Refusal::DiskFull | Refusal::LimitReached | Refusal::TooManyCalls => Self::QUOTA_EXCEEDED,
             Refusal::LogFailed => Self::IMPLEMENTATION_ERROR,

@@ -67,6 +67,10 @@ impl Dialogue {
             self.aliases.resize(self.settings.topic_alias_max.into(), None);
         }
         let known = &mut self.aliases[usize::from(alias) - 1];
+        if !self.settings.names.allow(name) {
+            // The router refuses it, and it is no alias.
+            return Ok(name.to_owned());
+        }
         if !name.is_empty() {
             *known = Some(name.to_owned());
         }

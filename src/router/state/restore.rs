@@ -33,12 +33,18 @@ pub struct Restorer<'a> {
     sessions: AHashMap<SessionId, SessionKey>,
     /// Since when each session is alone, as far as the records say; absent while it has a link.
     left: AHashMap<SessionId, Wall>,
+    set_aside: u64,
 }
+
+/// So many things that are set aside are told one by one.
+const TOLD_MAX: u64 = 20;
+/// Of a name that is too long, so much is told.
+const EXCERPT: usize = 80;
 
 impl<'a> Restorer<'a> {
     pub fn new(router: &'a mut Router, now: Now) -> Self {
         router.now = now;
-        Self { router, now, sessions: AHashMap::new(), left: AHashMap::new() }
+        Self { router, now, sessions: AHashMap::new(), left: AHashMap::new(), set_aside: 0 }
     }
 
     /// Takes the next record, in the order in which they were written.
@@ -68,7 +74,11 @@ impl<'a> Restorer<'a> {
 
     /// All records are in. What has expired meanwhile ends with the first tick.
     pub fn finish(self) {
-        let Self { router, now, sessions, left } = self;
+        let Self { router, now, sessions, left, set_aside } = self;
+        if set_aside > 0 {
+            log::warn!(set_aside; "stored sessions, subscriptions or methods have names beyond the limits and were not taken back");
+        }
+        router.counters.set_aside += set_aside;
         let mut sessions: Vec<_> = sessions.into_iter().collect();
         // Whose turn it is to give way goes by who was left first; those that had a link come last.
         sessions.sort_by_key(|(id, _)| (left.get(id).map_or(u64::MAX, |wall| wall.0), *id));
@@ -100,7 +110,34 @@ impl<'a> Restorer<'a> {
         router.pending = Pending::default();
     }
 
+    /// Earlier releases took names that this one does not, and the operator may have changed `max_topic`. The rest of the
+    /// session is taken back; without its name nobody could ever come for it.
+    fn is_set_aside(&mut self, change: &Change) -> bool {
+        let names = self.router.options.names;
+        let (id, what, text) = match change {
+            Change::Open { id, name, .. } if !names.allow(name) => (id, "a session", name.as_str()),
+            Change::Subscribe { id, subscription, .. } if !names.allow_filter(&subscription.filter) => {
+                (id, "a subscription", subscription.filter.pattern())
+            }
+            Change::Expose { id, method } if !names.allow(method) => (id, "a method", method.as_str()),
+            _ => return false,
+        };
+        self.set_aside += 1;
+        if self.set_aside <= TOLD_MAX {
+            let session = self.sessions.get(id).and_then(|key| self.router.sessions.get(*key)).map(|session| &*session.name);
+            let begins = text.char_indices().nth(EXCERPT).map_or(text, |(end, _)| text.get(..end).unwrap_or_default());
+            log::warn!(
+                what, begins, bytes = text.len(), levels = text.split('/').count(), session = session.unwrap_or_default();
+                "what was stored has a name beyond the limits and is not taken back"
+            );
+        }
+        true
+    }
+
     fn change(&mut self, seq: Seq, change: Change) {
+        if self.is_set_aside(&change) {
+            return;
+        }
         match change {
             Change::Open { id, dialect, name, user, address, expiry, last_id } => {
                 self.router.next_session = SessionId(self.router.next_session.0.max(id.0 + 1));

@@ -21,7 +21,6 @@ use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
 use crate::history::status::Tidied;
 use crate::message::Seq;
-use crate::wal::Identity;
 use duckdb::{Connection, params_from_iter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +47,6 @@ pub(in crate::history::engine) struct Lake {
     tables: Vec<(String, Result<usize, String>)>,
     usable: Vec<LakeTable>,
     log_id: u64,
-    log: Identity,
     covered: Seq,
     in_use: Arc<()>,
     settings: Settings,
@@ -57,20 +55,19 @@ pub(in crate::history::engine) struct Lake {
 }
 
 impl Lake {
-    /// Opens the lake, checks its files and makes its tables fit the schema. `log` is the one that rows will come from.
+    /// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
     pub(in crate::history::engine) fn open(
         settings: &Settings,
         schema: &Schema,
         disk: SharedDisk,
-        log: impl Into<Identity>,
+        log_id: u64,
     ) -> Result<(Self, Opened), EngineError> {
-        let log = &log.into();
         let mut opened = Opened::default();
         // What is written to a store of objects is durable when the writing ends.
         let disk = if settings.data.is_remote() { Objects::beside(disk) } else { disk };
         if settings.catalog.is_shared() {
             // A catalog elsewhere is never moved aside, whatever is wrong with it.
-            return Ok((Self::open_checked(settings, schema, &disk, log, &mut opened)?, opened));
+            return Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened));
         }
         let catalog = folders::duck_catalog(settings);
         let others = [
@@ -86,25 +83,25 @@ impl Lake {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
-        let mut tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
+        let mut tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
         for _ in 0..TORN_ENTRIES {
             let Some(at) = tried.as_ref().err().and_then(EngineError::torn_at) else { break };
             lake::cut_log(settings, disk.as_ref(), at)?;
             opened = Opened::default();
-            tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
+            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
         }
         if tried.as_ref().is_err_and(EngineError::catalog_is_broken) {
             // What is damaged is damaged when it is read again.
             damage::confirm(settings, disk.as_ref())?;
             opened = Opened { fresh: opened.fresh, ..Opened::default() };
-            tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
+            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
         }
         match tried {
             Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 damage::set_aside(settings, disk.as_ref())?;
                 opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
-                Ok((Self::open_checked(settings, schema, &disk, log, &mut opened)?, opened))
+                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
             }
             Err(error) => Err(error),
         }
@@ -114,7 +111,7 @@ impl Lake {
         settings: &Settings,
         schema: &Schema,
         disk: &SharedDisk,
-        log: &Identity,
+        log_id: u64,
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
@@ -155,8 +152,7 @@ impl Lake {
             tables.push((table.name.clone(), place));
         }
         let covered = catalog::covered(&conn, &own, None)?;
-        opened.beyond = covered.beyond(log);
-        let covered = covered.place_in(log);
+        let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
         lake::lock_down(&conn, settings)?;
         sync_lake(disk.as_ref(), &settings.lake)?;
         Ok(Self {
@@ -166,8 +162,7 @@ impl Lake {
             files,
             tables,
             usable,
-            log_id: log.log_id(),
-            log: log.clone(),
+            log_id,
             covered,
             in_use: Arc::new(()),
             settings: settings.clone(),
@@ -248,7 +243,7 @@ impl Lake {
     }
 
     fn covering(&self, upto: Seq) -> Covered {
-        Covered::of(&self.log, upto)
+        Covered { log_id: self.log_id, log_seq: upto.0 }
     }
 }
 
@@ -393,7 +388,7 @@ impl Store for Lake {
 
     fn upkeep(&mut self, now: Wall) -> Result<Upkeep, EngineError> {
         let mut place = upkeep::Place {
-            covered: Covered::of(&self.log, self.covered),
+            covered: Covered { log_id: self.log_id, log_seq: self.covered.0 },
             conn: &self.conn,
             disk: &self.disk,
             settings: &self.settings,
@@ -407,7 +402,7 @@ impl Store for Lake {
 
     fn make_room(&mut self) -> Result<Option<Freed>, EngineError> {
         let mut place = upkeep::Place {
-            covered: Covered::of(&self.log, self.covered),
+            covered: Covered { log_id: self.log_id, log_seq: self.covered.0 },
             conn: &self.conn,
             disk: &self.disk,
             settings: &self.settings,

@@ -28,7 +28,6 @@ use crate::history::sql::Predicate;
 use crate::history::sql::eval::Bounds;
 use crate::history::status::Tidied;
 use crate::message::Seq;
-use crate::wal::Identity;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +43,6 @@ pub(in crate::history::engine) struct Lite {
     tables: Vec<(String, Result<usize, String>)>,
     pub(super) usable: Vec<LakeTable>,
     log_id: u64,
-    log: Identity,
     covered: Seq,
     pub(super) tidy: Tidy,
     settings: Arc<Settings>,
@@ -56,9 +54,8 @@ impl Lite {
         settings: &Settings,
         schema: &Schema,
         disk: SharedDisk,
-        log: impl Into<Identity>,
+        log_id: u64,
     ) -> Result<(Self, Opened), EngineError> {
-        let log = &log.into();
         let mut opened = Opened::default();
         let catalog = folders::sqlite_catalog(settings);
         let others = [folders::catalog(settings), folders::duck_sqlite(settings)];
@@ -70,19 +67,19 @@ impl Lite {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
-        let mut tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
+        let mut tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
         if tried.as_ref().is_err_and(EngineError::catalog_is_broken) {
             // What is damaged is damaged when it is read again.
             damage::confirm(settings, disk.as_ref())?;
             opened = Opened { fresh: opened.fresh, ..Opened::default() };
-            tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
+            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
         }
         match tried {
             Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 damage::set_aside(settings, disk.as_ref())?;
                 opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
-                Ok((Self::open_checked(settings, schema, &disk, log, &mut opened)?, opened))
+                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
             }
             Err(error) => Err(error),
         }
@@ -92,7 +89,7 @@ impl Lite {
         settings: &Settings,
         schema: &Schema,
         disk: &SharedDisk,
-        log: &Identity,
+        log_id: u64,
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
@@ -132,27 +129,11 @@ impl Lite {
             |name: &str| tables.iter().any(|(known, place): &(String, Result<usize, String>)| known == name && place.is_ok());
         remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
         let covered = catalog.covered(None)?;
-        opened.beyond = covered.beyond(log);
-        let covered = covered.place_in(log);
+        let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
         let (disk, lake, in_use) = (disk.clone(), settings.lake.clone(), Arc::new(()));
         let settings = Arc::new(settings.clone());
         disk.sync_dir(&lake).map_err(EngineError::io("syncing the lake's folder"))?;
-        let (log_id, log) = (log.log_id(), log.clone());
-        Ok(Self {
-            catalog,
-            disk,
-            clock,
-            files,
-            lake,
-            tables,
-            usable,
-            log_id,
-            log,
-            covered,
-            tidy: Tidy::default(),
-            settings,
-            in_use,
-        })
+        Ok(Self { catalog, disk, clock, files, lake, tables, usable, log_id, covered, tidy: Tidy::default(), settings, in_use })
     }
 
     fn place(&self, table: &str) -> Result<usize, CallError> {
@@ -172,7 +153,7 @@ impl Lite {
     }
 
     pub(super) fn covering(&self, upto: Seq) -> Covered {
-        Covered::of(&self.log, upto)
+        Covered { log_id: self.log_id, log_seq: upto.0 }
     }
 
     /// The first half of a batch: files that are safely on the disk and that nobody knows yet.

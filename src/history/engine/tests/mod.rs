@@ -32,7 +32,6 @@ mod differential;
 mod faulty;
 mod following;
 mod gateway;
-mod losing;
 mod measure;
 mod reads;
 mod values;
