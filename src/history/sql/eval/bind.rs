@@ -293,10 +293,16 @@ fn call(name: &'static str, arguments: Vec<Node>) -> Bound {
             return Ok(Node { op: Op::Call(name, arguments), ty });
         }
         "nullif" => {
-            let (arguments, _) = united(arguments)?;
-            return Ok(Node { op: Op::Call(name, arguments), ty: first });
+            let [value, other]: [Node; 2] =
+                arguments.try_into().map_err(|_| "Binder Error: nullif takes two values".to_owned())?;
+            // What is left is the first value as it is, whatever it was compared as.
+            let ty = common(value.ty, other.ty)?;
+            let same = truth(Op::Compare(Operator::Equal, to(value.clone(), ty), to(other, ty)));
+            let null = Node::constant(Cell::Null, Type::Null);
+            return Ok(Node { ty: value.ty, op: Op::Case(vec![(same, null)], Some(Box::new(value))) });
         }
-        "abs" | "round" | "trunc" => number(first)?,
+        "round" => number(rounded(first))?,
+        "abs" | "trunc" => number(first)?,
         "ceil" | "ceiling" | "floor" => {
             let name = if name == "floor" { "floor" } else { "ceil" };
             return Ok(Node { ty: number(float)?, op: Op::Call(name, arguments) });
@@ -337,6 +343,17 @@ fn call(name: &'static str, arguments: Vec<Node>) -> Bound {
         _ => arguments,
     };
     Ok(Node { op: Op::Call(name, arguments), ty })
+}
+
+/// DuckDB rounds signed numbers alone.
+fn rounded(ty: Type) -> Type {
+    use ColumnKind::{BigInt, Double, HugeInt, UBigInt, UHugeInt, UInteger, USmallInt, UTinyInt};
+    match ty {
+        Type::Of(UTinyInt | USmallInt | UInteger) => Type::Of(BigInt),
+        Type::Of(UBigInt) => Type::Of(HugeInt),
+        Type::Of(UHugeInt) => Type::Of(Double),
+        other => other,
+    }
 }
 
 fn of_text(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What is gathered of a group of rows: its keys and its aggregates, as DuckDB has them.
 
 use super::Budget;
-use super::bind::Binder;
+use super::bind::{Binder, to};
 use super::node::{Fields, Node, Op};
 use super::value::{Type, Value, compare, floats, is_number, write_key};
 use crate::history::model::{Cell, ColumnKind};
@@ -53,7 +53,11 @@ impl Gathered {
             }
             _ => return Err("Binder Error: an aggregate was expected".to_owned()),
         };
-        let arguments = arguments.iter().map(|argument| rows.bind(argument)).collect::<Result<Vec<_>, _>>()?;
+        let mut arguments = arguments.iter().map(|argument| rows.bind(argument)).collect::<Result<Vec<_>, _>>()?;
+        if name == "sum" && matches!(arguments.as_slice(), [of] if of.ty == Type::Of(ColumnKind::UHugeInt)) {
+            // Only a float has room for them.
+            arguments = arguments.into_iter().map(|argument| *to(argument, Type::Of(ColumnKind::Double))).collect();
+        }
         let ty = result(name, &arguments)?;
         let filter = filter.as_ref().map(|filter| rows.bind(filter)).transpose()?;
         let place = match self.aggregates.iter().position(|(known, _)| known == expr) {
@@ -98,7 +102,8 @@ fn result(name: &str, arguments: &[Node]) -> Result<Type, String> {
     };
     let ty = match name {
         "count" | "approx_count_distinct" => Type::Of(BigInt),
-        "bool_and" | "bool_or" => Type::Of(Boolean),
+        "bool_and" | "bool_or" if matches!(first, Type::Null | Type::Of(Boolean)) => Type::Of(Boolean),
+        "bool_and" | "bool_or" => return Err(format!("Binder Error: {name} takes truth values")),
         "min" | "max" | "first" | "last" | "any_value" | "mode" | "arg_max" | "arg_max_null" | "arg_min" => first,
         "median" if first == Type::Of(Float) => first,
         "sum" if matches!(first, Type::Of(Float | Double)) => Type::Of(Double),

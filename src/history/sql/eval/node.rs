@@ -2,7 +2,7 @@
 
 use super::scalar;
 use super::time;
-use super::value::{Interval, Type, Value, compare};
+use super::value::{Interval, Type, Value, compare, is_float};
 use crate::history::kind;
 use crate::history::model::{Cell, ColumnKind};
 use crate::history::sql::case;
@@ -209,7 +209,13 @@ impl Node {
 
     fn arithmetic<'a>(&self, op: Operator, left: Value<'a>, right: Value<'a>) -> Evaluated<'a> {
         use Operator::{Divide, DivideWhole, Minus, Plus, Remainder, Times};
-        Ok(match (op, left, right) {
+        // Integers that only a float has room for together.
+        let float = matches!(self.ty, Type::Of(kind) if is_float(kind));
+        let near = |value: Value<'a>| match value.number() {
+            Some(number) if float => Value::Float(number),
+            _ => value,
+        };
+        Ok(match (op, near(left), near(right)) {
             (_, Value::Null, _) | (_, _, Value::Null) => Value::Null,
             (Plus, Value::Interval(a), Value::Interval(b)) => joined(a, b, 1)?,
             (Minus, Value::Interval(a), Value::Interval(b)) => joined(a, b, -1)?,

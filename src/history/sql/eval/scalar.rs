@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// A call of a function with values of the types that it was bound with; `ty` is the type of its result.
-pub(super) fn call<'a>(name: &'static str, ty: Type, mut values: Vec<Value<'a>>) -> Evaluated<'a> {
+pub(super) fn call<'a>(name: &'static str, ty: Type, values: Vec<Value<'a>>) -> Evaluated<'a> {
     match name {
         "greatest" | "least" => {
             let wanted = if name == "greatest" { Ordering::Greater } else { Ordering::Less };
@@ -21,12 +21,6 @@ pub(super) fn call<'a>(name: &'static str, ty: Type, mut values: Vec<Value<'a>>)
         "concat" | "||" => {
             let texts = values.iter().map(|value| if let Value::Text(text) = value { text.as_ref() } else { "" });
             return Ok(Value::Text(texts.collect::<String>().into()));
-        }
-        "nullif" => {
-            let second = values.pop().unwrap_or(Value::Null);
-            let first = values.pop().unwrap_or(Value::Null);
-            let same = !first.is_null() && !second.is_null() && compare(&first, &second) == Ordering::Equal;
-            return Ok(if same { Value::Null } else { first });
         }
         _ => {}
     }
@@ -84,7 +78,7 @@ fn number<'a>(name: &str, ty: Type, value: &Value<'_>, second: Option<&Value<'_>
             }
             "sign" => return Ok(Value::Integer(whole.signum())),
             "trunc" => return Ok(Value::Integer(*whole)),
-            "round" => {
+            "round" if ty != Type::Of(ColumnKind::Double) => {
                 let rounded = round_whole(*whole, second.map_or(0, integer));
                 let range = if let Type::Of(kind) = ty { kind::integer_range(kind) } else { None };
                 let fits = range.is_none_or(|(low, high)| (low..=high).contains(&rounded));
@@ -128,7 +122,12 @@ fn round(x: f64, digits: i32) -> f64 {
     }
     let scale = 10f64.powi(digits.saturating_abs());
     let rounded = if digits > 0 { (x * scale).round() / scale } else { (x / scale).round() * scale };
-    if rounded.is_finite() { rounded } else { x }
+    match rounded.is_finite() {
+        true => rounded,
+        // Of what is no number nothing is left when its digits before the point are rounded.
+        false if digits < 0 => 0.0,
+        false => x,
+    }
 }
 
 fn round_whole(x: i128, digits: i128) -> i128 {

@@ -188,7 +188,7 @@ fn write_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The type in which two values meet, to be compared or to be alternatives of one expression.
 pub(super) fn common(left: Type, right: Type) -> Result<Type, String> {
-    use ColumnKind::{Blob, Boolean, Date, Text, Timestamp};
+    use ColumnKind::{Boolean, Date, Text, Timestamp};
     let (a, b) = match (left, right) {
         (Type::Null, other) | (other, Type::Null) => return Ok(other),
         (Type::Interval, Type::Interval) => return Ok(Type::Interval),
@@ -204,7 +204,7 @@ pub(super) fn common(left: Type, right: Type) -> Result<Type, String> {
     match (a, b) {
         (Date, Timestamp) | (Timestamp, Date) => Ok(Type::Of(Timestamp)),
         // A text becomes what it is compared with.
-        (Text, other) | (other, Text) if other != Blob => Ok(Type::Of(other)),
+        (Text, other) | (other, Text) => Ok(Type::Of(other)),
         (Boolean, other) | (other, Boolean) if is_number(other) => Ok(Type::Of(other)),
         _ => Err(format!("Binder Error: values of type {} and {} cannot be compared", kind::name(a), kind::name(b))),
     }
@@ -220,10 +220,13 @@ pub(super) fn is_float(kind: ColumnKind) -> bool {
 
 /// The kind that holds numbers of both.
 pub(super) fn numbers(a: ColumnKind, b: ColumnKind) -> ColumnKind {
-    use ColumnKind::{BigInt, Double, Float, HugeInt, Integer, SmallInt, TinyInt};
+    use ColumnKind::{BigInt, Double, Float, HugeInt, Integer, SmallInt, TinyInt, UHugeInt};
+    let signed = |kind| kind::integer_range(kind).is_some_and(|(low, _)| low < 0);
     match (a, b) {
         (Double, _) | (_, Double) => return Double,
         (Float, _) | (_, Float) => return Float,
+        // No integer has them all.
+        (UHugeInt, other) | (other, UHugeInt) if signed(other) => return Double,
         _ => {}
     }
     let (Some((a_low, a_high)), Some((b_low, b_high))) = (kind::integer_range(a), kind::integer_range(b)) else {
