@@ -40,7 +40,7 @@ fn schema_of(cases: &[Case], wide: bool) -> Schema {
     Schema { tables: cases.iter().map(|case| table_of(case, wide)).collect() }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "what widening to a FLOAT does")]
+#[expect(clippy::cast_precision_loss, reason = "what widening to a FLOAT does")]
 fn widened(cell: &Cell, to: ColumnKind) -> Cell {
     match (cell, to) {
         (Cell::Boolean(value), _) => Cell::Integer(i128::from(*value)),
@@ -142,7 +142,7 @@ fn live(backend: Backend) {
         edges(case.to).iter().for_each(|value| case.add(store.as_mut(), value, &mut seq));
     }
     store.batch(Seq(seq)).map_err(|error| format!("{error:?}")).unwrap();
-    let now = Wall(u64::try_from(crate::clock::SystemClock::shared().wall().0).unwrap());
+    let now = crate::clock::SystemClock::shared().wall();
     for _ in 0..2 {
         while store.upkeep(now).unwrap() == store::Upkeep::More {
             std::thread::sleep(Duration::from_millis(1));
