@@ -157,6 +157,15 @@ pub(super) const BOUNDS: &[Bound] = &[
         test: None,
     },
     Bound {
+        what: "Wills",
+        fields: &[],
+        unit: Unit::Bytes,
+        limit: "4 MiB of one user (`WILLS_BYTES_PER_USER`), 32 MiB of all (`WILLS_BYTES`)",
+        at_limit: "the newcomer is refused (quota exceeded); of all, the session with the largest will of the user with most ends",
+        metric: Some("account_heaviest"),
+        test: Some("wills_of_one_user_are_bounded_and_cost_others_nothing"),
+    },
+    Bound {
         what: "Users and addresses that use anything",
         fields: &[
             "accounts.rs::Accounts.slots",

@@ -109,10 +109,12 @@ pub(super) enum Resource {
     RetainedBytes,
     /// Calls under way, by caller.
     Calls,
+    /// Bytes of wills that are not published.
+    Wills,
 }
 
 impl Resource {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 
     /// As metrics name them.
     pub(super) const NAMED: [(&'static str, Self); Self::COUNT] = [
@@ -122,10 +124,11 @@ impl Resource {
         ("retained_messages", Self::RetainedMessages),
         ("retained_bytes", Self::RetainedBytes),
         ("calls", Self::Calls),
+        ("will_bytes", Self::Wills),
     ];
 
     /// Smaller parts are not ranked, which keeps what happens for each message cheap.
-    const FLOORS: [usize; Self::COUNT] = [1, 1, 1024, 1, 1, 1];
+    const FLOORS: [usize; Self::COUNT] = [1, 1, 1024, 1, 1, 1, 1];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,6 +7,7 @@
 //! | queues | its longest queue loses its newest message to a shorter one, else the message is dropped | of the heaviest account the longest queue loses its newest |
 //! | retained messages | not retained | of the heaviest account the oldest gives way |
 //! | calls under way | refused | |
+//! | wills | the newcomer is refused | of the heaviest account the session with the largest will ends, and leaves it |
 //!
 //! What gives way is counted by reason. What a component finds again in the log is not lost and comes from there.
 
@@ -22,6 +23,10 @@ use std::time::Duration;
 
 /// Between two log lines about sessions that were ended.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Wills of one user, and of all.
+const WILLS_BYTES_PER_USER: usize = 4 << 20;
+const WILLS_BYTES: usize = 32 << 20;
 
 /// What one user may use; also all clients of one address together that did not say who they are.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +58,7 @@ impl UserLimits {
             Resource::RetainedBytes => self.retained_bytes,
             Resource::RetainedMessages => usize::MAX,
             Resource::Calls => self.calls,
+            Resource::Wills => WILLS_BYTES_PER_USER,
         }
     }
 }
@@ -145,6 +151,27 @@ impl Router {
                 (count > 0).then_some((presence == Presence::Offline, count, key))
             });
             let (.., most) = sessions.max().ok_or(Refusal::LimitReached)?;
+            self.give_way(most, ended::SHARE, effects);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a will of `owner`.
+    pub(super) fn room_for_will(&mut self, owner: &Owner, weight: usize, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        if weight == 0 {
+            return Ok(());
+        }
+        let used = self.accounts.key(owner).map_or(0, |key| self.accounts.used(key, Resource::Wills));
+        if used + weight > self.options.users.of(owner, Resource::Wills) {
+            return Err(Refusal::LimitReached);
+        }
+        while self.accounts.total(Resource::Wills) + weight > WILLS_BYTES {
+            let heavier = self.accounts.heavier(Resource::Wills, owner, weight).ok_or(Refusal::LimitReached)?;
+            let wills = self.accounts.members(heavier).filter_map(|(presence, key)| {
+                let weight = self.sessions.get(key)?.will_weight();
+                (weight > 0).then_some((presence == Presence::Offline, weight, key))
+            });
+            let (.., most) = wills.max().ok_or(Refusal::LimitReached)?;
             self.give_way(most, ended::SHARE, effects);
         }
         Ok(())

@@ -132,6 +132,9 @@ impl Router {
             Some(key) if is_its_own(key) => None,
             Some(_) | None => self.room_for_session(&owner, effects).err(),
         };
+        let had = earlier.and_then(|key| self.sessions.get(key)).map_or(0, Session::will_weight);
+        let more = attach.will.as_ref().map_or(0, |will| will.message.weight()).saturating_sub(had);
+        let full = full.or_else(|| self.room_for_will(&owner, more, effects).err());
         // The one of this name may have given way.
         let earlier = self.sessions.by_name(dialect, &name);
         let refusal = if full.is_some() {
@@ -218,8 +221,6 @@ impl Router {
         session.expiry = attach.expiry;
         session.left = None;
         session.leavings += 1;
-        // A will that was still waiting is not sent: its author is back [MQTT-3.1.3-9].
-        session.will = attach.will;
         session.out.set_window(window(attach.receive_max));
         session.waits_for_answer = session.keeps_queue();
         if let Some(id) = session.kept {
@@ -227,6 +228,8 @@ impl Router {
             let address = self.accounts.owner(session.account).address();
             self.note(Change::Attach { id, expiry: attach.expiry, user, address });
         }
+        // A will that was still waiting is not sent: its author is back [MQTT-3.1.3-9].
+        drop(self.set_will(key, attach.will));
     }
 
     fn refuse_link(&mut self, link: LinkId, refusal: Refusal, effects: &mut Vec<Effect>) {
@@ -282,8 +285,9 @@ impl Router {
         session.leavings += 1;
         if reason == Closed::Orderly {
             // [MQTT-3.1.2-10]
-            session.will = None;
+            drop(self.set_will(key, None));
         }
+        let Some(session) = self.sessions.get_mut(key) else { return };
         let stays = match session.dialect {
             Dialect::Mqtt => session.expiry > Expiry::WithLink,
             // A named component finds its registrations again.
@@ -360,7 +364,11 @@ impl Router {
 
     fn publish_will(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(will) = session.will.take() else { return };
+        if session.will.is_none() {
+            return;
+        }
+        let Some(will) = self.set_will(key, None) else { return };
+        let Some(session) = self.sessions.get(key) else { return };
         let Will { mut message, .. } = *will;
         let may = session.identity.may(crate::access::Action::Publish, &message.topic);
         message.received = self.now.wall;

@@ -2,7 +2,7 @@
 
 use super::accounts::{Owner, Resource};
 use super::core::Router;
-use super::event::LinkId;
+use super::event::{LinkId, Will};
 use super::session::{Session, SessionKey};
 use super::timers::Timer;
 use crate::access::Identity;
@@ -54,6 +54,16 @@ impl Router {
         }
     }
 
+    /// Gives a session another will, or none. Returns the one it had.
+    pub(super) fn set_will(&mut self, key: SessionKey, will: Option<Box<Will>>) -> Option<Box<Will>> {
+        let session = self.sessions.get_mut(key)?;
+        let before = session.will_weight();
+        let had = std::mem::replace(&mut session.will, will);
+        self.accounts.sub(session.account, Resource::Wills, before);
+        self.accounts.add(session.account, Resource::Wills, session.will_weight());
+        had
+    }
+
     /// A session is somebody else's from now on: its user, or the address from which somebody came who did not say who he is.
     pub(super) fn set_owner(&mut self, key: SessionKey, owner: Owner) {
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -66,9 +76,13 @@ impl Router {
         session.account = after;
         self.accounts.queue_moved(before, key, queued, 0);
         self.accounts.queue_moved(after, key, 0, queued);
-        for (resource, amount) in
-            [(Resource::Registrations, session.registrations()), (Resource::Sessions, usize::from(session.named))]
-        {
+        let (registrations, wills) = (session.registrations(), session.will_weight());
+        let all = [
+            (Resource::Registrations, registrations),
+            (Resource::Sessions, usize::from(session.named)),
+            (Resource::Wills, wills),
+        ];
+        for (resource, amount) in all {
             self.accounts.sub(before, resource, amount);
             self.accounts.add(after, resource, amount);
         }

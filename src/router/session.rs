@@ -106,6 +106,10 @@ impl Session {
         self.filters.len() + self.exclusions.len() + self.exposed.len()
     }
 
+    pub(super) fn will_weight(&self) -> usize {
+        self.will.as_ref().map_or(0, |will| will.message.weight())
+    }
+
     pub(super) fn presence(&self) -> Presence {
         if self.link.is_some() { Presence::Online } else { Presence::Offline }
     }

@@ -1,5 +1,6 @@
 //! Wills: when they are published and when not.
 
+use super::state::ONCE;
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -132,4 +133,40 @@ fn nobody_publishes_by_dying_what_he_may_not_publish_living() {
     w.say(link, Inbound::LOST);
     assert_eq!(w.deliveries(heir).len(), 0);
     assert_eq!(w.router.report().refused.get("not_authorized"), Some(&1));
+}
+
+#[test]
+fn wills_of_one_user_are_bounded_and_cost_others_nothing() {
+    let mut w = World::new();
+    let mortal = |w: &mut World, user: &str, name: &str, delay| {
+        let identity = Identity { user: Some(user.into()), rights: None };
+        let link = w.link(Dialect::Mqtt);
+        let payload = Payload::Mqtt(vec![b'x'; 65_000].into());
+        let message = Message::new("w".into(), payload, ONCE, Wall(1), Dialect::Mqtt, name.into());
+        let will = Some(Box::new(Will { message, delay: Duration::from_secs(delay) }));
+        let expiry = if delay > 0 { Expiry::Never } else { Expiry::WithLink };
+        w.say(link, Inbound::Attach(Attach { clean: false, expiry, will, identity, ..mqtt_attach(name) }));
+        w.sync();
+        match w.take(link).remove(0) {
+            Outbound::Attached { .. } => Ok(link),
+            Outbound::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    };
+    let taken = (0..100).filter(|n| mortal(&mut w, "dev1", &format!("a{n}"), 0).is_ok()).count();
+    assert_eq!(taken, 64, "4 MiB");
+    // Eight more fill it all, and still another has room for one.
+    for user in 2..=9 {
+        for n in 0..64 {
+            mortal(&mut w, &format!("dev{user}"), &format!("{user}-{n}"), 1).ok();
+        }
+    }
+    mortal(&mut w, "light", "l", 0).unwrap();
+    assert!(w.router.report().sessions_ended["share"] > 0);
+    let most = w.router.report().heaviest["will_bytes"];
+    assert!(most <= 4 << 20, "{most}");
+    // A will that is not needed any more takes no room.
+    let link = mortal(&mut w, "last", "x", 0).unwrap();
+    w.say(link, Inbound::Closed { reason: Closed::Orderly });
+    assert_eq!(w.router.accounts.key(&crate::router::accounts::Owner::User("last".into())), None);
 }
