@@ -182,6 +182,13 @@ async fn what_is_published_there_comes_here_also_what_came_while_the_gateway_was
     let first: Vec<u32> = heard.into_iter().filter(|n| seen.insert(*n) && *n > 9).collect();
     assert_eq!(first, (10..500).collect::<Vec<_>>());
 
+    // What is too deep here is counted, and does not keep what is behind it from coming.
+    let mut there = MqttPeer::connect(far, "deep").await;
+    there.publish(&format!("commands/{}", "/".repeat(150)), "1").await;
+    publish_numbers(far, "commands/speed", 499..500).await;
+    assert_eq!(local.delivery().await.topic, "commands/speed");
+    assert_eq!(metric(&gateway, "dropped.topic_too_long"), 1);
+
     // It goes both ways, and nothing comes back to where it came from.
     MqttPeer::connect(gateway.doors.mqtt, "panel").await.publish("commands/own", "499").await;
     publish_numbers(far, "commands/speed", 500..501).await;

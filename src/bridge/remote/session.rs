@@ -12,7 +12,7 @@ use super::convert::{self, Expired};
 use super::wire::Wire;
 use crate::clock::SharedClock;
 use crate::message::{Qos, Seq};
-use crate::router::{Delivery, Filter, Token};
+use crate::router::{Delivery, Filter, Refusal, Token};
 use ahash::AHashMap;
 use bytes::Bytes;
 use rumqttc::Outgoing;
@@ -227,6 +227,11 @@ impl Session {
         match heard {
             Heard::Accepted(token, outcome) => {
                 let Some(publish) = self.taken.remove(&token) else { return Ok(()) };
+                if outcome == Err(Refusal::TopicTooLong) {
+                    // It would be too long in the next session too, and keep everything behind it from coming.
+                    self.stats.dropped("topic_too_long", 1);
+                    return self.ack(&publish);
+                }
                 // The far end keeps what is not acknowledged, and sends it in the next session.
                 outcome.map_err(|refusal| LinkError::Local(refusal.name().to_owned()))?;
                 self.stats.update(|report| report.received += 1);
