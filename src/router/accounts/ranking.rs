@@ -41,7 +41,7 @@ impl<K: Ord + Copy> Ranking<K> {
         }
         let octave = amount.ilog2();
         // The first digits behind the highest one.
-        let step = (amount as u128 * STEPS >> octave) % STEPS;
+        let step = ((amount as u128 * STEPS) >> octave) % STEPS;
         Some(octave * STEPS as u32 + step as u32)
     }
 
