@@ -42,6 +42,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "Filters and their places in the tree",
         fields: &[
+            "tree.rs::Tree.leaving",
             "tree/nodes.rs::Ends.below",
             "tree/nodes.rs::Ends.hash",
             "tree/nodes.rs::Ends.here",

@@ -253,6 +253,7 @@ impl Router {
                 Timer::Will(key, leaving) => self.will_due(key, leaving, effects),
                 Timer::Retained => self.expire_retained(),
                 Timer::Backfill(key) => self.resume_backfill(key, effects),
+                Timer::Filters => self.let_filters_go(),
                 Timer::System => self.tell_system(effects),
                 Timer::Resend(key, id) => self.resend(key, id, effects),
                 Timer::Probe(link) => self.probe_failed(link, effects),

@@ -10,7 +10,7 @@ use super::ownership::owner_of;
 use super::session::{Session, SessionId, SessionKey};
 use super::state::Change;
 use super::timers::Timer;
-use super::tree::Dest;
+use super::tree::{AT_ONCE, Dest};
 use crate::access::Identity;
 use crate::message::{COMMON, Dialect};
 use ahash::{AHashMap, AHashSet};
@@ -393,8 +393,11 @@ impl Router {
         let filters: Vec<_> = session.filters.keys().cloned().collect();
         let kept = session.kept;
         let mut orphans = Vec::new();
-        for filter in &filters {
-            if let Some(group) = self.unregister(key, filter) {
+        let many = filters.len() > AT_ONCE;
+        for filter in filters {
+            if many && !matches!(filter, Filter::Shared { .. }) {
+                self.unregister_later(key, filter);
+            } else if let Some(group) = self.unregister(key, &filter) {
                 orphans.extend(self.take_back(key, group));
             }
         }

@@ -7,11 +7,16 @@ use super::groups::{GroupKey, Member};
 use super::replay::Line;
 use super::session::{Backfill, SessionKey};
 use super::state::Change;
+use super::timers::Timer;
 use super::trail::Trail;
 use super::tree::{Dest, Target};
 use crate::access::Action;
 use crate::message::{Qos, Seq};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two turns in which filters are taken out.
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Router {
     pub(super) fn subscribe(
@@ -175,6 +180,20 @@ impl Router {
             self.tree.remove(&Filter::Mqtt(filter.clone()), Dest::Group(group));
         }
         Some(group)
+    }
+
+    /// The session is about to end: nobody has to wait until thousands of its filters are gone.
+    pub(super) fn unregister_later(&mut self, key: SessionKey, filter: Filter) {
+        if self.tree.remove_later(filter, Dest::Session(key)) {
+            self.timers.set(self.now.mono.plus(PAUSE), Timer::Filters);
+        }
+    }
+
+    /// Takes out some of what sessions left behind that are gone.
+    pub(super) fn let_filters_go(&mut self) {
+        if self.tree.let_some_go() {
+            self.timers.set(self.now.mono.plus(PAUSE), Timer::Filters);
+        }
     }
 
     pub(super) fn expose(

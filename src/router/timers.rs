@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Retained,
     /// A search among the retained messages goes on.
     Backfill(SessionKey),
+    /// Filters of sessions that are gone are to be taken out.
+    Filters,
     /// `$SYS` wants figures.
     System,
     /// A link whose name somebody claims has had its time to show that it lives.

@@ -34,6 +34,7 @@ use crate::names;
 use ahash::AHashMap;
 use listed::Listed;
 use nodes::{End, NodeId, Nodes, ROOT, step};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tail::{Bytes, Levels, tokens};
 use target::Found;
@@ -41,6 +42,8 @@ use words::Words;
 
 /// Most bytes that the memory of recent topics takes, over all topics.
 const REMEMBERED_MAX: usize = 4 << 20;
+/// Subscriptions that are taken out in one turn.
+pub(super) const AT_ONCE: usize = 128;
 /// What a topic costs there beside its text and its targets.
 const REMEMBERED_SLOT: usize = 96;
 
@@ -59,6 +62,8 @@ pub(super) struct Tree {
     /// Patterns in which `**` touches other text; rare, tried one by one.
     irregular: Listed<str>,
     count: usize,
+    /// Of sessions that are gone, to be taken out some at a time. Until then they lead to nobody.
+    leaving: VecDeque<(Filter, Dest)>,
     recent: AHashMap<Box<str>, Arc<[Target]>>,
     remembered: usize,
 }
@@ -208,8 +213,28 @@ impl Tree {
         removed
     }
 
+    /// What is not leaving.
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.count - self.leaving.len()
+    }
+
+    /// Removes a subscription of a session that is gone, some time. Returns whether it is the first one that waits for
+    /// [`let_some_go`](Self::let_some_go).
+    pub(super) fn remove_later(&mut self, filter: Filter, dest: Dest) -> bool {
+        self.leaving.push_back((filter, dest));
+        self.leaving.len() == 1
+    }
+
+    /// Returns whether there are more.
+    pub(super) fn let_some_go(&mut self) -> bool {
+        for _ in 0..AT_ONCE {
+            let Some((filter, dest)) = self.leaving.pop_front() else { break };
+            self.remove(&filter, dest);
+        }
+        if self.leaving.is_empty() {
+            self.leaving = VecDeque::new();
+        }
+        !self.leaving.is_empty()
     }
 
     /// Everybody who subscribed to `topic`: an MQTT or busrt session once, a Rembus session once for each of its patterns.

@@ -195,3 +195,31 @@ fn a_search_among_many_retained_messages_lets_others_have_their_turn() {
     assert!((200..300).contains(&turns), "{turns}");
     assert_eq!(w.deliveries(reader).len(), 1);
 }
+
+#[test]
+fn a_session_with_thousands_of_filters_ends_without_holding_up_the_others() {
+    let mut w = World::new();
+    let (link, _) = w.stayer("many", true);
+    for n in 0..1_000 {
+        w.want(link, &format!("a/{n}/+"), Qos::AtLeastOnce);
+    }
+    let (shared, token) = (Filter::Shared { group: "g".into(), filter: "a/+/x".into() }, w.token());
+    w.say(link, Inbound::Subscribe { token, filters: vec![subscription(shared, Qos::AtLeastOnce)] });
+    w.sync();
+    w.gone(link);
+    let (link, present) = w.stayer("many", true);
+    assert!(!present && w.router.report().subscriptions == 0);
+    assert!(w.router.tree.search("a/7/x").len() == 1, "its place in the tree is still there, and leads to nobody");
+    w.want(link, "a/8/+", Qos::AtLeastOnce);
+    w.send(link, "a/7/x", "x", Qos::AtLeastOnce);
+    w.send(link, "a/8/x", "y", Qos::AtLeastOnce);
+    assert_eq!(w.got(link), ["y"]);
+    let mut turns = 0;
+    while !w.router.tree.search("a/999/x").is_empty() || !w.router.tree.search("a/7/x").is_empty() {
+        w.wait(Duration::from_millis(1));
+        turns += 1;
+        assert!(turns < 20);
+    }
+    assert!(turns > 4, "{turns}");
+    assert_eq!((w.router.report().subscriptions, w.router.tree.len()), (1, 1));
+}
