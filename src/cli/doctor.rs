@@ -237,6 +237,10 @@ fn history(status: &Status, found: &mut Findings) {
         found.warn("lake", text, "lake/damage.json tells which; rembus-gateway lake verify looks for more");
     }
     for (name, table) in &history.tables {
+        if let Some(why) = &table.refused {
+            let text = format!("the table {name} takes no rows: {why}");
+            found.fail("history", text, "change its schema back, or give the table another name");
+        }
         let taken = table.in_lake + table.in_tail;
         if table.rejected * 1000 > taken.saturating_mul(REJECTED_OF_1000) {
             let text = format!("{} rows did not fit the table {name}, {taken} did", table.rejected);
@@ -302,7 +306,7 @@ mod tests {
         sick.doors_closed = vec!["rembus".into()];
         sick.router = None;
         sick.log.health = "full".into();
-        let tables = [("telemetry".into(), Table { in_lake: 10, in_tail: 0, rejected: 5 })].into();
+        let tables = [("telemetry".into(), Table { in_lake: 10, in_tail: 0, rejected: 5, refused: None })].into();
         let damage = History { damaged_files: 1, rows_reloaded: 10, rows_lost: 2, ..History::default() };
         sick.history = Some(History { trouble: Some("no engine".into()), tables, ..damage });
         sick.doors[0].address = "0.0.0.0:1883".into();

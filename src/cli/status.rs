@@ -197,7 +197,7 @@ mod tests {
             anonymous: true,
             refused: 0,
         };
-        let table = Table { in_lake: 1000, in_tail: 20, rejected: 3 };
+        let table = Table { in_lake: 1000, in_tail: 20, rejected: 3, refused: None };
         Status {
             name: "plant-7".into(),
             version: "0.1.0".into(),

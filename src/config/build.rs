@@ -226,6 +226,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             },
             maintenance: from.duration("history", "maintenance"),
             snapshots: from.duration("history", "snapshots"),
+            scrub: from.duration("history", "scrub"),
         },
         // Read by the caller, who knows the mistakes.
         links: crate::bridge::Settings::default(),

@@ -404,6 +404,13 @@ pub static KEYS: &[Key] = &[
         "what a table does when the disk is full; a table's own `when_full` comes first",
     ),
     key("history", "maintenance", Kind::Duration(SECOND, DAY), "1h", "small files are merged and old ones removed this often"),
+    key(
+        "history",
+        "scrub",
+        Kind::Duration(Duration::ZERO, YEAR),
+        "7days",
+        "every file of the lake is read once in so long, to find damage; `0s`: never",
+    ),
     key("history", "snapshots", Kind::Duration(HOUR, YEAR), "7days", "how far `when` sees deleted and replaced rows"),
 ];
 

@@ -239,6 +239,8 @@ pub struct History {
     pub maintenance: Duration,
     /// How far back snapshots are kept.
     pub snapshots: Duration,
+    /// Every file of the lake is read once in so long; zero: never.
+    pub scrub: Duration,
 }
 
 /// What the command line says; texts as they were typed, checked like any other value.

@@ -138,6 +138,8 @@ pub struct Table {
     pub in_lake: u64,
     pub in_tail: u64,
     pub rejected: u64,
+    /// Why the table takes no rows, if so.
+    pub refused: Option<String>,
 }
 
 /// Where [`Status`] comes from.

@@ -203,6 +203,7 @@ fn history(history: &HistoryStatus) -> control::History {
         in_lake: table.rows_in_lake,
         in_tail: table.rows_in_tail,
         rejected: table.rejected.values().sum(),
+        refused: table.refused.clone(),
     };
     control::History {
         trouble: history.trouble(),

@@ -25,6 +25,9 @@ pub struct LakeFile {
     pub rows: u64,
     /// Whether it says which rows of another file are deleted.
     pub deletions: bool,
+    /// Checksum (CRC-32C) of the whole file as it was written, if that is known.
+    #[serde(default)]
+    pub sum: Option<u32>,
 }
 
 impl LakeFile {
@@ -39,10 +42,25 @@ impl LakeFile {
         if bytes != self.bytes {
             return Err(format!("has {bytes} bytes instead of {}", self.bytes));
         }
+        if let Some(known) = self.sum
+            && sum(&file).map_err(|error| format!("cannot be read: {error}"))? != known
+        {
+            return Err("has another checksum than when it was written".to_owned());
+        }
         // Parquet says little about its own damage, so every page of it is unpacked.
         match decode(file).map_err(|why| format!("cannot be read: {why}"))? {
             rows if rows == self.rows => Ok(()),
             rows => Err(format!("has {rows} rows instead of {}", self.rows)),
+        }
+    }
+}
+
+fn sum(mut file: &std::fs::File) -> std::io::Result<u32> {
+    let (mut piece, mut sum) = (vec![0; 256 << 10], 0);
+    loop {
+        match std::io::Read::read(&mut file, &mut piece)? {
+            0 => return std::io::Seek::rewind(&mut file).map(|()| sum),
+            read => sum = crc32c::crc32c_append(sum, piece.get(..read).unwrap_or_default()),
         }
     }
 }

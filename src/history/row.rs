@@ -58,6 +58,8 @@ pub enum Cause {
     Cast,
     /// From another tenant than the tables belong to.
     Tenant,
+    /// The table itself is refused: the lake has it otherwise than the schema wants it.
+    Refused,
 }
 
 impl Cause {
@@ -70,6 +72,7 @@ impl Cause {
             Self::Null => "null",
             Self::Cast => "cast",
             Self::Tenant => "tenant",
+            Self::Refused => "refused",
         }
     }
 }
@@ -97,6 +100,11 @@ impl Reject {
             Cause::Tenant,
             format!("published in tenant `{tenant}`; tables keep what is published in tenant `{COMMON}`"),
         )
+    }
+
+    /// The table cannot be used, and why.
+    pub(super) fn of_table(rows: usize, why: &str) -> Self {
+        Self { rows, ..Self::whole(Cause::Refused, format!("the table is refused: {why}")) }
     }
 
     fn whole(cause: Cause, text: impl Into<String>) -> Self {

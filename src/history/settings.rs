@@ -128,9 +128,13 @@ pub struct Settings {
     pub maintenance: Duration,
     /// How far back snapshots are kept.
     pub snapshots: Duration,
+    /// Every file of the lake is read once in so long; zero: never.
+    pub scrub: Duration,
     /// Room on the disk that the log leaves free (`[wal] reserve`). Batches leave half of it, for what must be written to make
     /// room.
     pub reserve: u64,
+    /// The oldest record that the log still has: what a catalog knows of nothing older may have been forgotten by it.
+    pub log_first: crate::message::Seq,
     /// The disk below the lake, as far as the gateway itself reads and writes there.
     pub disk: crate::disk::SharedDisk,
     /// Folders in which `ducklake.duckdb_extension` may be, best first.
@@ -159,7 +163,9 @@ impl Settings {
             limits: history.limits,
             maintenance: history.maintenance,
             snapshots: history.snapshots,
+            scrub: history.scrub,
             reserve: 0,
+            log_first: crate::message::Seq(0),
             disk: crate::disk::SystemDisk::shared(),
             library_dirs: library_dirs(),
         }

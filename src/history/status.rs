@@ -30,6 +30,8 @@ pub struct HistoryStatus {
     pub tidied: Tidied,
     /// Files that were found damaged, oldest first, and what became of their rows.
     pub losses: Vec<Loss>,
+    /// Files that were read to their end and were whole, since the process started.
+    pub files_scrubbed: u64,
     /// What went wrong last, for the operator.
     pub last_error: Option<String>,
 }
@@ -68,6 +70,9 @@ pub struct Loss {
     pub until_us: i64,
     /// Whether its rows are still to be loaded again.
     pub pending: bool,
+    /// Whether the file is where it was: it could not be read, and gives its rows back when it can be again.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 mod seq {
@@ -145,6 +150,7 @@ impl From<HistoryStatus> for metrics::History {
             rows_taken: table.rows_taken,
             rejected: table.rejected,
             rows_evicted: table.rows_evicted,
+            refused: table.refused,
         };
         Self {
             trouble: status.trouble(),
@@ -160,6 +166,7 @@ impl From<HistoryStatus> for metrics::History {
             commands: status.commands,
             commands_failed: status.commands_failed,
             rows_lost: status.losses.iter().map(|loss| loss.rows.saturating_sub(loss.reloaded)).sum(),
+            files_scrubbed: status.files_scrubbed,
             passes: status.tidied.passes,
             merges: status.tidied.merges,
             rows_expired: status.tidied.rows_expired,

@@ -93,7 +93,11 @@ async fn ready<S: Sources>(State(sources): State<Arc<S>>) -> Response {
     // Routing does not depend on history, so its troubles are told but do not make the gateway unready.
     let history = match sources.history() {
         None => "off".to_owned(),
-        Some(History { trouble: None, .. }) => "running".to_owned(),
+        Some(History { trouble: None, tables, .. }) => {
+            let refused = tables.iter().filter_map(|(name, table)| Some(format!("{name}: {}", table.refused.as_ref()?)));
+            let refused: Vec<_> = refused.collect();
+            if refused.is_empty() { "running".to_owned() } else { format!("tables that take no rows: {}", refused.join("; ")) }
+        }
         Some(History { trouble: Some(trouble), .. }) => trouble,
     };
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -25,6 +25,8 @@ pub struct History {
     pub commands_failed: u64,
     /// Rows that were in damaged files and could not be loaded again.
     pub rows_lost: u64,
+    /// Files of the lake that were read to their end and were whole.
+    pub files_scrubbed: u64,
     pub passes: u64,
     pub merges: u64,
     pub rows_expired: u64,
@@ -41,6 +43,8 @@ pub struct Table {
     /// By reason.
     pub rejected: BTreeMap<String, u64>,
     pub rows_evicted: u64,
+    /// Why the table takes no rows, if so.
+    pub refused: Option<String>,
 }
 
 pub(super) fn render(page: &mut Page, history: &History, written: Seq) {
@@ -69,6 +73,12 @@ pub(super) fn render(page: &mut Page, history: &History, written: Seq) {
         history.rows_lost,
     );
     page.one(
+        "history_files_scrubbed_total",
+        Kind::Counter,
+        "Files of the lake that were read to their end and were whole.",
+        history.files_scrubbed,
+    );
+    page.one(
         "history_maintenance_passes_total",
         Kind::Counter,
         "Passes of maintenance that came to their end.",
@@ -95,6 +105,11 @@ fn tables(page: &mut Page, tables: &BTreeMap<String, Table>) {
     for (name, table) in tables {
         rows.labelled(&[("table", name), ("place", "lake")], table.rows_in_lake);
         rows.labelled(&[("table", name), ("place", "tail")], table.rows_in_tail);
+    }
+    let mut refused =
+        page.family("history_table_refused", Kind::Gauge, "1 if the lake cannot hold the table as its schema wants it.");
+    for (name, table) in tables {
+        refused.labelled(&[("table", name)], u64::from(table.refused.is_some()));
     }
     let mut taken = page.family("history_rows_taken_total", Kind::Counter, "Rows taken from messages since the start.");
     for (name, table) in tables {

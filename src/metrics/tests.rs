@@ -41,7 +41,7 @@ fn bus() -> Arc<crate::bus::Counts> {
 
 fn snapshot() -> Snapshot {
     let rejected = [("column \"t\": not a number".to_owned(), 3)].into_iter().collect();
-    let table = Table { rows_in_lake: 1000, rows_in_tail: 20, rows_taken: 1020, rejected, rows_evicted: 0 };
+    let table = Table { rows_in_lake: 1000, rows_in_tail: 20, rows_taken: 1020, rejected, rows_evicted: 0, refused: None };
     Snapshot {
         router: Some(Report {
             received: counts([("mqtt", 90), ("rembus", 10)]),

@@ -20,7 +20,20 @@ pub(super) struct Damage {
     pub(super) live: bool,
     /// Which records made its rows, if the catalog tells.
     pub(super) span: Option<Span>,
+    /// Whether it is where it was: it could not be read, and perhaps it can be again.
+    pub(super) in_place: bool,
 }
+
+/// A file that is not what the catalog says, or that the system does not let us read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) path: PathBuf,
+    pub(super) what: String,
+    pub(super) in_place: bool,
+}
+
+/// So many files that cannot be read at once, and more than half of all, are the disk's trouble and not theirs.
+const MANY: usize = 3;
 
 /// Records of the log, both ends included, and when they were received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,22 +67,78 @@ impl FileKind {
     }
 }
 
-/// The reason why a file is not what the catalog says, if so. A file that cannot be looked at, for lack of permission for
-/// example, is not damaged: that is an error, and the lake stays as it is.
-pub(super) fn look_at(disk: &dyn Disk, path: &Path, size_known: u64) -> Result<Option<String>, EngineError> {
-    let doing = "checking the lake's files";
-    let file = match disk.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("is missing".to_owned())),
-        Err(error) => return Err(EngineError::Io { doing, source: error }),
-    };
-    let size = file.len().map_err(EngineError::io(doing))?;
+/// Looks at the size and the end of a file: the reason why it is not what the catalog says, if so. An error says that the system
+/// refuses more than this file: the lake stays as it is.
+pub(super) fn look_at(disk: &dyn Disk, path: &Path, size_known: u64) -> Result<Option<Bad>, EngineError> {
+    match look(disk, path, size_known) {
+        Ok(None) => Ok(None),
+        Ok(Some(what)) => Ok(Some(Bad { path: path.to_path_buf(), what, in_place: false })),
+        Err(error) => refusal(path, error).map(Some).map_err(EngineError::io("checking the lake's files")),
+    }
+}
+
+fn look(disk: &dyn Disk, path: &Path, size_known: u64) -> io::Result<Option<String>> {
+    let file = disk.open(path)?;
+    let size = file.len()?;
     if size != size_known {
         return Ok(Some(format!("has {size} bytes instead of {size_known}")));
     }
-    let mut magic = [0; 4];
-    let read = file.read_at(&mut magic, size.saturating_sub(4)).map_err(EngineError::io(doing))?;
-    Ok((read != 4 || &magic != b"PAR1").then(|| "does not end like a Parquet file".to_owned()))
+    let mut end = [0; 8];
+    let read = file.read_at(&mut end, size.saturating_sub(8))?;
+    let [a, b, c, d, magic @ ..] = end;
+    if read != 8 || &magic != b"PAR1" {
+        return Ok(Some("does not end like a Parquet file".to_owned()));
+    }
+    let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
+    Ok((footer + 12 > size).then(|| "says that its footer is larger than the file".to_owned()))
+}
+
+/// What a refusal of the system means for a file: that it is gone; that this one cannot be read, which may pass, so that it stays
+/// where it is; or something that has nothing to do with it, which is handed back.
+pub(super) fn refusal(path: &Path, error: io::Error) -> Result<Bad, io::Error> {
+    use rustix::io::Errno;
+    const OF_THE_FILE: [Errno; 7] =
+        [Errno::IO, Errno::ACCESS, Errno::PERM, Errno::ISDIR, Errno::LOOP, Errno::BADMSG, Errno::UCLEAN];
+    if error.kind() == io::ErrorKind::NotFound {
+        return Ok(Bad { path: path.to_path_buf(), what: "is missing".to_owned(), in_place: false });
+    }
+    if OF_THE_FILE.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+        return Ok(Bad { path: path.to_path_buf(), what: format!("cannot be read: {error}"), in_place: true });
+    }
+    Err(error)
+}
+
+/// Whether what was found at the files of a lake is trouble of the disk below all of them: then nothing is changed.
+pub(super) fn is_of_the_disk(settings: &Settings, bad: &[Bad], all: usize) -> Result<(), EngineError> {
+    let in_place = bad.iter().filter(|bad| bad.in_place).count();
+    if let Some(first) = bad.iter().find(|bad| bad.in_place).filter(|_| in_place >= MANY && in_place * 2 > all) {
+        return Err(EngineError::Damaged {
+            path: first.path.clone(),
+            what: format!("and {} more: {}", in_place - 1, first.what),
+        });
+    }
+    let files = folders::files(settings);
+    let is_empty = || std::fs::read_dir(&files).map_or(true, |mut entries| entries.next().is_none());
+    if matches!(settings.data, crate::history::settings::Data::Folder(_)) && !bad.is_empty() && bad.len() == all && is_empty() {
+        return Err(EngineError::NotMounted(files));
+    }
+    Ok(())
+}
+
+/// Whether the text of a query's error may tell of a file: a hint that is worth a look at the table's files, nothing more.
+pub(super) fn may_be_of_a_file(text: &str) -> bool {
+    const SIGNS: [&str; 9] = [
+        "IO Error",
+        "Invalid Error",
+        "Invalid Input Error",
+        "Serialization Error",
+        "INTERNAL Error",
+        "reading a data file",
+        "reading a file of deletions",
+        "Parquet",
+        "checksum",
+    ];
+    SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("Out of Range")
 }
 
 /// A name that the gateway or DuckLake gives; what somebody else put there stays.

@@ -24,6 +24,12 @@ pub(crate) enum EngineError {
     CatalogVersion(String),
     #[error("this folder has a lake of `[history] {setting}` (`{}`); choose that, or another folder", found.display())]
     OtherStore { found: PathBuf, setting: &'static str },
+    #[error("{} {what}", path.display())]
+    Damaged { path: PathBuf, what: String },
+    #[error("{0} files of the lake were set aside; it is opened without them")]
+    SetAside(usize),
+    #[error("the catalog names files and `{}` is empty: is the file system mounted?", .0.display())]
+    NotMounted(PathBuf),
     #[error("there is no lake in `{}`", .0.display())]
     NoLake(PathBuf),
     #[error("{doing}: {source}")]

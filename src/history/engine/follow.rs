@@ -9,13 +9,14 @@
 //! A batch that fails without changing anything (no room, for example) is tried again without opening anew; rows gather meanwhile
 //! up to a bound, then they wait in the log.
 
-use super::damage::FileKind;
+use super::adopt;
+use super::damage::{Damage, FileKind};
 use super::error::EngineError;
 use super::hold::HeldLake;
 use super::loss;
 use super::session::{Session, Turn};
 use super::store::{self, Store, View};
-use crate::clock::SharedClock;
+use crate::clock::{Mono, SharedClock};
 use crate::history::model::{CallError, Cell, Schema};
 use crate::history::settings::Settings;
 use crate::history::status::{Phase, SharedStatus, Tidied};
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+const SUSPECT_ALL_EVERY: Duration = Duration::from_secs(3600);
 /// Outcomes of changes that are remembered for callers who ask late.
 const OUTCOMES: usize = 1024;
 
@@ -40,6 +42,8 @@ pub(super) enum Ask {
     Latest { table: String, upto: Seq, reply: oneshot::Sender<Result<Latest, CallError>> },
     /// What a query found that was to make them known.
     Filled { table: String, filling: u64, rows: Option<Vec<Vec<Cell>>> },
+    /// A query of this table failed for a reason that may be one of its files.
+    Suspect { table: String },
     /// How the change in record `seq` went.
     Applied { seq: Seq, reply: oneshot::Sender<Result<(), CallError>> },
     /// The lake held still, with every record up to `upto` in its files.
@@ -98,6 +102,9 @@ pub(super) struct Follower {
     /// Asks that cannot be answered yet.
     pub(super) waiting: Vec<Ask>,
     pub(super) outcomes: Outcomes,
+    /// Tables whose files are to be checked when the lake is open again: something failed, and nobody knows with which.
+    pub(super) suspects: Vec<String>,
+    suspected: Option<Mono>,
     /// The log's last record when the process started, until the lake has been compared with it.
     pub(super) log_at_start: Option<Seq>,
 }
@@ -114,7 +121,20 @@ impl Follower {
         let log_at_start = Some(log.state().borrow().written);
         let hold = log.hold(Seq(0));
         let (waiting, outcomes) = (Vec::new(), Outcomes::default());
-        Self { settings, schema, log, hold, clock, status, asks, waiting, outcomes, log_at_start }
+        Self {
+            settings,
+            schema,
+            log,
+            hold,
+            clock,
+            status,
+            asks,
+            waiting,
+            outcomes,
+            suspects: Vec::new(),
+            suspected: None,
+            log_at_start,
+        }
     }
 
     /// Until somebody closes it, or everybody who could is gone.
@@ -145,7 +165,13 @@ impl Follower {
                             taken = Some(reply);
                             continue;
                         }
+                        // What was bad is not in it any more: it works again at once.
+                        Err(EngineError::SetAside(_)) => {
+                            self.status.update(|status| status.phase = Phase::Opening);
+                            continue;
+                        }
                         Err(error) => {
+                            self.suspect_all(&error);
                             if self.clock.mono().since(began) > PAUSE_MAX {
                                 pause = PAUSE_MIN;
                             }
@@ -168,22 +194,26 @@ impl Follower {
         }
     }
 
+    /// What failed at work may have met a bad file. Not more often than once an hour: that reads the whole lake.
+    fn suspect_all(&mut self, error: &EngineError) {
+        let now = self.clock.mono();
+        let known = matches!(error, EngineError::Log(_) | EngineError::NoRoom { .. });
+        if known || self.suspected.is_some_and(|suspected| now.since(suspected) < SUSPECT_ALL_EVERY) {
+            return;
+        }
+        self.suspected = Some(now);
+        self.suspects = self.schema.tables.iter().map(|table| table.name.clone()).collect();
+    }
+
     fn open(&self) -> Result<Box<dyn Store>, EngineError> {
         let began = self.clock.mono();
-        let (store, opened) = store::open(&self.settings, &self.schema, self.settings.disk.clone(), self.log.log_id())?;
+        let settings = Settings { log_first: self.log_first(), ..Settings::clone(&self.settings) };
+        let (store, opened) = store::open(&settings, &self.schema, self.settings.disk.clone(), self.log.log_id())?;
         if let Some(why) = &opened.fresh {
             log::error!(why:%; "the lake's catalog cannot be read: moved to `lake/quarantine` with its files, a fresh lake was \
                 started and takes what the log still has");
         }
-        for damage in &opened.damage {
-            let file = damage.file.display();
-            match damage.kind {
-                FileKind::Rows => log::error!(table = damage.table, file:%, rows = damage.rows;
-                    "a file of the lake {}: moved to `lake/quarantine`", damage.what),
-                FileKind::Deletions => log::error!(table = damage.table, file:%, rows_back = damage.rows;
-                    "a file of deletions {}: moved to `lake/quarantine`, the rows it deleted are back", damage.what),
-            }
-        }
+        self.tell_damage(&opened.damage);
         for (table, why) in store.refused() {
             log::error!(table, why; "history of this table is refused: the lake has it otherwise than the schema wants it");
         }
@@ -205,11 +235,35 @@ impl Follower {
         Ok(store)
     }
 
+    /// The oldest record that the log has; the next one if it has none.
+    fn log_first(&self) -> Seq {
+        match self.log.stats().oldest {
+            Seq(0) => self.log.state().borrow().written.next(),
+            oldest => oldest,
+        }
+    }
+
+    /// Says what was found and what was done about it.
+    pub(super) fn tell_damage(&self, damage: &[Damage]) {
+        for damage in damage {
+            let (file, what) = (damage.file.display(), &damage.what);
+            let where_to = if damage.in_place { "left where it is, and tried again" } else { "moved to `lake/quarantine`" };
+            match damage.kind {
+                FileKind::Rows => {
+                    log::error!(table = damage.table, file:%, rows = damage.rows; "a file of the lake {what}: {where_to}");
+                }
+                FileKind::Deletions => log::error!(table = damage.table, file:%, rows_back = damage.rows;
+                    "a file of deletions {what}: {where_to}; the rows it deleted are back"),
+            }
+        }
+    }
+
     /// Works with an open lake, and closes it. `Ok`: somebody asked for the end, or nobody is there any more.
     async fn follow(&mut self, store: Box<dyn Store>) -> Result<Ended, EngineError> {
         let mut store = store;
         let losses =
             loss::make_good(store.as_mut(), &self.settings, &self.schema, &self.log, self.settings.disk.as_ref()).await?;
+        adopt::lost(store.as_mut(), &self.settings, &self.schema, self.log.log_id(), self.log_first())?;
         self.status.update(|status| status.losses = losses);
         let mut session = Session::new(self, store)?;
         let ended = loop {
@@ -250,7 +304,7 @@ impl Follower {
                 Ask::Applied { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
                 Ask::Hold { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
                 Ask::Latest { reply, .. } => reply.send(Err(CallError::exception(why))).is_ok(),
-                Ask::Filled { .. } => false,
+                Ask::Filled { .. } | Ask::Suspect { .. } => false,
                 // Whoever asked hears that there is no answer.
                 Ask::Compact { .. } => false,
                 Ask::Schema { schema, reply } => {

@@ -1,6 +1,7 @@
 //! The engine's side of the thread boundary: admission, deadlines, and the conversation with the follower.
 
 use super::answer::{Answer, timed_out};
+use super::damage;
 use super::folders;
 use super::follow::{Ask, Follower, Latest};
 use super::hold::HeldLake;
@@ -160,7 +161,12 @@ impl Engine {
         tokio::select! {
             done = &mut work => {
                 stopper.stop = None;
-                return done.unwrap_or_else(|_| Err(stopped()));
+                let done = done.unwrap_or_else(|_| Err(stopped()));
+                if done.as_ref().is_err_and(|error| damage::may_be_of_a_file(&error.text)) {
+                    // Whoever follows is busy then, and the next query says it again.
+                    drop(self.asks.try_send(Ask::Suspect { table: table.to_owned() }));
+                }
+                return done;
             }
             () = &mut timeout => drop(stopper),
         }

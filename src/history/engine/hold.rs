@@ -62,7 +62,7 @@ pub(super) fn hold(store: &dyn Store, settings: &Settings) -> Result<HeldLake, E
     let in_use = store.hold();
     let mut held = HeldLake { manifest: Manifest { catalog, files: Vec::new() }, _in_use: in_use };
     let named = store.copy_catalog(&held.manifest.catalog)?;
-    held.manifest.files = relative(named, &settings.lake);
+    held.manifest.files = relative(named, settings);
     Ok(held)
 }
 
@@ -80,7 +80,7 @@ pub(in crate::history) fn at_rest(settings: &Settings) -> Result<Manifest, Engin
         (true, false) => return Err(EngineError::OtherStore { found: duck, setting: "backend = \"duckdb\"" }),
         (false, false) => return Err(EngineError::NoLake(settings.lake.clone())),
     };
-    Ok(Manifest { catalog: settings.lake.clone(), files: relative(named, &settings.lake) })
+    Ok(Manifest { catalog: settings.lake.clone(), files: relative(named, settings) })
 }
 
 /// Opens a lake that nobody uses and takes a whole pass of upkeep.
@@ -109,8 +109,10 @@ pub(super) fn forget_copies(settings: &Settings) {
     }
 }
 
-fn relative(named: Vec<Named>, lake: &Path) -> Vec<LakeFile> {
+fn relative(named: Vec<Named>, settings: &Settings) -> Vec<LakeFile> {
+    let (lake, sums) = (&settings.lake, super::sums::read(settings));
     let file = |named: Named| LakeFile {
+        sum: sums.get(&named.path).copied(),
         path: named.path.strip_prefix(lake).map_or_else(|_| named.path.clone(), Path::to_path_buf),
         table: named.table,
         bytes: named.bytes,

@@ -58,15 +58,28 @@ pub(super) fn note(settings: &Settings, disk: &dyn Disk, damage: &[Damage]) -> R
             from_us: span.from_us,
             until_us: span.until_us,
             pending: damage.span.is_some(),
+            in_place: damage.in_place,
         });
     }
     if losses.len() > before { store(settings, disk, losses) } else { Ok(()) }
 }
 
+/// Files that could not be read and are where they were.
+pub(super) fn in_place(settings: &Settings) -> Vec<PathBuf> {
+    let losses = remembered(settings);
+    losses.into_iter().filter(|loss| loss.in_place).map(|loss| settings.lake.join(loss.file)).collect()
+}
+
+/// How many of them can be read now.
+pub(super) fn readable(settings: &Settings) -> usize {
+    let reads = |path: &PathBuf| crate::history::engine::adopt::is_readable(settings.disk.as_ref(), path);
+    in_place(settings).iter().filter(|path| reads(path)).count()
+}
+
 fn store(settings: &Settings, disk: &dyn Disk, mut losses: Vec<Loss>) -> Result<(), EngineError> {
     let mut excess = losses.len().saturating_sub(KEPT);
     losses.retain(|loss| {
-        let goes = excess > 0 && !loss.pending;
+        let goes = excess > 0 && !loss.pending && !loss.in_place;
         excess -= usize::from(goes);
         !goes
     });
@@ -83,7 +96,7 @@ pub(super) async fn make_good(
     disk: &dyn Disk,
 ) -> Result<Vec<Loss>, EngineError> {
     let mut losses = remembered(settings);
-    if losses.iter().all(|loss| !loss.pending) {
+    if losses.iter().all(|loss| !loss.pending && !loss.in_place) {
         return Ok(losses);
     }
     for loss in losses.iter_mut().filter(|loss| loss.pending) {
@@ -106,8 +119,44 @@ pub(super) async fn make_good(
                 "rows of a damaged file are gone: the log does not hold them any more");
         }
     }
+    let readable = give_back(lake, settings, schema, &mut losses)?;
     store(settings, disk, losses.clone())?;
+    for path in readable {
+        super::damage::quarantine(settings, disk, &path)?;
+    }
     Ok(losses)
+}
+
+/// Files that could not be read and now can be give their rows back. They are moved afterwards: what they had is elsewhere.
+fn give_back(
+    lake: &mut dyn Store,
+    settings: &Settings,
+    schema: &Schema,
+    losses: &mut [Loss],
+) -> Result<Vec<PathBuf>, EngineError> {
+    let (mut readable, sums) = (Vec::new(), super::sums::read(settings));
+    for loss in losses.iter_mut().filter(|loss| loss.in_place) {
+        let path = settings.lake.join(&loss.file);
+        let Some(table) = schema.table(&loss.table) else { continue };
+        if !super::adopt::is_readable(settings.disk.as_ref(), &path) {
+            continue;
+        }
+        loss.in_place = false;
+        readable.push(path.clone());
+        let whole =
+            sums.get(&path).is_none_or(|sum| super::sums::of_file(settings.disk.as_ref(), &path).is_ok_and(|is| is == *sum));
+        match super::adopt::rows_of(lake, settings, table, &path, super::adopt::Age::Older, |_| whole) {
+            Ok(rows) => {
+                loss.reloaded = (loss.reloaded + rows).min(loss.rows);
+                log::warn!(table = loss.table, rows; "a file that could not be read gave its rows back");
+            }
+            Err(error @ (EngineError::Parquet { .. } | EngineError::Arrow(_) | EngineError::Damaged { .. })) => {
+                log::error!(table = loss.table, error:%; "a file that could not be read can be read now, and is damaged");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(readable)
 }
 
 /// The rows of the lost range that the lake does not have.

@@ -8,7 +8,9 @@
 //! | `columns.rs`, `covered.rs`, `folders.rs` | what lakes look like, whoever keeps them |
 //! | `tail.rs`, `arrow.rs` | rows above the lake |
 //! | `damage.rs` | files that are not what the catalog says; quarantine |
+//! | `adopt.rs` | rows of files that the catalog does not name any more |
 //! | `effect.rs` | what a record of the log does |
+//! | `scrub.rs`, `sums.rs` | reads every file once in a while and compares checksums |
 //! | `hold.rs` | the lake held still for backups and checks |
 //! | `loss.rs` | what damage took, loaded again from the log |
 //! | `newest.rs` | the newest row of each key in memory |
@@ -17,6 +19,7 @@
 //! | `follow.rs`, `session.rs` | the engine's thread: follows the log |
 //! | `front.rs` | the other side: admission, deadlines |
 
+mod adopt;
 mod answer;
 mod arrow;
 mod columns;
@@ -33,8 +36,10 @@ mod hold;
 mod lite;
 mod loss;
 mod newest;
+mod scrub;
 mod session;
 mod store;
+mod sums;
 mod tail;
 mod turns;
 

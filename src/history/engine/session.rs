@@ -1,12 +1,15 @@
 //! The follower's work while the lake is open, one turn at a time.
 
 mod asks;
+mod scrub;
 mod upkeep;
 
 use super::effect::{self, Effect};
 use super::error::EngineError;
 use super::follow::{Ask, Follower};
+use super::loss;
 use super::newest::Newest;
+use super::scrub::Scrub;
 use super::store::{BatchError, DeleteError, Store};
 use crate::clock::Mono;
 use crate::history::model::{CallError, Schema};
@@ -14,7 +17,7 @@ use crate::history::row::Reject;
 use crate::history::status::Tidied;
 use crate::message::{Seq, kind};
 use crate::wal::{Health, LogState, Reader, Record};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -73,6 +76,12 @@ pub(super) struct Session {
     /// A table and its rows that were evicted and not yet told of.
     evicted: Option<(String, u64)>,
     newest: Newest,
+    /// Tables that the lake cannot hold, and why: rows for them are refused and counted.
+    refused: HashMap<String, String>,
+    scrub: Scrub,
+    /// Files that could not be read when the lake was opened, and when they are tried again.
+    in_place: usize,
+    again: Mono,
     /// Whether a pass of upkeep has begun and not ended.
     tidying: bool,
     /// Who waits for so many passes to end.
@@ -88,10 +97,14 @@ impl Session {
                 "the log has lost records that the lake already has; its next records are taken as new ones");
             store.restate(last)?;
         }
+        let scrub = Scrub::new(&follower.settings, store.named()?, follower.clock.mono());
+        let in_place = loss::in_place(&follower.settings).len();
         follower.log_at_start = None;
         let covered = store.covered();
         follower.hold.release(covered);
-        Ok(Self {
+        let refused = store.refused().into_iter().map(|(table, why)| (table.to_owned(), why.to_owned())).collect();
+        let mut session = Self {
+            refused,
             reader: follower.log.reader(covered.next()),
             state: follower.log.state(),
             records: VecDeque::new(),
@@ -106,10 +119,17 @@ impl Session {
             room: Mono::default(),
             evicted: None,
             newest: Newest::default(),
+            scrub,
+            in_place,
+            again: follower.clock.mono().plus(self::scrub::AGAIN),
             tidying: false,
             compacting: Vec::new(),
             store,
-        })
+        };
+        for table in std::mem::take(&mut follower.suspects) {
+            session.suspect(follower, &table);
+        }
+        Ok(session)
     }
 
     /// Takes some records if there are any, else waits for something to happen.
@@ -119,10 +139,16 @@ impl Session {
         let wants_room = self.room_is_due(follower);
         if wants_room && self.make_room(follower)? {
             // One thing at a time: what was given up may be enough.
+        } else if self.scrub.has_suspects() {
+            self.scrub(follower)?;
         } else if self.batch_is_due(follower) {
             self.batch(follower).await?;
         } else if self.upkeep_is_due(follower) {
             self.upkeep(follower)?;
+            self.read_back();
+            self.store.suspects().iter().for_each(|table| self.suspect(follower, table));
+        } else if self.scrub_is_due(follower) {
+            self.scrub(follower)?;
         }
         self.tell(follower);
         self.settle_for_asks(follower).await?;
@@ -231,13 +257,18 @@ impl Session {
                 for reject in rows.rejects {
                     self.count_reject(follower, &table.name, reject);
                 }
-                if taken > 0 {
+                if let Some(why) = self.refused.get(&table.name).filter(|_| taken > 0).cloned() {
+                    self.count_reject(follower, &table.name, Reject::of_table(rows.rows.len(), &why));
+                    Err(CallError::exception(format!("table {} is not available: {why}", table.name)))
+                } else if taken > 0 {
                     self.newest.append(&table, &rows.rows, received_us);
                     self.store.append(&table.name, rows.rows, seq, received_us)?;
                     self.grown(follower);
                     follower.status.update(|status| status.tables.entry(table.name.clone()).or_default().rows_taken += taken);
+                    Ok(())
+                } else {
+                    Ok(())
                 }
-                Ok(())
             }
             Effect::Delete { table, predicate } => {
                 let waits = self.retry.is_some_and(|retry| follower.clock.mono() < retry);
@@ -255,6 +286,7 @@ impl Session {
                         Err(error)
                     }
                     Err(DeleteError::Again(error)) => {
+                        self.suspect(follower, &table.name);
                         self.put_off(
                             follower,
                             &error,
@@ -326,6 +358,7 @@ impl Session {
                 self.released = upto;
                 self.room = follower.clock.mono();
                 (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
+                self.read_back();
                 follower.status.update(|status| status.batches += 1);
                 Ok(true)
             }
@@ -335,6 +368,7 @@ impl Session {
             }
             Err(BatchError::Again(error)) => {
                 follower.status.update(|status| status.batch_failures += 1);
+                self.suspect_batch(follower);
                 self.put_off(follower, &error, "a batch could not be written; its rows stay in the log and in memory");
                 Ok(false)
             }
@@ -362,7 +396,7 @@ impl Session {
         let rejects = (!self.rejects.is_empty()).then(|| self.rejects_told.map_or(now, |told| told.plus(REJECTS_EVERY)));
         let full = self.state.borrow().health == Health::Full;
         let room = (full || self.store.tail_rows() > 0).then_some(self.room);
-        let next = [batch, rejects, Some(self.upkeep), room].into_iter().flatten().min();
+        let next = [batch, rejects, Some(self.upkeep), room, self.scrub_wake(follower)].into_iter().flatten().min();
         next.map_or(Duration::from_secs(3600), |at| at.since(now).max(Duration::from_millis(1)))
     }
 

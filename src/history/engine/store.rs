@@ -12,7 +12,7 @@
 //! * The lake is DuckLake 1.0, with `_seq` and `_recv` (see [`columns`](super::columns)) in every table.
 
 use super::answer::Answer;
-use super::damage::Damage;
+use super::damage::{Bad, Damage};
 use super::error::EngineError;
 use super::hold::Named;
 use crate::clock::Wall;
@@ -77,6 +77,20 @@ pub(super) trait Store: std::fmt::Debug {
 
     /// What upkeep did since the lake was opened.
     fn tidied(&self) -> Tidied;
+
+    /// The files that the catalog names.
+    fn named(&self) -> Result<Vec<Named>, EngineError>;
+
+    /// Whether this store can decode a file, to its end: how many rows it has.
+    fn decodes(&self, path: &Path) -> Result<u64, String>;
+
+    /// Takes bad files out of the catalog, as a start does; returns those that it still named. The lake is to be opened anew then.
+    fn set_aside(&mut self, bad: &[Bad]) -> Result<Vec<Damage>, EngineError>;
+
+    /// Tables with which a step of upkeep had trouble since this was asked last.
+    fn suspects(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Writes a copy of the catalog as it is now into an empty folder, and says which files it names.
     fn copy_catalog(&self, to: &Path) -> Result<Vec<Named>, EngineError>;

@@ -120,7 +120,7 @@ impl Lake {
         if !own.is_shared() {
             catalog::read_everything(&conn)?;
             opened.damage = verify::check(&conn, settings, disk.as_ref())?;
-            opened.orphans = verify::remove_orphans(&conn, &files, disk.as_ref())?;
+            opened.orphans = verify::remove_orphans(&conn, settings, &files, disk.as_ref())?;
         }
         fit::set_options(&conn)?;
         let remembered = Remembered::read(&settings.lake);
@@ -416,6 +416,24 @@ impl Store for Lake {
 
     fn tidied(&self) -> Tidied {
         self.tidy.done()
+    }
+
+    fn named(&self) -> Result<Vec<Named>, EngineError> {
+        // What others wrote is theirs to look after, and objects are.
+        let elsewhere = self.settings.data.is_remote() || self.settings.catalog.is_shared();
+        if elsewhere { Ok(Vec::new()) } else { verify::named(&self.conn, &self.files) }
+    }
+
+    fn decodes(&self, path: &Path) -> Result<u64, String> {
+        verify::decodes(&self.conn, path)
+    }
+
+    fn set_aside(&mut self, bad: &[damage::Bad]) -> Result<Vec<damage::Damage>, EngineError> {
+        verify::set_aside(&self.conn, &self.settings, self.disk.as_ref(), bad)
+    }
+
+    fn suspects(&mut self) -> Vec<String> {
+        self.tidy.suspects()
     }
 
     fn copy_catalog(&self, to: &Path) -> Result<Vec<Named>, EngineError> {

@@ -48,6 +48,8 @@ pub(super) struct Tidy {
     step: Step,
     merging: Option<Merge>,
     done: Tidied,
+    /// Tables that could not be merged.
+    suspects: Vec<String>,
 }
 
 /// What the steps work with.
@@ -65,13 +67,17 @@ pub(super) struct Place<'a> {
 
 impl Default for Tidy {
     fn default() -> Self {
-        Self { step: Step::Retain(0), merging: None, done: Tidied::default() }
+        Self { step: Step::Retain(0), merging: None, done: Tidied::default(), suspects: Vec::new() }
     }
 }
 
 impl Tidy {
     pub(super) fn done(&self) -> Tidied {
         self.done
+    }
+
+    pub(super) fn suspects(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.suspects)
     }
 
     /// Takes one step. An error means that only opening the lake anew tells what it has.
@@ -107,6 +113,10 @@ impl Tidy {
             Step::Expire => {
                 let expired = expire::step(place.conn, place.settings, now)?;
                 self.done.snapshots_expired += expired;
+                // What is removed now must not come back when the catalog's own log is damaged.
+                if expired == 0 {
+                    sweep::checkpoint(place.conn, place.settings)?;
+                }
                 (if expired > 0 { Step::Expire } else { Step::Remove }, true)
             }
             // A query may still read them; it has its deadline, so the next pass will find a better moment.
@@ -121,7 +131,7 @@ impl Tidy {
                 (if removed > 0 { Step::Remove } else { Step::Leftovers }, true)
             }
             Step::Leftovers => {
-                self.done.files_removed += sweep::leftovers(place.conn, place.disk.as_ref(), place.files)?;
+                self.done.files_removed += sweep::leftovers(place.conn, place.settings, place.disk.as_ref(), place.files)?;
                 (Step::Checkpoint, true)
             }
             Step::Checkpoint => {
@@ -140,6 +150,10 @@ impl Tidy {
             merge::Outcome::Conflict(why) => {
                 log::info!(why; "files could not be merged now; the next pass tries again");
                 self.done.merge_conflicts += 1;
+            }
+            merge::Outcome::Failed { table, why } => {
+                log::warn!(table, why; "the files of a table could not be merged; the next pass tries again");
+                self.suspects.push(table);
             }
         }
         Ok(())

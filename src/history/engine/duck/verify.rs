@@ -6,7 +6,7 @@
 
 use super::names::META;
 use crate::disk::Disk;
-use crate::history::engine::damage::{self, Damage, FileKind, Span, is_ours};
+use crate::history::engine::damage::{self, Bad, Damage, FileKind, Span, is_ours};
 use crate::history::engine::error::EngineError;
 use crate::history::engine::hold::Named;
 use crate::history::engine::{folders, loss};
@@ -50,27 +50,62 @@ struct Known {
     live: bool,
 }
 
-/// Checks existence, size and the closing magic of every file that any snapshot needs; repairs the catalog where one fails.
+/// Checks existence, size and the end of every file that any snapshot needs; repairs the catalog where one fails.
 pub(super) fn check(conn: &Connection, settings: &Settings, disk: &dyn Disk) -> Result<Vec<Damage>, EngineError> {
     let files = folders::files(settings);
-    let (mut found, mut broken) = (Vec::new(), Vec::new());
     // A store of objects has whole ones only; and what others wrote is theirs to look after.
     if settings.data.is_remote() || settings.catalog.is_shared() {
-        return Ok(found);
+        return Ok(Vec::new());
     }
+    let all = all_known(conn, &files)?;
+    let mut bad = Vec::new();
+    for (_, known) in &all {
+        bad.extend(damage::look_at(disk, &known.path, known.size)?);
+    }
+    damage::is_of_the_disk(settings, &bad, all.len())?;
+    take_aside(conn, settings, disk, all, &bad)
+}
+
+/// Takes bad files out of the catalog; returns those that it names.
+pub(super) fn set_aside(
+    conn: &Connection,
+    settings: &Settings,
+    disk: &dyn Disk,
+    bad: &[Bad],
+) -> Result<Vec<Damage>, EngineError> {
+    take_aside(conn, settings, disk, all_known(conn, &folders::files(settings))?, bad)
+}
+
+fn all_known(conn: &Connection, files: &Path) -> Result<Vec<(FileKind, Known)>, EngineError> {
+    let mut all = Vec::new();
     for kind in [FileKind::Rows, FileKind::Deletions] {
-        for known in known_files(conn, &files, kind)? {
-            let Some(what) = damage::look_at(disk, &known.path, known.size)? else { continue };
-            let (table, file, rows) = (known.table.clone(), known.path.clone(), u64::try_from(known.rows).unwrap_or(0));
-            let span = if kind == FileKind::Rows { span(conn, &known)? } else { None };
-            found.push(Damage { table, file, what, rows, kind, live: known.live, span });
-            broken.push((kind, known));
-        }
+        all.extend(known_files(conn, files, kind)?.into_iter().map(|known| (kind, known)));
+    }
+    Ok(all)
+}
+
+fn take_aside(
+    conn: &Connection,
+    settings: &Settings,
+    disk: &dyn Disk,
+    all: Vec<(FileKind, Known)>,
+    bad: &[Bad],
+) -> Result<Vec<Damage>, EngineError> {
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    for (kind, known) in all {
+        let Some(bad) = bad.iter().find(|bad| bad.path == known.path) else { continue };
+        let (table, file, rows) = (known.table.clone(), known.path.clone(), u64::try_from(known.rows).unwrap_or(0));
+        let span = if kind == FileKind::Rows { span(conn, &known)? } else { None };
+        let (what, in_place) = (bad.what.clone(), bad.in_place);
+        found.push(Damage { table, file, what, rows, kind, live: known.live, span, in_place });
+        broken.push((kind, known, in_place));
     }
     loss::note(settings, disk, &found)?;
-    for (kind, known) in broken {
+    for (kind, known, in_place) in broken {
         // In this order: the file of a catalog entry may be missing after a crash in between, an orphan would be removed.
-        damage::quarantine(settings, disk, &known.path)?;
+        if !in_place {
+            damage::quarantine(settings, disk, &known.path)?;
+        }
         take_out(conn, kind, &known)?;
     }
     Ok(found)
@@ -91,6 +126,12 @@ fn span(conn: &Connection, known: &Known) -> Result<Option<Span>, EngineError> {
     let [Some(first), Some(last), from_us, until_us] = ends else { return Ok(None) };
     let (first, last) = (first.cast_unsigned(), last.cast_unsigned());
     Ok(Some(Span { first, last, from_us: from_us.unwrap_or(0), until_us: until_us.unwrap_or(0) }))
+}
+
+/// Lets DuckDB decode every value of a file; how many rows that are.
+pub(super) fn decodes(conn: &Connection, path: &Path) -> Result<u64, String> {
+    let sql = format!("SELECT count(*), max(hash(t)) FROM read_parquet({}) AS t", super::lake::path_text(path));
+    conn.query_row(&sql, [], |row| row.get(0)).map_err(|error| EngineError::sql("decoding a file")(error).to_string())
 }
 
 fn known_files(conn: &Connection, files: &Path, kind: FileKind) -> Result<Vec<Known>, EngineError> {
@@ -157,8 +198,17 @@ fn take_out(conn: &Connection, kind: FileKind, known: &Known) -> Result<(), Engi
 }
 
 /// Removes Parquet files that no snapshot needs and no clean-up of DuckLake's own will find.
-pub(super) fn remove_orphans(conn: &Connection, files: &Path, disk: &dyn Disk) -> Result<usize, EngineError> {
-    let mut known: HashSet<PathBuf> = HashSet::new();
+pub(super) fn remove_orphans(
+    conn: &Connection,
+    settings: &Settings,
+    files: &Path,
+    disk: &dyn Disk,
+) -> Result<usize, EngineError> {
+    // The log has let go of records that the catalog knows nothing of: it forgot them, and their rows are in such files alone.
+    if settings.log_first > super::catalog::covered(conn, &super::names::Own::default(), None)?.seq().next() {
+        return Ok(0);
+    }
+    let mut known: HashSet<PathBuf> = loss::in_place(settings).into_iter().collect();
     for kind in [FileKind::Rows, FileKind::Deletions] {
         known.extend(known_files(conn, files, kind)?.into_iter().map(|file| file.path));
     }

@@ -186,17 +186,7 @@ impl Catalog {
 
     /// What the snapshot `version`, or the newest, says about the log; the default if no batch was ever written.
     pub(super) fn covered(&self, version: Option<i64>) -> Result<Covered, EngineError> {
-        let info: Option<String> = self
-            .conn
-            .query_row(
-                "SELECT commit_extra_info FROM ducklake_snapshot_changes \
-                 WHERE snapshot_id <= ? AND commit_extra_info LIKE '%log_seq%' ORDER BY snapshot_id DESC LIMIT 1",
-                [version.unwrap_or(i64::MAX)],
-                |row| row.get(0),
-            )
-            .optional()
-            .map_err(EngineError::sqlite("reading what the lake covers"))?;
-        Ok(info.as_deref().and_then(Covered::from_json).unwrap_or_default())
+        covered(&self.conn, version)
     }
 
     /// Whether every batch of this lake came from the log `log_id`, so that sequence numbers tell their order.
@@ -243,4 +233,18 @@ impl Catalog {
 /// As DuckLake writes it: UTC, with its offset.
 pub(super) fn snapshot_time(at_us: i64) -> String {
     format!("{}+00", timestamp_text(at_us))
+}
+
+/// See [`Catalog::covered`].
+pub(super) fn covered(conn: &Connection, version: Option<i64>) -> Result<Covered, EngineError> {
+    let info: Option<String> = conn
+        .query_row(
+            "SELECT commit_extra_info FROM ducklake_snapshot_changes \
+                 WHERE snapshot_id <= ? AND commit_extra_info LIKE '%log_seq%' ORDER BY snapshot_id DESC LIMIT 1",
+            [version.unwrap_or(i64::MAX)],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(EngineError::sqlite("reading what the lake covers"))?;
+    Ok(info.as_deref().and_then(Covered::from_json).unwrap_or_default())
 }

@@ -43,7 +43,8 @@ mod verify;
 mod view;
 mod write;
 
-pub(super) use rows::{batches, cells};
+pub(super) use read::batches_of;
+pub(super) use rows::{batches, cells, whole_rows};
 pub(super) use store::Lite;
 pub(super) use verify::named_in;
 pub(super) use view::{Ended, answer_from};

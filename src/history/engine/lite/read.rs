@@ -235,6 +235,28 @@ pub(super) fn positions(disk: &dyn Disk, path: &Path, records: u64) -> Result<Ve
     Ok(deleted)
 }
 
+/// Decodes every value of a file; how many rows that are.
+pub(super) fn decodes(disk: &dyn Disk, path: &Path) -> Result<u64, String> {
+    let mut rows = 0;
+    for batch in batches_of(disk, path).map_err(|error| error.to_string())? {
+        rows += batch.map_err(|error| error.to_string())?.num_rows() as u64;
+    }
+    Ok(rows)
+}
+
+/// All columns of a file, whatever the catalog says of it.
+pub(in crate::history::engine) fn batches_of(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<RecordBatch, EngineError>> + use<>, EngineError> {
+    let doing = "decoding a file of the lake";
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(open(disk, path, doing)?, options)
+        .and_then(|builder| builder.with_batch_size(BATCH).build())
+        .map_err(EngineError::parquet(doing))?;
+    Ok(reader.map(|batch| batch.map_err(|error| EngineError::Arrow(error.to_string()))))
+}
+
 fn open(disk: &dyn Disk, path: &Path, doing: &'static str) -> Result<Source, EngineError> {
     disk.open(path).map(Source).map_err(EngineError::io(doing))
 }

@@ -68,6 +68,33 @@ pub(in crate::history::engine) fn cells(table: &Table, batch: &RecordBatch) -> O
     Some((0..rows.len()).map(row).collect())
 }
 
+/// The rows of a data file as the table has them today, each with its record and when that was received; `None` if the file has
+/// none of the hidden columns, or a column of another kind.
+pub(in crate::history::engine) fn whole_rows(table: &Table, batch: &RecordBatch) -> Option<Vec<(Vec<Cell>, u64, i64)>> {
+    let width = table.columns.len();
+    let names = table.columns.iter().map(|column| (column.name.as_str(), column.kind));
+    let hidden = [("_seq", ColumnKind::BigInt), ("_recv", ColumnKind::Timestamp)];
+    let mut rows = Rows::new(batch.num_rows(), width + hidden.len());
+    for (place, (name, kind)) in names.chain(hidden).enumerate() {
+        let fields = batch.schema();
+        let Some(found) = fields.fields().iter().position(|field| field.name().eq_ignore_ascii_case(name)) else {
+            // A column that is younger than the file; rows of the log have its default then, and so have these.
+            let default = table.columns.get(place)?.default.clone().unwrap_or(Cell::Null);
+            rows.set_same(place, default);
+            continue;
+        };
+        let column = StoredColumn { id: 0, name: name.to_owned(), kind, initial: Cell::Null, since: 0 };
+        if !rows.set(place, &column, batch.column(found)) {
+            return None;
+        }
+    }
+    let row = |at: usize| {
+        let cells = (0..width).map(|place| rows.at(at).field(place).into_cell()).collect();
+        (cells, rows.hidden(width, at).cast_unsigned(), rows.hidden(width + 1, at))
+    };
+    Some((0..rows.len()).map(row).collect())
+}
+
 /// One row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowAt<'a> {

@@ -5,11 +5,11 @@ use super::super::error::EngineError;
 use super::super::hold::Named;
 use super::super::store::{self, BatchError, DeleteError, Freed, Opened, Store, TableFigures, Upkeep};
 use super::super::tail::Tail;
-use super::super::{damage, folders};
+use super::super::{damage, folders, sums};
 use super::catalog::{Catalog, Failed};
 use super::change::{self, Change};
 use super::files;
-use super::read::{Wanted, scan, want};
+use super::read::{self, Wanted, scan, want};
 use super::restamp::{self, Correction};
 use super::rows::Rows;
 use super::schema;
@@ -98,7 +98,7 @@ impl Lite {
         let now_us = now_us(&clock);
         let mut catalog = Catalog::open(&folders::sqlite_catalog(settings), &format!("{}/", files.display()), now_us)?;
         opened.damage = verify::check(&mut catalog, settings, disk.as_ref())?;
-        opened.orphans = verify::remove_orphans(&catalog.conn, &files, disk.as_ref())?;
+        opened.orphans = verify::remove_orphans(&catalog.conn, settings, &files, disk.as_ref())?;
         let remembered = Remembered::read(&settings.lake);
         let (mut tables, mut usable) = (Vec::new(), Vec::new());
         for table in &schema.tables {
@@ -130,7 +130,8 @@ impl Lite {
         remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
         let covered = catalog.covered(None)?;
         let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
-        let (disk, lake, in_use) = (disk.clone(), settings.lake.clone(), Arc::new(()));
+        let disk = sums::Checking::beside(disk.clone(), settings);
+        let (lake, in_use) = (settings.lake.clone(), Arc::new(()));
         let settings = Arc::new(settings.clone());
         disk.sync_dir(&lake).map_err(EngineError::io("syncing the lake's folder"))?;
         Ok(Self { catalog, disk, clock, files, lake, tables, usable, log_id, covered, tidy: Tidy::default(), settings, in_use })
@@ -398,6 +399,22 @@ impl Store for Lite {
 
     fn tidied(&self) -> Tidied {
         self.tidy.done
+    }
+
+    fn named(&self) -> Result<Vec<Named>, EngineError> {
+        verify::named(&self.catalog.conn, &self.files)
+    }
+
+    fn decodes(&self, path: &Path) -> Result<u64, String> {
+        read::decodes(self.disk.as_ref(), path)
+    }
+
+    fn set_aside(&mut self, bad: &[damage::Bad]) -> Result<Vec<damage::Damage>, EngineError> {
+        verify::set_aside(&self.catalog.conn, &self.settings, self.disk.as_ref(), bad)
+    }
+
+    fn suspects(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.tidy.suspects)
     }
 
     fn copy_catalog(&self, to: &Path) -> Result<Vec<Named>, EngineError> {

@@ -40,11 +40,13 @@ enum Step {
 pub(super) struct Tidy {
     step: Step,
     pub(super) done: Tidied,
+    /// Tables that could not be merged.
+    pub(super) suspects: Vec<String>,
 }
 
 impl Default for Tidy {
     fn default() -> Self {
-        Self { step: Step::Retain(0), done: Tidied::default() }
+        Self { step: Step::Retain(0), done: Tidied::default(), suspects: Vec::new() }
     }
 }
 
@@ -60,13 +62,25 @@ pub(super) fn step(lake: &mut Lite, settings: &Settings, now: Wall) -> Result<Up
         }
         Step::Retain(_) => (Step::Merge(0), true),
         Step::Merge(at) if at < tables => {
-            let merged = merge::step(lake, at, now_us)?;
+            // Reading and writing come before the catalog is changed, so one table's trouble is its own.
+            let merged = match merge::step(lake, at, now_us) {
+                Ok(merged) => merged,
+                Err(Failed::Unknown(error)) => return Err(error),
+                Err(Failed::Undone(error)) => {
+                    let table = lake.usable.get(at).map(|table| table.table.name.clone()).unwrap_or_default();
+                    log::warn!(table, error:%; "the files of a table could not be merged; the next pass tries again");
+                    lake.tidy.suspects.push(table);
+                    false
+                }
+            };
             lake.tidy.done.merges += u64::from(merged);
             (Step::Merge(if merged { at } else { at + 1 }), true)
         }
         Step::Merge(_) => (Step::Expire, true),
         Step::Expire => {
             lake.tidy.done.snapshots_expired += expire::snapshots(&lake.catalog.conn, settings, now_us)?;
+            // What is removed now must not come back when the catalog's own log is damaged.
+            lake.catalog.checkpoint()?;
             (Step::Remove, true)
         }
         // A query may still read them; it has its deadline, so the next pass will find a better moment.

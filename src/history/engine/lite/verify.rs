@@ -1,6 +1,6 @@
 //! Looks at every file that the catalog names before anything relies on it; see [`damage`](super::super::damage).
 
-use super::super::damage::{self, Damage, FileKind, Span, is_ours};
+use super::super::damage::{self, Bad, Damage, FileKind, Span, is_ours};
 use super::super::error::EngineError;
 use super::super::hold::Named;
 use super::super::{folders, loss};
@@ -48,24 +48,59 @@ struct Known {
     live: bool,
 }
 
-/// Checks existence, size and the closing magic of every file that any snapshot needs; repairs the catalog where one fails.
+/// Checks existence, size and the end of every file that any snapshot needs; repairs the catalog where one fails.
 pub(super) fn check(catalog: &mut Catalog, settings: &Settings, disk: &dyn Disk) -> Result<Vec<Damage>, EngineError> {
     let files = folders::files(settings);
-    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    let all = all_known(&catalog.conn, &files)?;
+    let mut bad = Vec::new();
+    for (_, known) in &all {
+        bad.extend(damage::look_at(disk, &known.path, known.bytes)?);
+    }
+    damage::is_of_the_disk(settings, &bad, all.len())?;
+    take_aside(&catalog.conn, settings, disk, all, &bad)
+}
+
+/// Takes bad files out of the catalog; returns those that it names.
+pub(super) fn set_aside(
+    conn: &Connection,
+    settings: &Settings,
+    disk: &dyn Disk,
+    bad: &[Bad],
+) -> Result<Vec<Damage>, EngineError> {
+    take_aside(conn, settings, disk, all_known(conn, &folders::files(settings))?, bad)
+}
+
+fn all_known(conn: &Connection, files: &Path) -> Result<Vec<(FileKind, Known)>, EngineError> {
+    let mut all = Vec::new();
     for kind in [FileKind::Rows, FileKind::Deletions] {
-        for known in known_files(&catalog.conn, &files, kind)? {
-            let Some(what) = damage::look_at(disk, &known.path, known.bytes)? else { continue };
-            let (table, file, rows) = (known.table.clone(), known.path.clone(), u64::try_from(known.rows).unwrap_or(0));
-            let span = if kind == FileKind::Rows { span(&catalog.conn, &known)? } else { None };
-            found.push(Damage { table, file, what, rows, kind, live: known.live, span });
-            broken.push((kind, known));
-        }
+        all.extend(known_files(conn, files, kind)?.into_iter().map(|known| (kind, known)));
+    }
+    Ok(all)
+}
+
+fn take_aside(
+    conn: &Connection,
+    settings: &Settings,
+    disk: &dyn Disk,
+    all: Vec<(FileKind, Known)>,
+    bad: &[Bad],
+) -> Result<Vec<Damage>, EngineError> {
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    for (kind, known) in all {
+        let Some(bad) = bad.iter().find(|bad| bad.path == known.path) else { continue };
+        let (table, file, rows) = (known.table.clone(), known.path.clone(), u64::try_from(known.rows).unwrap_or(0));
+        let span = if kind == FileKind::Rows { span(conn, &known)? } else { None };
+        let (what, in_place) = (bad.what.clone(), bad.in_place);
+        found.push(Damage { table, file, what, rows, kind, live: known.live, span, in_place });
+        broken.push((kind, known, in_place));
     }
     loss::note(settings, disk, &found)?;
-    for (kind, known) in broken {
+    for (kind, known, in_place) in broken {
         // In this order: the file of a catalog entry may be missing after a crash in between, an orphan would be removed.
-        damage::quarantine(settings, disk, &known.path)?;
-        take_out(&catalog.conn, kind, &known).map_err(EngineError::sqlite("taking a damaged file out of the catalog"))?;
+        if !in_place {
+            damage::quarantine(settings, disk, &known.path)?;
+        }
+        take_out(conn, kind, &known).map_err(EngineError::sqlite("taking a damaged file out of the catalog"))?;
     }
     Ok(found)
 }
@@ -143,8 +178,17 @@ fn take_out(conn: &Connection, kind: FileKind, known: &Known) -> rusqlite::Resul
 }
 
 /// Removes Parquet files that no snapshot needs and no clean-up will find.
-pub(super) fn remove_orphans(conn: &Connection, files: &Path, disk: &dyn Disk) -> Result<usize, EngineError> {
-    let mut known: HashSet<PathBuf> = HashSet::new();
+pub(super) fn remove_orphans(
+    conn: &Connection,
+    settings: &Settings,
+    files: &Path,
+    disk: &dyn Disk,
+) -> Result<usize, EngineError> {
+    // The log has let go of records that the catalog knows nothing of: it forgot them, and their rows are in such files alone.
+    if settings.log_first > super::catalog::covered(conn, None)?.seq().next() {
+        return Ok(0);
+    }
+    let mut known: HashSet<PathBuf> = loss::in_place(settings).into_iter().collect();
     for kind in [FileKind::Rows, FileKind::Deletions] {
         known.extend(known_files(conn, files, kind)?.into_iter().map(|file| file.path));
     }

@@ -36,6 +36,7 @@ impl Session {
                     // Whoever asked may have given up.
                     let _gone = reply.send(self.latest(follower, &table)?);
                 }
+                Ask::Suspect { table } => self.suspect(follower, &table),
                 Ask::Filled { table, filling, rows } => self.newest.filled(&table, filling, rows),
                 Ask::Hold { upto, reply } if upto <= self.ingested => {
                     // Whoever asked may have given up; what is held goes with the answer then.

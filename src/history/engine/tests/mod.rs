@@ -72,6 +72,7 @@ pub(in crate::history::engine) fn settings(dir: &Path) -> Settings {
         limits: Limits::default(),
         maintenance: Duration::from_secs(3600),
         snapshots: Duration::from_secs(7 * 24 * 3600),
+        scrub: Duration::from_secs(7 * 24 * 3600),
     };
     Settings::new(dir, &history)
 }

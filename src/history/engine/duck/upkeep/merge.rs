@@ -47,6 +47,11 @@ pub(super) enum Outcome {
     Merged,
     /// Somebody else changed the same table meanwhile.
     Conflict(String),
+    /// Reading or writing failed; nothing has changed.
+    Failed {
+        table: String,
+        why: String,
+    },
 }
 
 /// Starts what is worth merging in `table`, if anything is.
@@ -145,7 +150,11 @@ impl Merge {
                 if let Err(error) = conn.execute_batch("ROLLBACK") {
                     log::debug!(error:% = error; "nothing was rolled back");
                 }
-                Ok(Outcome::Conflict(error.to_string()))
+                // DuckLake's word for a change that came in between.
+                let why = error.to_string();
+                let conflict = why.to_lowercase().contains("conflict");
+                let table = std::mem::take(&mut self.table);
+                Ok(if conflict { Outcome::Conflict(why) } else { Outcome::Failed { table, why } })
             }
         }
     }

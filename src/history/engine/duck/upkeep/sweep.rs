@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Files that one step removes.
 const SOME: usize = 32;
-/// The catalog's own log is written into the catalog when it is larger than this: a checkpoint rewrites whole blocks.
-const CHECKPOINT_BYTES: u64 = 256 << 10;
+/// The catalog's own log is written into the catalog when it is larger than this: a checkpoint rewrites whole blocks, but one
+/// damaged byte in the log costs everything behind it.
+const CHECKPOINT_BYTES: u64 = 64 << 10;
 
 /// Removes some of the files that DuckLake has scheduled for removal: first the files, then the catalog's memory of them, so
 /// that a power cut in between leaves names to try again and never a file that nobody knows.
@@ -68,8 +69,8 @@ pub(super) fn remove_remote(conn: &Connection) -> Result<u64, EngineError> {
 }
 
 /// Removes what a merge that failed left behind.
-pub(super) fn leftovers(conn: &Connection, disk: &dyn Disk, files: &Path) -> Result<u64, EngineError> {
-    verify::remove_orphans(conn, files, disk).map(|removed| removed as u64)
+pub(super) fn leftovers(conn: &Connection, settings: &Settings, disk: &dyn Disk, files: &Path) -> Result<u64, EngineError> {
+    verify::remove_orphans(conn, settings, files, disk).map(|removed| removed as u64)
 }
 
 /// Writes the catalog's own log into the catalog if that is worth it.

@@ -1,5 +1,6 @@
 //! Makes few files of many.
 
+use super::super::catalog::Failed;
 use super::super::catalog::Snapshot;
 use super::super::change::{self, Change, Merging};
 use super::super::files::DataFile;
@@ -8,7 +9,7 @@ use super::super::rows::Rows;
 use super::super::schema::{Stored, StoredColumn, whole};
 use super::super::store::Lite;
 use super::super::write::{DataWriter, Written};
-use super::{DAY_US, failed};
+use super::DAY_US;
 use crate::history::engine::arrow;
 use crate::history::engine::error::EngineError;
 use crate::history::engine::store::Store;
@@ -28,13 +29,13 @@ const KEYED_FILES: usize = 12;
 const SNAPSHOT_ID: (&str, i64) = ("_ducklake_internal_snapshot_id", 2_147_483_539);
 
 /// Merges some files of the table at `at`, if there are any to merge.
-pub(super) fn step(lake: &mut Lite, at: usize, now_us: i64) -> Result<bool, EngineError> {
+pub(super) fn step(lake: &mut Lite, at: usize, now_us: i64) -> Result<bool, Failed> {
     let Some(table) = lake.usable.get(at) else { return Ok(false) };
     let received = table.table.columns.len() + 1;
     let keyed = !table.table.keys.is_empty();
     let some = if keyed { renewed(&table.files) } else { run(&table.files, received, now_us.div_euclid(DAY_US)) };
     let Some(some) = some else { return Ok(false) };
-    let Some(stored) = whole(&lake.catalog.conn, &table.stored)? else { return Ok(false) };
+    let Some(stored) = whole(&lake.catalog.conn, &table.stored).map_err(Failed::Undone)? else { return Ok(false) };
     let in_place = some.iter().all(|file| file.deletes.is_none()) && !keyed;
     let name = format!("merged-{}-{}.parquet", some.first().map_or(0, |file| file.id), uuid::Uuid::new_v4().simple());
     let folder = lake.files.join(&table.stored.folder);
@@ -47,25 +48,22 @@ pub(super) fn step(lake: &mut Lite, at: usize, now_us: i64) -> Result<bool, Engi
         Ok(written) => written,
         Err(error) => {
             change::remove(lake.disk.as_ref(), &path);
-            return Err(error);
+            return Err(Failed::Undone(error));
         }
     };
     if in_place {
         // Not the time of upkeep, which is 1970 while the clock cannot be trusted: that would take the past away.
         let at_us = lake.now_us();
-        lake.catalog
-            .commit(at_us, None, |transaction, snapshot| {
-                replace(transaction, snapshot, &stored, &some, &written)
-                    .map_err(EngineError::sqlite("registering a merged file"))
-            })
-            .map_err(failed)?;
-        lake.refresh(&[at])?;
+        lake.catalog.commit(at_us, None, |transaction, snapshot| {
+            replace(transaction, snapshot, &stored, &some, &written).map_err(EngineError::sqlite("registering a merged file"))
+        })?;
+        lake.refresh(&[at]).map_err(Failed::Unknown)?;
     } else {
         let mut change = Change::new(at);
         some.iter().for_each(|file| change.delete_whole(file));
         change.put(written, stored);
         let covered = lake.covering(lake.covered());
-        lake.register(std::slice::from_ref(&change), Some(covered)).map_err(failed)?;
+        lake.register(std::slice::from_ref(&change), Some(covered))?;
     }
     let name = lake.usable.get(at).map(|table| table.table.name.as_str());
     log::info!(table = name; "files were merged");
