@@ -105,8 +105,7 @@ fn run(steps: Vec<Step>) {
     let retained = RetainedLimits { messages: 1_000, bytes: RETAINED };
     let mut w = World::with(Options { queues_bytes: QUEUES, retained, ..Options::default() });
     let mut parts = vec![Part::default(); WHO.len()];
-    for who in 0..WHO.len() {
-        let (user, from) = WHO[who];
+    for (who, (user, from)) in WHO.into_iter().enumerate() {
         w.waiting(user, from, &format!("s{who}"), &format!("to/{who}"));
     }
     let mut count = 0;
