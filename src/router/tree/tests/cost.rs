@@ -34,11 +34,11 @@ fn worst(count: usize) -> Vec<(&'static str, Vec<Filter>, String)> {
     let a128 = vec!["a"; 128].join("/");
     let deep = |n| mqtt(&format!("{}/{}", paths(n, "+", "a"), vec!["a"; 113].join("/")));
     let stars = |n| rembus(&format!("{}/{}", paths(n, "*", "a"), vec!["*"; 113].join("/")));
-    let tails = |n| rembus(&format!("**/{}/{}/b", paths(n, "*", "a"), vec!["**/a"; 5].join("/")));
+    let tails = |n| rembus(&format!("**/{}/{}/b", paths(n, "*", "a"), ["**/a"; 5].join("/")));
     let long_tails = |n| rembus(&format!("**/{}/{}", paths(n, "*", "a"), vec!["*"; 113].join("/")));
     // Seven bytes a level is what 1 KiB has room for.
     let a7 = vec!["aaaaaaa"; 127].join("/");
-    let globs = |n| rembus(&format!("**/{}/{}/*b", paths(n, "*", "aaaaaaa"), vec!["*a"; 4].join("/")));
+    let globs = |n| rembus(&format!("**/{}/{}/*b", paths(n, "*", "aaaaaaa"), ["*a"; 4].join("/")));
     let many_globs = |n| rembus(&format!("**/{}/{}", ["*a*", "*a*", "a*"].join("/"), paths(n, "*", "aaaaaaa")));
     let irregular = |n: usize| rembus(&format!("a**{}{}", paths(n, "*", "a").replace('/', ""), "a".repeat(200)));
     let long_levels = vec!["a".repeat(100); 10].join("/");
