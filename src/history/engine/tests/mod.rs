@@ -29,6 +29,7 @@ mod crash;
 mod damage;
 #[cfg(feature = "duckdb")]
 mod differential;
+mod faults;
 mod faulty;
 mod following;
 mod gateway;
