@@ -13,8 +13,21 @@
 //! `<data>/clock.json` keeps what was assumed, by boot id: a process that is restarted before the time is known goes on with
 //! the same assumption, and one correction holds for both. A later jump of the machine's clock is believed, but for a day nothing
 //! is thrown away because of its age ([`Clock::is_trusted`]).
+//!
+//! A clock that was ahead comes back, too, and is believed then although that is behind the newest record:
+//!
+//! * when a time service says that the time is right, or somebody has set the clock while the gateway runs;
+//! * when it stays there for some minutes and no service is there to say better.
+//!
+//! What was stamped ahead is corrected like what was stamped without a time. `<data>/clock-jump.json` remembers where a jump ahead
+//! began, and after it is over which records are no measure of the time any more.
 
-use super::{CLOCK_IS_SET, Clock, Mono, SharedClock, Wall};
+mod jump;
+#[cfg(test)]
+mod tests;
+
+use self::jump::{Memory, Wrong};
+use super::{CLOCK_IS_SET, Clock, Mono, SharedClock, SystemClock, Wall};
 use crate::disk::Disk;
 use crate::message::Seq;
 use std::path::{Path, PathBuf};
@@ -26,6 +39,9 @@ const STEP: Duration = Duration::from_secs(2);
 /// A larger difference is a jump, which is not trusted at once.
 const JUMP: Duration = Duration::from_secs(31 * 24 * 3600);
 const DISTRUST: Duration = Duration::from_secs(24 * 3600);
+
+/// A clock that is behind the newest record for so long is right, if no time service is there that would know better.
+const BACK_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// What the machine tells about its clock. Tests bring their own.
 pub trait Machine: Send + Sync + std::fmt::Debug {
@@ -39,13 +55,31 @@ pub trait Machine: Send + Sync + std::fmt::Debug {
     fn uptime(&self) -> Duration;
 }
 
-/// Linux, with systemd-timesyncd, chrony or neither.
+/// What time services write now and then while they have the time.
+const DRIFT_FILES: [&str; 6] = [
+    "/var/lib/chrony/drift",
+    "/var/lib/chrony/chrony.drift",
+    "/var/lib/ntp/ntp.drift",
+    "/var/lib/ntp/drift",
+    "/var/lib/ntpsec/ntp.drift",
+    "/var/lib/openntpd/db/ntpd.drift",
+];
+
+/// Linux, with systemd-timesyncd, chrony, ntpd or none of them.
 #[derive(Debug)]
 pub struct Linux;
 
 impl Machine for Linux {
     fn is_synchronized(&self) -> bool {
-        Path::new("/run/systemd/timesync/synchronized").exists()
+        let now = SystemClock::shared().wall();
+        let boot = now.0.saturating_sub(nanos(self.uptime()));
+        // Written since this boot, by the clock of now: so the service has the time, and this is it.
+        let written = |file: &&str| {
+            let modified = std::fs::metadata(file).and_then(|about| about.modified()).ok();
+            let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map(nanos);
+            since.is_some_and(|at| at >= boot && at <= now.0)
+        };
+        Path::new("/run/systemd/timesync/synchronized").exists() || DRIFT_FILES.iter().any(|file| written(&file))
     }
 
     fn has_own_time(&self) -> bool {
@@ -97,9 +131,13 @@ pub struct BoardClock {
     machine_clock: SharedClock,
     machine: Box<dyn Machine>,
     file: PathBuf,
+    memory: PathBuf,
     state: Mutex<(State, Trust)>,
+    watched: Mutex<Watched>,
     /// The machine's time since boot when its monotonic clock was `Mono`.
     booted: (Duration, Mono),
+    /// The machine's times when this was made.
+    started: (Mono, Wall),
 }
 
 /// When the wall clock was last seen where the monotonic clock makes one expect it.
@@ -109,6 +147,17 @@ struct Trust {
     jumped: Option<Mono>,
 }
 
+/// What [`BoardClock::watch`] knows from the last time.
+#[derive(Debug)]
+struct Watched {
+    /// The machine's times then, and the newest record.
+    seen: (Mono, Wall),
+    last: Seq,
+    memory: Memory,
+    /// Found at the start, and to be told at once.
+    pending: Option<Correction>,
+}
+
 impl BoardClock {
     /// Not yet asked whether the time is known: see [`settle`](Self::settle).
     #[must_use]
@@ -116,13 +165,15 @@ impl BoardClock {
         let now = (machine_clock.mono(), machine_clock.wall());
         let booted = (machine.uptime(), now.0);
         let state = Mutex::new((State::Known, Trust { last: now, jumped: None }));
-        Self { machine_clock, machine, file: data.join("clock.json"), state, booted }
+        let watched = Mutex::new(Watched { seen: now, last: Seq(0), memory: Memory::default(), pending: None });
+        let (file, memory) = (data.join("clock.json"), data.join("clock-jump.json"));
+        Self { machine_clock, machine, file, memory, state, watched, booted, started: now }
     }
 
     /// Decides whether the time is known, given the newest record of the log and when that was received.
     pub fn settle(&self, disk: &dyn Disk, newest: (Seq, Wall)) {
-        let (last, floor) = newest;
         let machine = self.machine_clock.wall();
+        let (last, floor) = self.settle_jump(disk, newest, machine);
         let mut state = self.lock();
         if machine.0 > floor.0.saturating_add(nanos(JUMP)) && floor >= CLOCK_IS_SET {
             state.1.jumped = Some(self.machine_clock.mono());
@@ -132,7 +183,7 @@ impl BoardClock {
             return;
         }
         let boot_id = self.machine.boot_id();
-        let before = std::fs::read_to_string(&self.file).ok().and_then(|text| serde_json::from_str::<Assumed>(&text).ok());
+        let before = disk.read(&self.file).ok().and_then(|text| serde_json::from_slice::<Assumed>(&text).ok());
         let assumed = before.filter(|assumed| assumed.boot_id == boot_id).unwrap_or_else(|| {
             let uptime = nanos(self.uptime());
             let now = floor.max(machine).max(CLOCK_IS_SET).0;
@@ -156,7 +207,7 @@ impl BoardClock {
         let State::Assumed { boot, from } = state.0 else { return None };
         let assumed = Wall(boot.0.saturating_add(nanos(uptime)));
         let stepped = machine >= CLOCK_IS_SET && machine.0 > assumed.0.saturating_add(nanos(STEP));
-        if !stepped && !self.machine.is_synchronized() {
+        if !stepped && !self.machine.is_synchronized() && !self.is_back(machine) {
             return None;
         }
         state.0 = State::Known;
@@ -165,11 +216,29 @@ impl BoardClock {
         Some(Correction { from, delta_ns })
     }
 
-    /// The correction is in the log: the assumption is not needed any more.
-    pub fn corrected(&self, disk: &dyn Disk) {
+    /// Whether the machine's clock is right although it is behind what is assumed: somebody set it while we ran, or it stays there
+    /// and nobody will ever say better.
+    fn is_back(&self, machine: Wall) -> bool {
+        let (mono, (since, was)) = (self.machine_clock.mono(), self.started);
+        let expected = was.0.saturating_add(nanos(mono.since(since)));
+        let was_set = machine.0.abs_diff(expected) > nanos(STEP);
+        machine >= CLOCK_IS_SET && (was_set || (mono.since(since) >= BACK_FOR && self.machine.has_own_time()))
+    }
+
+    /// The correction is in the log, of which `last` is the newest record: what was assumed is not needed any more.
+    pub fn corrected(&self, disk: &dyn Disk, last: Seq) {
         if let Err(error) = disk.remove(&self.file) {
             log::debug!(error:%; "what was assumed about the time stays on the disk; another boot does not use it");
         }
+        let mut watched = self.watching();
+        // Their stamps may be ahead of the time, and the log does not change them.
+        watched.memory = Memory { jump: None, wrong: Some(Wrong { upto: last.0, wall_ns: self.wall().0 }) };
+        self.remember(disk, &watched.memory);
+        self.lock().1.jumped = None;
+    }
+
+    fn watching(&self) -> std::sync::MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the machine's clock is right, as far as anybody says.
@@ -224,120 +293,4 @@ impl Clock for BoardClock {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::SystemDisk;
-    use std::sync::Arc;
-
-    const TODAY: u64 = 1_795_262_400_000_000_000;
-    const SECOND: u64 = 1_000_000_000;
-
-    /// A board whose clocks are set by hand.
-    #[derive(Debug, Default, Clone)]
-    struct Board(Arc<Mutex<(u64, u64, bool, String)>>);
-
-    impl Board {
-        fn boots(wall: u64, boot_id: &str) -> Self {
-            Self(Arc::new(Mutex::new((0, wall, false, boot_id.to_owned()))))
-        }
-        fn pass(&self, ns: u64) {
-            let mut board = self.0.lock().unwrap();
-            board.0 += ns;
-            board.1 += ns;
-        }
-        fn set(&self, wall: u64) {
-            self.0.lock().unwrap().1 = wall;
-        }
-        fn clock(&self, data: &Path) -> BoardClock {
-            BoardClock::new(Arc::new(self.clone()), Box::new(self.clone()), data)
-        }
-    }
-
-    impl Clock for Board {
-        fn mono(&self) -> Mono {
-            Mono(self.0.lock().unwrap().0)
-        }
-        fn wall(&self) -> Wall {
-            Wall(self.0.lock().unwrap().1)
-        }
-    }
-
-    impl Machine for Board {
-        fn is_synchronized(&self) -> bool {
-            self.0.lock().unwrap().2
-        }
-        fn has_own_time(&self) -> bool {
-            false
-        }
-        fn boot_id(&self) -> String {
-            self.0.lock().unwrap().3.clone()
-        }
-        fn uptime(&self) -> Duration {
-            Duration::from_nanos(self.0.lock().unwrap().0)
-        }
-    }
-
-    #[test]
-    fn a_board_that_wakes_up_in_1970_goes_on_from_the_newest_record() {
-        let dir = tempfile::tempdir().unwrap();
-        let board = Board::boots(5 * SECOND, "a");
-        let clock = board.clock(dir.path());
-        clock.settle(&SystemDisk, (Seq(41), Wall(TODAY)));
-        assert!(!clock.is_known() && !clock.is_trusted());
-        assert_eq!(clock.wall(), Wall(TODAY));
-        board.pass(60 * SECOND);
-        assert_eq!(clock.wall(), Wall(TODAY + 60 * SECOND));
-        assert_eq!(clock.learn(), None);
-        board.set(TODAY + 3600 * SECOND);
-        assert_eq!(clock.learn(), Some(Correction { from: Seq(42), delta_ns: 3540 * SECOND.cast_signed() }));
-        assert_eq!(clock.wall(), Wall(TODAY + 3600 * SECOND));
-        assert!(clock.is_known() && clock.is_trusted());
-        assert_eq!(clock.learn(), None, "once");
-    }
-
-    #[test]
-    fn a_process_that_is_restarted_goes_on_with_the_same_assumption() {
-        let dir = tempfile::tempdir().unwrap();
-        let board = Board::boots(5 * SECOND, "a");
-        board.clock(dir.path()).settle(&SystemDisk, (Seq(41), Wall(TODAY)));
-        board.pass(100 * SECOND);
-        let clock = board.clock(dir.path());
-        clock.settle(&SystemDisk, (Seq(50), Wall(TODAY + 20 * SECOND)));
-        assert_eq!(clock.wall(), Wall(TODAY + 100 * SECOND));
-        board.0.lock().unwrap().2 = true;
-        board.set(TODAY + 500 * SECOND);
-        assert_eq!(clock.learn(), Some(Correction { from: Seq(42), delta_ns: 400 * SECOND.cast_signed() }));
-        clock.corrected(&SystemDisk);
-        assert!(!dir.path().join("clock.json").exists());
-        // Another boot starts over.
-        let other = Board::boots(5 * SECOND, "b").clock(dir.path());
-        other.settle(&SystemDisk, (Seq(60), Wall(TODAY + 501 * SECOND)));
-        assert_eq!(other.wall(), Wall(TODAY + 501 * SECOND));
-    }
-
-    #[test]
-    fn without_any_record_nothing_is_stamped_1970() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Board::boots(5 * SECOND, "a").clock(dir.path());
-        clock.settle(&SystemDisk, (Seq(0), Wall(0)));
-        assert!(clock.wall() >= CLOCK_IS_SET);
-    }
-
-    #[test]
-    fn a_jump_of_ten_years_is_believed_but_not_trusted_for_a_day() {
-        let dir = tempfile::tempdir().unwrap();
-        let board = Board::boots(TODAY, "a");
-        board.0.lock().unwrap().2 = true;
-        let clock = board.clock(dir.path());
-        clock.settle(&SystemDisk, (Seq(1), Wall(TODAY)));
-        assert!(clock.is_trusted());
-        board.set(TODAY + 10 * 365 * 24 * 3600 * SECOND);
-        assert_eq!(clock.wall(), Wall(TODAY + 10 * 365 * 24 * 3600 * SECOND));
-        assert!(!clock.is_trusted());
-        board.pass(25 * 3600 * SECOND);
-        assert!(clock.is_trusted());
-    }
 }
