@@ -3,6 +3,9 @@
 //! Rules that hold everywhere: a new name is not on the disk until its folder is synced; data is not until its file is; a
 //! failed sync is never retried (the pages may already be gone).
 
+#[cfg(test)]
+pub(crate) mod faulty;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +35,15 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// The whole of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let len = usize::try_from(file.len()?).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let mut bytes = vec![0; len];
+        let read = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
     /// Names (not paths) of the files in `dir`, in no particular order.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -79,6 +91,10 @@ impl Disk for SystemDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Arc::new(SystemFile(file)))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -178,12 +178,13 @@ impl Gateway {
         };
         let (mut router, hub) = Hub::new(options, log.clone(), Arc::clone(&clock), Arc::clone(&services) as _);
         let folder = StateFolder::open(SystemDisk::shared(), config.gateway.data.join("state"));
-        let restored = folder.map_err(KeepError::from).and_then(|folder| router.restore(folder))?;
-        let Restored { sessions, retained, queued, records, unreadable } = restored;
-        log::info!(sessions, retained, queued, records, unreadable; "sessions and retained messages restored");
+        let Restored { sessions, retained, queued, records, unreadable, unusable } = router.restore(folder)?;
+        log::info!(sessions, retained, queued, records, unreadable, unusable; "sessions and retained messages restored");
         services.connect(hub.clone());
         tokio::spawn(router.run());
-        tokio::spawn(time::learn(board, hub.clone(), history.is_some()));
+        // What the start found out about the time is told before a door lets somebody in.
+        time::correct(&board, &hub, &log, history.is_some()).await;
+        tokio::spawn(time::learn(board, hub.clone(), log.clone(), history.is_some()));
 
         let around = Surroundings {
             hub: hub.clone(),

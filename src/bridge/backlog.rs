@@ -86,7 +86,7 @@ impl Backlog {
     ) -> Self {
         let log = around.log.clone();
         let written = log.state().borrow().written;
-        let known = file.load(log.log_id(), written);
+        let known = file.load(log.identity());
         let saved = known.unwrap_or(written);
         let hold = log.hold(saved);
         let (clock, limits) = (Arc::clone(&around.clock), link.backlog);
@@ -289,7 +289,7 @@ impl Backlog {
 
     /// Whether so much was acknowledged that the progress should be written before its time.
     pub(super) fn wants_save(&self) -> bool {
-        self.unsaved >= SAVE_MESSAGES
+        self.unsaved >= SAVE_MESSAGES || (self.log.is_held_up_by(self.saved) && self.progress() > self.saved)
     }
 
     /// Writes the progress if it is worth it; `last` if there will be no other chance.
@@ -297,16 +297,17 @@ impl Backlog {
         // Never beyond what survives a power cut: those numbers may be given to other messages after it.
         let progress = self.progress().min(self.log.state().borrow().durable);
         let moved = progress > self.saved;
-        if !moved || !(last || self.unsaved > 0 || self.log.bytes_between(self.saved, progress) > SAVE_BYTES) {
+        let held_up = self.log.is_held_up_by(self.saved);
+        if !moved || !(last || held_up || self.unsaved > 0 || self.log.bytes_between(self.saved, progress) > SAVE_BYTES) {
             return;
         }
-        let (file, log_id) = (self.file.clone(), self.log.log_id());
-        let written = tokio::task::spawn_blocking(move || file.store(log_id, progress)).await;
+        let (file, log) = (self.file.clone(), self.log.clone());
+        let written = tokio::task::spawn_blocking(move || file.store(log.identity(), progress)).await;
         self.took(progress, written.unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into())));
     }
 
     fn write(&mut self, progress: Seq) {
-        let written = self.file.store(self.log.log_id(), progress);
+        let written = self.file.store(self.log.identity(), progress);
         self.took(progress, written);
     }
 

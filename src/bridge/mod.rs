@@ -28,7 +28,7 @@ mod forward;
 mod marks;
 mod parent;
 mod port;
-mod progress;
+pub(crate) mod progress;
 mod rate;
 mod remote;
 mod rest;

@@ -181,7 +181,7 @@ fn at_rest(args: &Compact, data: &Path, env: Environment) -> Result<Compacted, R
     // The lake says which log its rows came from, so the log has to be the right one.
     let (disk, clock) = (disk::SystemDisk::shared(), clock::SystemClock::shared());
     let (_, log, _) = wal::open(disk, clock, wal::Options::new(data.join("wal"))).map_err(Refusal::failed)?;
-    Ok(history::compact_at_rest(&settings, &schema, log.log_id()).map_err(Refusal::failed)?.into())
+    Ok(history::compact_at_rest(&settings, &schema, log.identity().clone()).map_err(Refusal::failed)?.into())
 }
 
 /// Nobody starts a gateway on the data meanwhile.

@@ -33,6 +33,9 @@ use std::time::Duration;
 /// CBOR null, the data of most answers.
 pub(super) const NULL: Bytes = Bytes::from_static(&[0xf6]);
 
+/// Commands of so many bytes are taken although the disk is full.
+const COMMAND_BYTES_FULL: usize = 64 << 10;
+
 /// How the methods of history begin, those of tables that may come among them.
 pub const RESERVED: [&str; 4] = ["query_", "latest_", "upsert_", "delete_"];
 
@@ -422,12 +425,15 @@ impl Router {
 
     fn command(&mut self, id: CommandId, body: Vec<u8>, effects: &mut Vec<Effect>) {
         match self.log.health {
-            Health::Fine => {
+            // It may be a deletion, which makes room; the log has a part of the reserve for it.
+            Health::Full if body.len() > COMMAND_BYTES_FULL => {
+                effects.push(Effect::CommandDone { id, outcome: Err(Refusal::DiskFull) });
+            }
+            Health::Fine | Health::Full => {
                 self.last = self.last.next();
                 effects.push(Effect::Append { seq: self.last, entry: Entry::Command(body), ack_waits: true });
                 self.gate.hold(self.last, Held::Command { id, seq: self.last });
             }
-            Health::Full => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::DiskFull) }),
             Health::Poisoned => effects.push(Effect::CommandDone { id, outcome: Err(Refusal::LogFailed) }),
         }
     }

@@ -166,7 +166,9 @@ impl Hub {
                     if moved.is_err() {
                         break;
                     }
-                    let now = *state.borrow_and_update();
+                    let mut now = *state.borrow_and_update();
+                    // What is on its way takes some of the room.
+                    now.room = now.room.map(|room| room.saturating_sub(self.log.pending_bytes() as u64));
                     self.handle(Event::Log(now), &mut effects);
                 }
                 () = self.gone.noted.notified() => {}
@@ -201,7 +203,7 @@ impl Hub {
                 break;
             }
             if let Some(keeper) = &mut self.keeper
-                && (self.router.wants_snapshot() || keeper.is_due())
+                && (self.router.wants_snapshot() || keeper.is_due(self.clock.mono()))
             {
                 keeper.save(&self.router, None);
             }
@@ -281,6 +283,7 @@ impl Hub {
                     }
                     Entry::State(body) => batch.push(seq, kind::STATE, ack_waits, |out| out.extend_from_slice(&body)),
                     Entry::Command(body) => {
+                        batch.makes_room();
                         batch.push(seq, kind::TABLE_COMMAND, ack_waits, |out| out.extend_from_slice(&body));
                     }
                 },
@@ -357,7 +360,7 @@ impl Hub {
         tokio::spawn(async move {
             let Ok(_turn) = looks.acquire_owned().await else { return };
             let found = match log.flush(upto).await {
-                Ok(()) => {
+                Ok(upto) => {
                     let upto = log.state().borrow().written.min(upto);
                     let look = move || {
                         let found = search.look(&interest, upto);

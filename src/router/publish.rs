@@ -64,7 +64,7 @@ impl Router {
             }
         }
         let logged = message.reach == Reach::Everywhere;
-        if let Some(refusal) = self.log_refuses(qos).filter(|_| logged) {
+        if let Some(refusal) = self.log_refuses(qos, &message).filter(|_| logged) {
             if let Some(session) = self.sessions.get_mut(from) {
                 session.unreleased.remove(&token);
             }
@@ -86,20 +86,26 @@ impl Router {
 
     /// A publication of the gateway itself, or a will. Nobody waits for an answer.
     pub(super) fn publish_own(&mut self, from: Option<SessionKey>, message: Message, effects: &mut Vec<Effect>) {
-        if let Some(refusal) = self.log_refuses(message.qos) {
+        if let Some(refusal) = self.log_refuses(message.qos, &message) {
             *self.counters.refused.entry(refusal.name()).or_default() += 1;
             return;
         }
         self.accept(from, message, None, effects);
     }
 
-    fn log_refuses(&self, qos: Qos) -> Option<Refusal> {
+    fn log_refuses(&self, qos: Qos, message: &Message) -> Option<Refusal> {
         match self.log.health {
             _ if qos == Qos::AtMostOnce => None,
+            Health::Fine if !self.fits(message) => Some(Refusal::DiskFull),
             Health::Fine => None,
             Health::Full => Some(Refusal::DiskFull),
             Health::Poisoned => Some(Refusal::LogFailed),
         }
+    }
+
+    /// Whether the log surely has room for a message; one that would have to wait for room would keep others waiting.
+    fn fits(&self, message: &Message) -> bool {
+        self.log.room.is_none_or(|room| record_bytes(message) <= room)
     }
 
     /// Copies, log record, retained store: what one accepted message means. `token` is that of a QoS 2 publication.
@@ -187,13 +193,14 @@ impl Router {
         }
         self.last = self.last.next();
         self.counters.logged += 1;
+        self.log.room = self.log.room.map(|room| room.saturating_sub(record_bytes(message)));
         let message = Arc::clone(message);
         let entry = if private { Entry::Conversation { message, route } } else { Entry::Message { message, route } };
         effects.push(Effect::Append { seq: self.last, entry, ack_waits: waits });
     }
 
     fn is_logged(&self, message: &Message) -> bool {
-        let gives_way = self.log.health != Health::Fine || (self.log_behind && !message.retain);
+        let gives_way = self.log.health != Health::Fine || !self.fits(message) || (self.log_behind && !message.retain);
         is_booked(message) && message.reach == Reach::Everywhere && (message.qos > Qos::AtMostOnce || !gives_way)
     }
 
@@ -315,6 +322,11 @@ struct Copies<'a> {
     seq: Seq,
     is_logged: bool,
     excluded: &'a AHashSet<Dest>,
+}
+
+/// About what a message takes in the log; who gets it comes on top, which is little.
+fn record_bytes(message: &Message) -> u64 {
+    message.weight() as u64
 }
 
 /// Whether a message is in the books and in the log. What the gateway tells of itself without a promise (`$SYS`) is not.

@@ -10,6 +10,7 @@ pub struct Batch {
     first: Seq,
     last: Seq,
     ack_waits: bool,
+    makes_room: bool,
 }
 
 impl Batch {
@@ -48,6 +49,15 @@ impl Batch {
     #[must_use]
     pub fn last(&self) -> Option<Seq> {
         (!self.is_empty()).then_some(self.last)
+    }
+
+    /// It has a record that may help to make room, like a deletion: such may use a part of the reserve.
+    pub fn makes_room(&mut self) {
+        self.makes_room = true;
+    }
+
+    pub(super) fn may_make_room(&self) -> bool {
+        self.makes_room
     }
 
     pub(super) fn ack_waits(&self) -> bool {

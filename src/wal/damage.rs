@@ -56,6 +56,10 @@ pub enum Damage {
     Newer { file: PathBuf, version: u32 },
     /// Not a segment; ignored.
     NotOurs { file: PathBuf },
+    /// The operating system does not let us use it. It stays where it is, and is tried again at the next start.
+    Refused { file: PathBuf, error: String },
+    /// The file that says who the log is; the segments say it too.
+    Identity { file: PathBuf, why: String },
 }
 
 impl fmt::Display for Damage {
@@ -76,6 +80,10 @@ impl fmt::Display for Damage {
                 write!(f, "`{}` has format {version} of a newer gateway and is ignored", file.display())
             }
             Self::NotOurs { file } => write!(f, "`{}` is not a log segment and is ignored", file.display()),
+            Self::Refused { file, error } => {
+                write!(f, "`{}` cannot be used now and is left as it is; the next start tries again: {error}", file.display())
+            }
+            Self::Identity { file, why } => write!(f, "`{}`, which says who the log is: {why}", file.display()),
         }
     }
 }

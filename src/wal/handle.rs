@@ -3,7 +3,7 @@
 use super::format::HEADER_BYTES;
 use super::log::Request;
 use super::shared::{PENDING_BYTES_MAX, Shared};
-use super::{Batch, LogState, LogStats, Reader, WalError};
+use super::{Batch, Identity, LogState, LogStats, Reader, WalError};
 use crate::message::Seq;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -51,11 +51,12 @@ impl LogHandle {
     }
 
     /// Waits until readers see everything appended up to `upto` (all of it with `Seq(u64::MAX)`), without waiting for the disk.
-    pub async fn flush(&self, upto: Seq) -> Result<(), WalError> {
-        if self.shared.state.borrow().written >= upto {
-            return Ok(());
+    /// Returns how much of it they see: less only if the disk has no room for the rest, none of which was acknowledged.
+    pub async fn flush(&self, upto: Seq) -> Result<Seq, WalError> {
+        if self.shared.state.borrow().written < upto {
+            self.ask(|done| Request::Flush { upto, done }).await?;
         }
-        self.ask(|done| Request::Flush { upto, done }).await
+        Ok(self.shared.state.borrow().written.min(upto))
     }
 
     /// Waits until the log has seen this question, whatever it can or cannot do at present; for watchdogs.
@@ -82,6 +83,12 @@ impl LogHandle {
     pub fn hold(&self, upto: Seq) -> Hold {
         let place = self.shared.holds().insert(upto);
         Hold { shared: Arc::clone(&self.shared), place }
+    }
+
+    /// Whether whoever holds the records after `upto` should release some: they alone keep the log larger than it is meant to be.
+    #[must_use]
+    pub fn is_held_up_by(&self, upto: Seq) -> bool {
+        self.shared.wanted() > upto
     }
 
     /// How many bytes of records the log has after record `seq`; in segments of an earlier life it may be up to a segment too much.
@@ -111,7 +118,13 @@ impl LogHandle {
     /// Random, made with the folder; whoever stores a sequence number elsewhere stores this beside it.
     #[must_use]
     pub fn log_id(&self) -> u64 {
-        self.shared.log_id
+        self.shared.identity.log_id()
+    }
+
+    /// Who the log is, and what a sequence number is worth that somebody stored earlier.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
     }
 
     /// Writes and syncs what was appended, then ends the log. Returns when it has ended.
@@ -178,6 +191,14 @@ impl Hold {
         if moved {
             self.shared.wake.notify_one();
         }
+    }
+}
+
+impl Hold {
+    /// Up to where it was released.
+    #[must_use]
+    pub fn released(&self) -> Seq {
+        self.shared.holds().get(self.place).copied().expect("a hold has its place until it is dropped")
     }
 }
 

@@ -1,8 +1,9 @@
 //! The loop of the log: takes what is queued, up to a bound, then acts once.
 
-use super::damage::Recovery;
+use super::damage::{Damage, Recovery};
 use super::error::Trouble;
 use super::handle::LogHandle;
+use super::identity;
 use super::pace::Cut;
 use super::recovery::recover;
 use super::shared::Shared;
@@ -51,10 +52,15 @@ pub fn open(disk: SharedDisk, clock: SharedClock, options: Options) -> Result<(L
             let _best_effort = disk.sync_dir(above);
         }
     }
-    let recovered = recover(disk.as_ref(), &dir)?;
+    let mut recovered = recover(disk.as_ref(), &dir)?;
+    // Before a number is given out.
+    if let Err(error) = recovered.identity.begin(disk.as_ref(), &dir, recovered.report.last) {
+        let why = format!("this start cannot be noted in it: {error}");
+        recovered.report.damaged.push(Damage::Identity { file: identity::FILE.into(), why });
+    }
     let report = recovered.report.clone();
-    let segments = recovered.segments.clone();
-    let shared = Arc::new(Shared::new(disk, dir.clone(), report.log_id, segments, report.last));
+    let (identity, segments) = (recovered.identity.clone(), recovered.segments.clone());
+    let shared = Arc::new(Shared::new(disk, dir.clone(), identity, segments, report.last));
     let writer = Writer::start(shared.clone(), clock, options, recovered).map_err(|e| WalError::io(&dir, e))?;
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
     let log = Log {
@@ -197,13 +203,17 @@ impl Log {
             }
         }
         self.answer();
-        if last { Ok(()) } else { self.make_room(now) }
+        if !last {
+            self.make_room(now)?;
+        }
+        self.writer.tell_room();
+        Ok(())
     }
 
     /// Removes what nobody needs, makes the segment to follow, and notices when the disk is full or has room again.
     fn make_room(&mut self, now: Instant) -> io::Result<()> {
         let wants_ahead = self.room_check.is_none() && self.writer.wants_ahead();
-        if wants_ahead || self.age_check.is_none_or(|at| at <= now) {
+        if wants_ahead || self.writer.has_rolled() || self.age_check.is_none_or(|at| at <= now) {
             self.age_check = self.writer.has_old().then(|| now + AGE_CHECK);
             match self.writer.retain() {
                 Ok(removed) if removed && self.room_check.is_some() => self.room_check = Some(now),
@@ -253,10 +263,11 @@ impl Log {
         }
     }
 
-    /// Answers those whose record got there.
+    /// Answers those whose record got there. Who only wants to read does not wait for what has no room: nobody was told of it.
     fn answer(&mut self) {
         let state = *self.writer.shared().state.borrow();
-        for (waiting, there) in [(&mut self.flushes, state.written), (&mut self.syncs, state.durable)] {
+        let readable = if self.stuck { Seq(u64::MAX) } else { state.written };
+        for (waiting, there) in [(&mut self.flushes, readable), (&mut self.syncs, state.durable)] {
             for (_, done) in waiting.extract_if(.., |(upto, _)| *upto <= there) {
                 // The asker may have stopped waiting.
                 let _gone = done.send(Ok(()));

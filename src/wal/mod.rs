@@ -25,6 +25,8 @@
 //! A length of zero ends a segment. Records are numbered without gaps, and never straddle segments; a record larger than a
 //! segment gets a larger segment.
 //!
+//! Beside the segments lies `log.id`, which says who the log is and where its starts began; see [`Identity`].
+//!
 //! Kinds 1 to 254 are the callers'; a reader must skip those it does not know. Two kinds belong to the log itself:
 //!
 //! * 0, a *mark*, with the seq of the record after it: the body is the u64 of the newest record that was durable when the mark was
@@ -45,7 +47,9 @@
 //!
 //! The next segment is made as soon as the current one is three quarters full. If that would eat into the reserve, the log
 //! says [`Health::Full`] while the last quarter still has room for what is under way. What does not fit waits in bounded
-//! memory, unacknowledged, and is written when there is room again. "No space" from a *write* is treated in the same way: the
+//! memory, unacknowledged, and is written when there is room again. It should not come to that: [`LogState::room`] says which
+//! records still fit, so that a large one is refused before it stands in the way of small ones. Batches that may help to make
+//! room ([`Batch::makes_room`]) get a quarter of the reserve. "No space" from a *write* is treated in the same way: the
 //! kernel refused it at once, nothing of it was acknowledged, and the same bytes go to the same place later. "No space" from a
 //! *sync* is not: pages that were accepted may be gone, so the log is poisoned.
 
@@ -55,6 +59,7 @@ mod damage;
 mod error;
 mod format;
 mod handle;
+mod identity;
 mod log;
 mod pace;
 mod reader;
@@ -74,6 +79,7 @@ pub use batch::Batch;
 pub use damage::{Damage, Recovery, TornTail};
 pub use error::WalError;
 pub use handle::{Hold, LogHandle};
+pub use identity::{Identity, Stated};
 pub use log::{Log, open};
 pub use reader::{Reader, Skipped};
 
@@ -118,6 +124,8 @@ pub struct LogState {
     /// Newest record that survives a power cut.
     pub durable: Seq,
     pub health: Health,
+    /// The largest record that surely fits now; `None` while there is room for any.
+    pub room: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,6 +13,7 @@ use super::cursor::read_stubbornly;
 use super::damage::{Damage, Recovery, TornTail};
 use super::error::is_no_space;
 use super::format::{BadHeader, HEAD_BYTES, HEADER_BYTES, Header, encode_void};
+use super::identity::{self, Identity};
 use super::scan::{Candidate, Hole, Scan, before, look_at, verify};
 use super::segment::{Segment, parse_name};
 use crate::clock::Wall;
@@ -22,11 +23,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A segment that cannot be opened is tried so often before the log goes on without it.
+const OPEN_TRIES: u32 = 4;
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
+/// So many numbers a segment may have that cannot be looked at: more than fit into one.
+const NUMBERS_REFUSED: u64 = 1 << 20;
 
 /// What recovery hands to the writer.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) report: Recovery,
+    pub(super) identity: Identity,
     /// Those with records, oldest first.
     pub(super) segments: VecDeque<Arc<Segment>>,
     /// A segment made ahead that was never used.
@@ -36,12 +45,11 @@ pub(super) struct Recovered {
 /// Looks at everything in `dir`, repairs the tail.
 pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, WalError> {
     let mut report = Recovery::default();
-    let mut candidates = candidates(disk, dir, &mut report)?;
-    report.is_new = candidates.is_empty();
-    report.log_id = match candidates.iter().find_map(|candidate| candidate.header) {
-        Some(header) => header.log_id,
-        None => uuid::Uuid::new_v4().as_u64_pair().0,
-    };
+    let (mut candidates, refused) = candidates(disk, dir, &mut report)?;
+    report.is_new = candidates.is_empty() && refused.is_none();
+    let identity = identify(disk, dir, &candidates, &mut report);
+    let mut known = identity.clone().unwrap_or_else(|| Identity::new(uuid::Uuid::new_v4().as_u64_pair().0));
+    report.log_id = known.log_id();
     candidates.retain(|candidate| match candidate.header {
         Some(header) if header.log_id != report.log_id => {
             report.damaged.push(Damage::OtherLog { file: name_of(&candidate.path), log_id: header.log_id });
@@ -53,6 +61,10 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, WalError
     // Numbers never go back below what a segment was made for, even if all records before it are lost.
     let floor = candidates.iter().filter(|c| c.header.is_some()).map(|c| c.floor).max().unwrap_or(Seq(1));
     report.last = report.last.max(before(floor));
+    // The newest of all may have numbers of which nobody else knows.
+    if let Some(newest) = refused.filter(|refused| *refused >= floor) {
+        report.last = report.last.max(Seq(newest.0 + NUMBERS_REFUSED));
+    }
 
     let (tail, unused) = find_tail(disk, dir, &mut candidates, &mut report)?;
     let mut segments = VecDeque::new();
@@ -75,29 +87,56 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Recovered, WalError
             }
         }
     }
+    if identity.is_none() && !segments.is_empty() {
+        known.inherit();
+    }
     report.segments = segments.len();
     report.oldest = segments.iter().find_map(|segment| segment.first()).unwrap_or_default();
     if report.oldest > Seq(0) {
         report.records = (report.last.0 + 1 - report.oldest.0).saturating_sub(missing);
     }
-    Ok(Recovered { report, segments, unused })
+    Ok(Recovered { report, identity: known, segments, unused })
 }
 
 fn name_of(path: &Path) -> PathBuf {
     path.file_name().map_or_else(|| path.to_owned(), PathBuf::from)
 }
 
-/// Files with a segment's name and a header that does not forbid using them, oldest first.
-fn candidates(disk: &dyn Disk, dir: &Path, report: &mut Recovery) -> Result<Vec<Candidate>, WalError> {
-    let mut found = Vec::new();
+/// Who the log is, as far as its segments and its file say.
+fn identify(disk: &dyn Disk, dir: &Path, candidates: &[Candidate], report: &mut Recovery) -> Option<Identity> {
+    let file = identity::read(disk, dir).unwrap_or_else(|why| {
+        report.damaged.push(Damage::Identity { file: identity::FILE.into(), why });
+        None
+    });
+    if report.is_new {
+        // Without a single segment the numbers begin anew, and so does the log.
+        return None;
+    }
+    let headers = candidates.iter().filter_map(|candidate| candidate.header).map(|header| header.log_id);
+    let elected = identity::elect(headers, file.as_ref().map(Identity::log_id))?;
+    Some(file.filter(|file| file.log_id() == elected).unwrap_or_else(|| Identity::new(elected)))
+}
+
+/// Files with a segment's name and a header that does not forbid using them, oldest first; and the newest number in the name of
+/// one that the operating system refuses.
+fn candidates(disk: &dyn Disk, dir: &Path, report: &mut Recovery) -> Result<(Vec<Candidate>, Option<Seq>), WalError> {
+    let (mut found, mut newest_refused) = (Vec::new(), None);
     for name in disk.list(dir).map_err(|e| WalError::io(dir, e))? {
         let path = dir.join(&name);
         let Some(number) = parse_name(&name) else {
-            report.damaged.push(Damage::NotOurs { file: name });
+            if !is_ours(&name) {
+                report.damaged.push(Damage::NotOurs { file: name });
+            }
             continue;
         };
-        let file = disk.open(&path).map_err(|e| WalError::io(&path, e))?;
-        let bytes = file.len().map_err(|e| WalError::io(&path, e))?;
+        let (file, bytes) = match stubbornly(|| disk.open(&path).and_then(|file| Ok((file.len()?, file)))) {
+            Ok((bytes, file)) => (file, bytes),
+            Err(error) => {
+                report.damaged.push(Damage::Refused { file: name, error: error.to_string() });
+                newest_refused = newest_refused.max(Some(number));
+                continue;
+            }
+        };
         let mut head = [0; HEADER_BYTES as usize];
         let read = read_stubbornly(file.as_ref(), &mut head, 0);
         let header = match Header::decode(&head[..read.unwrap_or(0)]) {
@@ -114,7 +153,23 @@ fn candidates(disk: &dyn Disk, dir: &Path, report: &mut Recovery) -> Result<Vec<
         found.push(Candidate { path, file, bytes, header, floor });
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
+    Ok((found, newest_refused))
+}
+
+/// The file that says who the log is, and what a power cut left of a new one.
+fn is_ours(name: &Path) -> bool {
+    name == Path::new(identity::FILE) || name == Path::new(identity::FILE).with_extension("new")
+}
+
+/// Tries a few times: what the operating system refuses now it may grant a moment later.
+fn stubbornly<T>(act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..OPEN_TRIES {
+        match act() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(OPEN_PAUSE),
+            other => return other,
+        }
+    }
+    act()
 }
 
 /// Takes segments from the end of `candidates` until one has a record. Those behind it were never used: the newest of them that
@@ -152,7 +207,11 @@ fn find_tail(
             unused = Some((path, file, bytes));
             continue;
         }
-        disk.remove(&path).map_err(|e| WalError::io(&path, e))?;
+        if let Err(error) = disk.remove(&path) {
+            // It has no records; new segments only keep clear of its name.
+            report.damaged.push(Damage::Refused { file: name_of(&path), error: error.to_string() });
+            report.last = report.last.max(floor);
+        }
     }
     disk.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;
     Ok((tail, unused))
@@ -165,7 +224,7 @@ fn repair_tail(tail: &Candidate, scan: &Scan, report: &mut Recovery) -> Result<u
         report.torn = Some(TornTail { file, at: scan.end, bytes: scan.garbage, kept: scan.records });
     }
     // What the disk could not read now may be readable later: it stays as it is, and its numbers are not used again.
-    let repair = |file: &dyn DiskFile| {
+    let repair = |file: &dyn DiskFile| -> io::Result<()> {
         if scan.unreadable == 0 {
             if tail.bytes > scan.end {
                 file.truncate(scan.end)?;
@@ -180,9 +239,13 @@ fn repair_tail(tail: &Candidate, scan: &Scan, report: &mut Recovery) -> Result<u
         if let Some(from) = scan.unsure {
             write_again(file, from, scan.end)?;
         }
-        file.sync()
+        Ok(())
     };
-    repair(tail.file.as_ref()).map_err(|e| WalError::io(&tail.path, e))?;
+    if let Err(error) = repair(tail.file.as_ref()) {
+        // It is never appended to, and what is whole in it can be read: a disk that takes no writes here is no reason not to start.
+        report.damaged.push(Damage::Refused { file: name_of(&tail.path), error: error.to_string() });
+    }
+    tail.file.sync().map_err(|e| WalError::io(&tail.path, e))?;
     report.last = report.last.max(Seq(scan.last.0 + scan.unreadable / HEAD_BYTES as u64));
     Ok(note_damage(tail, scan, scan.durable, report))
 }

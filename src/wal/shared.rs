@@ -1,5 +1,6 @@
 //! What the writer, the handles and the readers have in common.
 
+use super::identity::Identity;
 use super::segment::Segment;
 use super::{Health, LogState, WalError};
 use crate::disk::SharedDisk;
@@ -8,7 +9,7 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -19,7 +20,7 @@ pub(super) const PENDING_BYTES_MAX: usize = 4 << 20;
 pub(super) struct Shared {
     pub(super) disk: SharedDisk,
     pub(super) dir: PathBuf,
-    pub(super) log_id: u64,
+    pub(super) identity: Identity,
     segments: Mutex<VecDeque<Arc<Segment>>>,
     pub(super) state: watch::Sender<LogState>,
     /// One permit for each byte that may still be pending.
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) appended: AtomicU64,
     /// What each reader that must not miss anything still needs: the newest record that it does not need any more.
     holds: Mutex<Slab<Seq>>,
+    /// Up to here the holds should release, so that the log can be as small as it is meant to be; zero if it can.
+    wanted: AtomicU64,
     /// Wakes the writer to look at [`released`](Self::released).
     pub(super) wake: Notify,
     pub(super) fatal: OnceLock<Arc<io::Error>>,
@@ -46,17 +49,18 @@ pub(super) struct Counters {
 }
 
 impl Shared {
-    pub(super) fn new(disk: SharedDisk, dir: PathBuf, log_id: u64, segments: VecDeque<Arc<Segment>>, last: Seq) -> Self {
+    pub(super) fn new(disk: SharedDisk, dir: PathBuf, identity: Identity, segments: VecDeque<Arc<Segment>>, last: Seq) -> Self {
         Self {
             disk,
             dir,
-            log_id,
+            identity,
             segments: Mutex::new(segments),
-            state: watch::Sender::new(LogState { written: last, durable: last, health: Health::Fine }),
+            state: watch::Sender::new(LogState { written: last, durable: last, ..LogState::default() }),
             room: Semaphore::new(PENDING_BYTES_MAX),
             pending: AtomicUsize::new(0),
             appended: AtomicU64::new(last.0),
             holds: Mutex::default(),
+            wanted: AtomicU64::new(0),
             wake: Notify::new(),
             fatal: OnceLock::new(),
             counters: Counters::default(),
@@ -76,6 +80,18 @@ impl Shared {
     /// Nobody needs records up to here any more.
     pub(super) fn released(&self) -> Seq {
         self.holds().iter().map(|(_, upto)| *upto).min().unwrap_or(Seq(u64::MAX - 1))
+    }
+
+    /// Up to where holds stand in the way.
+    pub(super) fn wanted(&self) -> Seq {
+        Seq(self.wanted.load(Relaxed))
+    }
+
+    /// Tells those who hold, if it is more than before.
+    pub(super) fn want(&self, upto: Seq) {
+        if self.wanted.swap(upto.0, Relaxed) < upto.0 {
+            self.state.send_modify(|_| {});
+        }
     }
 
     /// Why nothing can be appended any more.

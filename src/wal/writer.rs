@@ -21,6 +21,11 @@ use tokio::time::Instant;
 /// Largest single write; more is written in turns.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
+/// With so much room beyond the reserve any record fits.
+const PLENTY: u64 = format::RECORD_BYTES_MAX as u64;
+/// What a record takes beside its body: its head, a mark before it, the header of a segment of its own.
+const OVERHEAD_BYTES: u64 = format::HEAD_BYTES as u64 + format::MARK_BYTES as u64 + HEADER_BYTES;
+
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -39,6 +44,8 @@ pub(super) struct Writer {
     /// What the newest mark says.
     marked: Seq,
     pace: Pace,
+    /// Whether a segment was begun since the old ones were looked at.
+    rolled: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +88,7 @@ impl Writer {
             next,
             marked: Seq(0),
             pace,
+            rolled: false,
         };
         let now = writer.clock.wall();
         let segments = recovered.segments;
@@ -290,6 +298,7 @@ impl Writer {
         }
         self.shared.segments().push_back(ahead.segment.clone());
         self.current = Some(ahead);
+        self.rolled = true;
         Ok(())
     }
 
@@ -306,7 +315,26 @@ impl Writer {
     fn ask_for_room(&self, bytes: u64) -> Result<(), Trouble> {
         // If the disk does not tell, it will tell when it is written to.
         let free = self.shared.disk.free_bytes(&self.shared.dir).unwrap_or(u64::MAX);
-        if free < self.options.reserve_bytes.saturating_add(bytes) { Err(Trouble::NoRoom) } else { Ok(()) }
+        let urgent = self.queue.iter().any(Batch::may_make_room);
+        let reserve = if urgent { self.options.reserve_bytes / 4 * 3 } else { self.options.reserve_bytes };
+        if free < reserve.saturating_add(bytes) { Err(Trouble::NoRoom) } else { Ok(()) }
+    }
+
+    /// Says which records still fit.
+    pub(super) fn tell_room(&self) {
+        let free = self.shared.disk.free_bytes(&self.shared.dir).unwrap_or(u64::MAX);
+        let beyond = free.saturating_sub(self.options.reserve_bytes);
+        let room = (beyond < PLENTY).then(|| {
+            let rest = self.current.as_ref().map_or(0, |current| current.size - current.at);
+            // The next segment is enlarged to its first record, but there must be one.
+            let following = match &self.ahead {
+                Some(ahead) => ahead.size + beyond,
+                None if beyond >= self.options.segment_bytes => beyond,
+                None => 0,
+            };
+            rest.max(following).saturating_sub(OVERHEAD_BYTES)
+        });
+        self.shared.state.send_if_modified(|state| std::mem::replace(&mut state.room, room) != room);
     }
 
     /// Makes a segment: preallocated, with its header, on the disk with its name when this returns.
@@ -339,7 +367,7 @@ impl Writer {
     }
 
     fn write_header(&self, file: &dyn DiskFile, first: Seq) -> io::Result<()> {
-        let header = Header { log_id: self.shared.log_id, first, created: self.clock.wall() };
+        let header = Header { log_id: self.shared.identity.log_id(), first, created: self.clock.wall() };
         file.write_all_at(&header.encode(), 0)?;
         file.sync()?;
         self.shared.counters.syncs.fetch_add(1, Relaxed);
@@ -361,9 +389,14 @@ impl Writer {
     /// Removes segments that nobody needs and that are too old or too many. True if one went.
     pub(super) fn retain(&mut self) -> Result<bool, Trouble> {
         let mut removed = false;
+        self.rolled = false;
         while let Some(path) = self.removable() {
             match self.shared.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Trouble::Broken(error)),
+                // Nothing is lost with that, so it is no reason to end; the next time it may go.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    log::warn!(path:% = path.display(), error:%; "a segment of the log that nobody needs cannot be removed");
+                    return Err(Trouble::NoFiles);
+                }
                 _ => {}
             }
             // One by one: after a power cut no younger segment may be gone while an older one is still there.
@@ -372,7 +405,23 @@ impl Writer {
             self.shared.segments().pop_front();
             removed = true;
         }
+        self.shared.want(self.wanted());
         Ok(removed)
+    }
+
+    /// Up to where the holds would have to release to let the log be as small as it is meant to be; zero if it is.
+    fn wanted(&self) -> Seq {
+        let segments = self.shared.segments();
+        let mut excess = segments.iter().map(|segment| segment.size()).sum::<u64>().saturating_sub(self.options.keep_bytes);
+        let mut wanted = Seq(0);
+        for (segment, following) in segments.iter().zip(segments.iter().skip(1)) {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(segment.size());
+            wanted = following.first().map_or(wanted, |first| Seq(first.0 - 1));
+        }
+        wanted
     }
 
     /// The oldest segment, if it may go.
@@ -389,6 +438,11 @@ impl Writer {
         let age_ns = u128::from(self.clock.wall().0.saturating_sub(oldest.ended().0));
         let is_old = self.clock.is_trusted() && oldest.ended().is_set() && age_ns >= self.options.keep.as_nanos();
         (is_old || total > self.options.keep_bytes).then(|| oldest.path.clone())
+    }
+
+    /// Whether a segment was begun since the old ones were looked at.
+    pub(super) fn has_rolled(&self) -> bool {
+        self.rolled
     }
 
     /// Whether age alone may let a segment go later on.

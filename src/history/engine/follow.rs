@@ -105,8 +105,6 @@ pub(super) struct Follower {
     /// Tables whose files are to be checked when the lake is open again: something failed, and nobody knows with which.
     pub(super) suspects: Vec<String>,
     suspected: Option<Mono>,
-    /// The log's last record when the process started, until the lake has been compared with it.
-    pub(super) log_at_start: Option<Seq>,
 }
 
 impl Follower {
@@ -118,7 +116,6 @@ impl Follower {
         status: SharedStatus,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
-        let log_at_start = Some(log.state().borrow().written);
         let hold = log.hold(Seq(0));
         let (waiting, outcomes) = (Vec::new(), Outcomes::default());
         Self {
@@ -133,7 +130,6 @@ impl Follower {
             outcomes,
             suspects: Vec::new(),
             suspected: None,
-            log_at_start,
         }
     }
 
@@ -208,7 +204,15 @@ impl Follower {
     fn open(&self) -> Result<Box<dyn Store>, EngineError> {
         let began = self.clock.mono();
         let settings = Settings { log_first: self.log_first(), ..Settings::clone(&self.settings) };
-        let (store, opened) = store::open(&settings, &self.schema, self.settings.disk.clone(), self.log.log_id())?;
+        let log = self.log.identity().clone();
+        let (mut store, opened) = store::open(&settings, &self.schema, self.settings.disk.clone(), log)?;
+        if let Some(stated) = opened.beyond {
+            let last = store.covered();
+            log::error!(covered:% = stated, last:%;
+                "the log has lost records that the lake already has; its next records are taken as new ones");
+            // What an older release wrote does not say when, and is only found out at the first start behind the loss.
+            store.restate(last)?;
+        }
         if let Some(why) = &opened.fresh {
             log::error!(why:%; "the lake's catalog cannot be read: moved to `lake/quarantine` with its files, a fresh lake was \
                 started and takes what the log still has");

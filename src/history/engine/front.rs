@@ -175,7 +175,7 @@ impl Engine {
 
     /// A view of the newest rows; a query that makes them known is started if need be.
     async fn latest(&self, table: &Table, upto: Seq) -> Result<Box<dyn View>, CallError> {
-        self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
+        let upto = self.readable(upto).await?;
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask::Latest { table: table.name.clone(), upto, reply }).await.map_err(|_| stopped())?;
         let Latest { view, filling } = answer.await.unwrap_or_else(|_| Err(stopped()))?;
@@ -218,8 +218,13 @@ impl Engine {
         });
     }
 
+    /// Waits until the log can be read up to `upto`, or as far as it has room for it: what comes behind that was acknowledged to nobody.
+    async fn readable(&self, upto: Seq) -> Result<Seq, CallError> {
+        self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))
+    }
+
     async fn pin(&self, table: &str, query: &Query, upto: Seq) -> Result<Box<dyn View>, CallError> {
-        self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
+        let upto = self.readable(upto).await?;
         let at_us = query.when().map(|when| i64::try_from(when.0 / 1000).unwrap_or(i64::MAX));
         let (reply, answer) = oneshot::channel();
         let ask = Ask::Pin { table: table.to_owned(), at_us, upto, reply };
@@ -275,7 +280,7 @@ impl Engine {
     }
 
     async fn ask_whole<T>(&self, upto: Seq, ask: impl FnOnce(Seq, oneshot::Sender<T>) -> Ask) -> Result<T, CallError> {
-        self.log.flush(upto).await.map_err(|error| CallError::exception(format!("the log cannot be read: {error}")))?;
+        let upto = self.readable(upto).await?;
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(upto, reply)).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| CallError::exception(self.status.copy().trouble().unwrap_or_else(|| "try again".to_owned())))

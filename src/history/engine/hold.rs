@@ -10,6 +10,7 @@ use crate::history::manifest::{LakeFile, Manifest};
 use crate::history::model::Schema;
 use crate::history::settings::Settings;
 use crate::history::status::Tidied;
+use crate::wal::Identity;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,10 +89,10 @@ pub(in crate::history) fn compact_at_rest(
     settings: &Settings,
     schema: &Schema,
     disk: SharedDisk,
-    log_id: u64,
+    log: Identity,
     now: Wall,
 ) -> Result<Tidied, EngineError> {
-    let (mut store, _) = store::open(settings, schema, disk, log_id)?;
+    let (mut store, _) = store::open(settings, schema, disk, log)?;
     while store.upkeep(now)? == Upkeep::More {
         std::thread::sleep(PAUSE);
     }

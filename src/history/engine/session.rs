@@ -32,8 +32,10 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Rejected rows are summed up for so long before they are told again.
 const REJECTS_EVERY: Duration = Duration::from_secs(60);
-/// The log hears so seldom that records without rows are not needed.
+/// The log hears that records without rows are not needed after so many of them, so many bytes, or so long.
 const RELEASE_EVERY: u64 = 4096;
+const RELEASE_BYTES: usize = 1 << 20;
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// And the lake hears so seldom how many of them there were.
 const PROGRESS_EVERY: u64 = 100_000;
 /// A short write budget makes batches no rarer than this.
@@ -61,6 +63,9 @@ pub(super) struct Session {
     records: VecDeque<Record>,
     ingested: Seq,
     released: Seq,
+    /// Bytes of records that were read since, and when that was.
+    unreleased: usize,
+    released_at: Mono,
     /// When the oldest row above the lake came.
     oldest: Option<Mono>,
     /// After a failed batch: not before then, and how long to wait after the next failure.
@@ -89,17 +94,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(follower: &mut Follower, mut store: Box<dyn Store>) -> Result<Self, EngineError> {
-        if let Some(last) = follower.log_at_start
-            && store.covered() > last
-        {
-            log::error!(covered:% = store.covered(), last:%;
-                "the log has lost records that the lake already has; its next records are taken as new ones");
-            store.restate(last)?;
-        }
+    pub(super) fn new(follower: &mut Follower, store: Box<dyn Store>) -> Result<Self, EngineError> {
         let scrub = Scrub::new(&follower.settings, store.named()?, follower.clock.mono());
         let in_place = loss::in_place(&follower.settings).len();
-        follower.log_at_start = None;
         let covered = store.covered();
         follower.hold.release(covered);
         let refused = store.refused().into_iter().map(|(table, why)| (table.to_owned(), why.to_owned())).collect();
@@ -110,6 +107,8 @@ impl Session {
             records: VecDeque::new(),
             ingested: covered,
             released: covered,
+            unreleased: 0,
+            released_at: follower.clock.mono(),
             oldest: None,
             retry: None,
             retry_pause: RETRY_MIN,
@@ -219,24 +218,38 @@ impl Session {
             }
         }
         while let Some(record) = self.records.front() {
-            let seq = record.seq;
+            let (seq, bytes) = (record.seq, record.body.len());
             if !self.apply(follower).await? {
                 break;
             }
+            self.unreleased += bytes;
             self.records.pop_front();
             self.ingested = self.ingested.max(seq);
             if self.store.tail_rows() >= BACKLOG * follower.settings.batch_rows {
                 break;
             }
         }
-        if self.store.tail_rows() == 0 && self.ingested.0 >= self.released.0 + RELEASE_EVERY {
-            follower.hold.release(self.ingested);
-            self.released = self.ingested;
+        if self.store.tail_rows() == 0 && self.release_is_due(follower) {
+            self.release(follower, self.ingested);
             if self.ingested.0 >= self.store.covered().0 + PROGRESS_EVERY {
                 self.note_progress(follower).await?;
             }
         }
         Ok(())
+    }
+
+    fn release_is_due(&self, follower: &Follower) -> bool {
+        self.ingested > self.released
+            && (self.ingested.0 >= self.released.0 + RELEASE_EVERY
+                || self.unreleased >= RELEASE_BYTES
+                || follower.clock.mono().since(self.released_at) >= RELEASE_AFTER
+                || follower.log.is_held_up_by(self.released))
+    }
+
+    /// The log need not keep records up to here for history.
+    fn release(&mut self, follower: &Follower, upto: Seq) {
+        follower.hold.release(upto);
+        (self.released, self.unreleased, self.released_at) = (upto, 0, follower.clock.mono());
     }
 
     /// Stores how far the log was read although nothing came of it, so that the next start need not read it again.
@@ -341,6 +354,8 @@ impl Session {
         }
         self.store.tail_rows() >= batch_rows(follower)
             || self.store.tail_bytes() >= tail_bytes(follower)
+            // The rows are few, but the log is full of what came between them.
+            || follower.log.is_held_up_by(self.released)
             || self.oldest.is_some_and(|oldest| now.since(oldest) >= batch_interval(follower))
     }
 
@@ -354,8 +369,7 @@ impl Session {
         follower.log.sync(upto).await?;
         match self.store.batch(upto) {
             Ok(()) => {
-                follower.hold.release(upto);
-                self.released = upto;
+                self.release(follower, upto);
                 self.room = follower.clock.mono();
                 (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
                 self.read_back();

@@ -22,6 +22,7 @@ use crate::history::settings::{Backend, Settings};
 use crate::history::sql::{Predicate, Query};
 use crate::history::status::Tidied;
 use crate::message::Seq;
+use crate::wal::Identity;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -155,6 +156,8 @@ pub(super) struct Opened {
     pub(super) orphans: usize,
     /// Why the old catalog is now in the quarantine, if it is.
     pub(super) fresh: Option<String>,
+    /// The record up to which the lake covers the log, if the log has lost some of them.
+    pub(super) beyond: Option<Seq>,
 }
 
 /// What a batch left behind when it failed.
@@ -176,22 +179,22 @@ pub(super) enum DeleteError {
     Reopen(EngineError),
 }
 
-/// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
+/// Opens the lake, checks its files and makes its tables fit the schema. `log` is the one that rows will come from.
 pub(super) fn open(
     settings: &Settings,
     schema: &Schema,
     disk: SharedDisk,
-    log_id: u64,
+    log: impl Into<Identity>,
 ) -> Result<(Box<dyn Store>, Opened), EngineError> {
     super::hold::forget_copies(settings);
     match settings.backend {
         #[cfg(feature = "duckdb")]
         Backend::Duckdb => {
-            let (store, opened) = super::duck::Lake::open(settings, schema, disk, log_id)?;
+            let (store, opened) = super::duck::Lake::open(settings, schema, disk, log)?;
             Ok((Box::new(store), opened))
         }
         Backend::Lite => {
-            let (store, opened) = super::lite::Lite::open(settings, schema, disk, log_id)?;
+            let (store, opened) = super::lite::Lite::open(settings, schema, disk, log)?;
             Ok((Box::new(store), opened))
         }
     }

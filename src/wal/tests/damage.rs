@@ -280,3 +280,93 @@ async fn what_a_power_cut_left_out_is_remembered_as_such() {
     assert_eq!(read_all(&mut reader).len(), 38);
     assert_eq!(reader.skipped(), Skipped { unsaved: 2, ..Skipped::default() });
 }
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_header_of_the_only_segment_does_not_make_it_another_log() {
+    let (disk, paths) = filled(20).await;
+    assert_eq!(paths.len(), 1);
+    let (log, before) = open_on(disk.shared(), options());
+    let stated = log.identity().stated(Seq(20));
+    log.close().await;
+    // What the start above made ahead says who the log is, too.
+    let others: Vec<PathBuf> = disk.paths().into_iter().filter(|path| *path != paths[0]).collect();
+    others.iter().for_each(|path| disk.delete(path));
+    for bit in 0..64 * 8 {
+        let flip = |disk: &MemDisk| disk.tamper(&paths[0], |content| content[bit / 8] ^= 1 << (bit % 8));
+        flip(&disk);
+        let recovered = recovery::recover(disk.shared().as_ref(), Path::new("/data/wal")).unwrap();
+        assert_eq!((recovered.report.log_id, recovered.report.records), (before.log_id, 20), "bit {bit}");
+        flip(&disk);
+    }
+    // Without the file nobody can say who it was: then it goes on with whatever was stated of it.
+    disk.delete(&identity::path(Path::new("/data/wal")));
+    flip(&disk, &paths[0], 20);
+    for _ in 0..2 {
+        let (log, recovery) = open_on(disk.shared(), options());
+        assert_ne!(recovery.log_id, before.log_id);
+        assert_eq!(log.identity().place_of(stated), Some(Seq(20)));
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_the_logs_identity_is_told_and_written_anew() {
+    let (disk, _) = filled(20).await;
+    let file = identity::path(Path::new("/data/wal"));
+    let (before, whole) = (open_on(disk.shared(), options()).1, disk.content(&file));
+    for content in [vec![], vec![0; 4096], whole[..whole.len() / 2].to_vec(), [whole.clone(), whole.clone()].concat()] {
+        disk.tamper(&file, |bytes| *bytes = content);
+        let (log, recovery) = open_on(disk.shared(), options());
+        assert!(matches!(&recovery.damaged[..], [Damage::Identity { .. }]), "{recovery:?}");
+        assert_eq!((recovery.log_id, recovery.records), (before.log_id, 20));
+        log.close().await;
+        assert_eq!(open_on(disk.shared(), options()).1.damaged, []);
+    }
+    // Of another gateway, in one of its two places.
+    let (other, _) = filled(5).await;
+    disk.tamper(&file, |bytes| *bytes = other.content(&file));
+    let (_, recovery) = open_on(disk.shared(), options());
+    assert_eq!((recovery.log_id, recovery.records), (before.log_id, 20), "the segments are more");
+}
+
+#[tokio::test]
+async fn numbers_that_the_log_lost_are_known_at_every_later_start() {
+    let (disk, paths) = filled(20).await;
+    let (log, _) = open_on(disk.shared(), options());
+    let (at_20, at_10) = (log.identity().stated(Seq(20)), log.identity().stated(Seq(10)));
+    log.close().await;
+    let at = place(&disk, &paths[0], 14);
+    disk.tamper(&paths[0], |content| content.truncate(at));
+    disk.paths().into_iter().filter(|path| *path != paths[0]).for_each(|path| disk.delete(&path));
+    for (start, first) in [14, 21, 41].into_iter().enumerate() {
+        let (log, recovery) = open_on(disk.shared(), options());
+        assert_eq!(recovery.last, Seq(first - 1));
+        assert_eq!(log.identity().place_of(at_20), Some(Seq(13)), "start {start} behind the loss");
+        assert_eq!(log.identity().place_of(at_10), Some(Seq(10)));
+        log.append(batch(first..=[20, 40, 60][start])).await.unwrap();
+        log.sync(Seq(u64::MAX)).await.unwrap();
+        // Killed: what is stated now is of this start.
+        let now = log.identity().stated(Seq(first));
+        assert_eq!(log.identity().place_of(now), Some(Seq(first)));
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_left_as_it_is_and_the_log_goes_on_without_it() {
+    let (disk, paths) = filled(1000).await;
+    let newest = paths.len() - 1;
+    for refused in [0, 1, newest] {
+        disk.state().refused = Some(paths[refused].clone());
+        let (log, recovery) = open_on(disk.shared(), options());
+        assert!(matches!(&recovery.damaged[..], [Damage::Refused { .. }]), "{recovery:?}");
+        let found = read_all(&mut log.reader(Seq(1)));
+        assert!(found.len() > 500 && found.len() < 1000, "{}", found.len());
+        assert!(recovery.last >= Seq(1000), "its numbers are not given to others: {}", recovery.last);
+        log.close().await;
+    }
+    disk.state().refused = None;
+    let (log, recovery) = open_on(disk.shared(), options());
+    assert_eq!(recovery.damaged, []);
+    assert_eq!(read_all(&mut log.reader(Seq(1))).len(), 1000, "all is back when the cause is gone");
+}

@@ -32,6 +32,10 @@ pub(super) struct State {
     pub(super) no_files: u32,
     /// The power goes with the operation that would bring this to zero: it and all later ones fail and do nothing.
     pub(super) operations_left: Option<u32>,
+    /// No file can be removed.
+    pub(super) keeps_files: bool,
+    /// A file that cannot be opened.
+    pub(super) refused: Option<PathBuf>,
     /// Bytes of a file that cannot be read.
     pub(super) unreadable: Option<(PathBuf, std::ops::Range<u64>)>,
     pub(super) syncs: u32,
@@ -66,6 +70,8 @@ impl MemDisk {
             fail_writes: 0,
             no_files: 0,
             operations_left: None,
+            keeps_files: false,
+            refused: None,
             unreadable: None,
             syncs: 0,
             writes: 0,
@@ -150,9 +156,9 @@ impl MemDisk {
         state.names_durable.remove(path);
     }
 
-    /// Paths of all files, sorted.
+    /// Paths of all files but the one that says who the log is, sorted.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        self.state().names.keys().cloned().collect()
+        self.state().names.keys().filter(|path| path.extension().is_some_and(|name| name != "id")).cloned().collect()
     }
 }
 
@@ -241,6 +247,9 @@ impl Disk for MemDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if self.state().refused.as_deref() == Some(path) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let file = *self.state().names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(MemFile { disk: self.clone(), path: path.to_owned(), file }))
     }
@@ -252,6 +261,9 @@ impl Disk for MemDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.spend()?;
+        if state.keeps_files {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -276,8 +288,23 @@ impl Disk for MemDisk {
         Ok(state.capacity.saturating_sub(state.used()))
     }
 
-    fn replace(&self, _path: &Path, _bytes: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let beside = path.with_extension("new");
+        self.state().names.remove(&beside);
+        let file = self.create(&beside)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync()?;
+        self.rename(&beside, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        {
+            let mut state = self.state();
+            state.spend()?;
+            let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), file);
+        }
+        to.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
     }
 }
 

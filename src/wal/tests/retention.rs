@@ -166,3 +166,83 @@ async fn without_a_descriptor_for_the_next_segment_publishers_wait_and_nothing_i
     disk.cut_power(0);
     assert_eq!(open_on(disk.shared(), options()).1.last, Seq(1002));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_larger_than_it_is_meant_to_be_says_up_to_where_it_is_held_up() {
+    let (log, hold, _) = filled(small(), TODAY).await;
+    let mut released = Seq(0);
+    assert!(log.is_held_up_by(released));
+    while log.is_held_up_by(released) {
+        released = Seq(released.0 + 1);
+    }
+    assert!(released < Seq(2000), "no more than is in the way: {released}");
+    hold.release(released);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(log.stats().bytes_on_disk <= 48 << 10);
+    assert!(!log.is_held_up_by(hold.released()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nearly_full_log_says_which_records_still_fit_and_a_reader_does_not_wait_for_one_that_does_not() {
+    let disk = MemDisk::new();
+    disk.state().capacity = 60 << 10;
+    let options = Options { reserve_bytes: 20 << 10, ..options() };
+    let (log, handle, _) = open(disk.shared(), SystemClock::shared(), options).unwrap();
+    tokio::spawn(log.run());
+    handle.append(batch(1..=10)).await.unwrap();
+    handle.sync(Seq(10)).await.unwrap();
+    let room = handle.state().borrow().room.unwrap() as usize;
+    assert!(room > 10 << 10 && room < 40 << 10, "{room}");
+    let large = |seq, bytes| {
+        let mut batch = Batch::default();
+        batch.push(Seq(seq), 1, true, |out| out.resize(out.len() + bytes, 7));
+        batch
+    };
+    handle.append(large(11, room)).await.unwrap();
+    handle.sync(Seq(11)).await.unwrap();
+    // One that is too large for what is left now: nobody should append it, and a reader does not wait for it.
+    handle.append(large(12, 30 << 10)).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(5), handle.flush(Seq(12))).await;
+    assert_eq!(waited.unwrap().unwrap(), Seq(11));
+    assert_eq!(handle.state().borrow().health, Health::Full);
+    disk.state().capacity = u64::MAX;
+    handle.sync(Seq(12)).await.unwrap();
+    assert_eq!(handle.state().borrow().room, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_make_room_gets_a_part_of_the_reserve() {
+    let disk = MemDisk::new();
+    disk.state().capacity = 200 << 10;
+    let options = Options { reserve_bytes: 120 << 10, ..options() };
+    let (log, handle, _) = open(disk.shared(), SystemClock::shared(), options).unwrap();
+    tokio::spawn(log.run());
+    let mut next = 1;
+    // Until what is left of the segments is full, too.
+    while handle.state().borrow().room.is_none_or(|room| room > 400) {
+        handle.append(batch(next..=next)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), handle.sync(Seq(next))).await.unwrap().unwrap();
+        next += 1;
+    }
+    let mut deletion = Batch::default();
+    deletion.push(Seq(next), 1, true, |out| out.resize(out.len() + 2000, 7));
+    deletion.makes_room();
+    handle.append(deletion).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), handle.sync(Seq(next))).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_removed_poisons_nothing() {
+    let disk = MemDisk::new();
+    let (log, handle, _) = open(disk.shared(), SystemClock::shared(), small()).unwrap();
+    tokio::spawn(log.run());
+    disk.state().keeps_files = true;
+    for first in (1..=2000).step_by(100) {
+        handle.append(batch(first..=first + 99)).await.unwrap();
+        handle.sync(Seq(first + 99)).await.unwrap();
+    }
+    assert!(handle.stats().bytes_on_disk > 48 << 10, "the fault was met");
+    disk.state().keeps_files = false;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(handle.stats().bytes_on_disk <= 48 << 10);
+}

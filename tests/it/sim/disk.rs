@@ -127,8 +127,21 @@ impl Disk for SimDisk {
         Ok(self.0.fate().capacity.saturating_sub(used))
     }
 
-    fn replace(&self, _path: &Path, _bytes: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let beside = path.with_extension("new");
+        if fs::metadata(&beside).is_ok() {
+            self.remove(&beside)?;
+        }
+        let file = self.create(&beside)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync()?;
+        self.rename(&beside, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.spend()?;
+        fs::rename(from, to)?;
+        to.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
     }
 }
 

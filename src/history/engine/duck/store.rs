@@ -21,6 +21,7 @@ use crate::history::settings::Settings;
 use crate::history::sql::Predicate;
 use crate::history::status::Tidied;
 use crate::message::Seq;
+use crate::wal::Identity;
 use duckdb::{Connection, params_from_iter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(in crate::history::engine) struct Lake {
     tables: Vec<(String, Result<usize, String>)>,
     usable: Vec<LakeTable>,
     log_id: u64,
+    log: Identity,
     covered: Seq,
     in_use: Arc<()>,
     settings: Settings,
@@ -55,19 +57,20 @@ pub(in crate::history::engine) struct Lake {
 }
 
 impl Lake {
-    /// Opens the lake, checks its files and makes its tables fit the schema. `log_id` names the log that rows will come from.
+    /// Opens the lake, checks its files and makes its tables fit the schema. `log` is the one that rows will come from.
     pub(in crate::history::engine) fn open(
         settings: &Settings,
         schema: &Schema,
         disk: SharedDisk,
-        log_id: u64,
+        log: impl Into<Identity>,
     ) -> Result<(Self, Opened), EngineError> {
+        let log = &log.into();
         let mut opened = Opened::default();
         // What is written to a store of objects is durable when the writing ends.
         let disk = if settings.data.is_remote() { Objects::beside(disk) } else { disk };
         if settings.catalog.is_shared() {
             // A catalog elsewhere is never moved aside, whatever is wrong with it.
-            return Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened));
+            return Ok((Self::open_checked(settings, schema, &disk, log, &mut opened)?, opened));
         }
         let catalog = folders::duck_catalog(settings);
         let others = [
@@ -83,25 +86,25 @@ impl Lake {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
-        let mut tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        let mut tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
         for _ in 0..TORN_ENTRIES {
             let Some(at) = tried.as_ref().err().and_then(EngineError::torn_at) else { break };
             lake::cut_log(settings, disk.as_ref(), at)?;
             opened = Opened::default();
-            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+            tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
         }
         if tried.as_ref().is_err_and(EngineError::catalog_is_broken) {
             // What is damaged is damaged when it is read again.
             damage::confirm(settings, disk.as_ref())?;
             opened = Opened { fresh: opened.fresh, ..Opened::default() };
-            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+            tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
         }
         match tried {
             Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 damage::set_aside(settings, disk.as_ref())?;
                 opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
-                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
+                Ok((Self::open_checked(settings, schema, &disk, log, &mut opened)?, opened))
             }
             Err(error) => Err(error),
         }
@@ -111,7 +114,7 @@ impl Lake {
         settings: &Settings,
         schema: &Schema,
         disk: &SharedDisk,
-        log_id: u64,
+        log: &Identity,
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
@@ -152,7 +155,8 @@ impl Lake {
             tables.push((table.name.clone(), place));
         }
         let covered = catalog::covered(&conn, &own, None)?;
-        let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
+        opened.beyond = covered.beyond(log);
+        let covered = covered.place_in(log);
         lake::lock_down(&conn, settings)?;
         sync_lake(disk.as_ref(), &settings.lake)?;
         Ok(Self {
@@ -162,7 +166,8 @@ impl Lake {
             files,
             tables,
             usable,
-            log_id,
+            log_id: log.log_id(),
+            log: log.clone(),
             covered,
             in_use: Arc::new(()),
             settings: settings.clone(),
@@ -243,7 +248,7 @@ impl Lake {
     }
 
     fn covering(&self, upto: Seq) -> Covered {
-        Covered { log_id: self.log_id, log_seq: upto.0 }
+        Covered::of(&self.log, upto)
     }
 }
 
@@ -388,7 +393,7 @@ impl Store for Lake {
 
     fn upkeep(&mut self, now: Wall) -> Result<Upkeep, EngineError> {
         let mut place = upkeep::Place {
-            covered: Covered { log_id: self.log_id, log_seq: self.covered.0 },
+            covered: Covered::of(&self.log, self.covered),
             conn: &self.conn,
             disk: &self.disk,
             settings: &self.settings,
@@ -402,7 +407,7 @@ impl Store for Lake {
 
     fn make_room(&mut self) -> Result<Option<Freed>, EngineError> {
         let mut place = upkeep::Place {
-            covered: Covered { log_id: self.log_id, log_seq: self.covered.0 },
+            covered: Covered::of(&self.log, self.covered),
             conn: &self.conn,
             disk: &self.disk,
             settings: &self.settings,

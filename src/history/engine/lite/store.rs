@@ -28,6 +28,7 @@ use crate::history::sql::Predicate;
 use crate::history::sql::eval::Bounds;
 use crate::history::status::Tidied;
 use crate::message::Seq;
+use crate::wal::Identity;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(in crate::history::engine) struct Lite {
     tables: Vec<(String, Result<usize, String>)>,
     pub(super) usable: Vec<LakeTable>,
     log_id: u64,
+    log: Identity,
     covered: Seq,
     pub(super) tidy: Tidy,
     settings: Arc<Settings>,
@@ -54,8 +56,9 @@ impl Lite {
         settings: &Settings,
         schema: &Schema,
         disk: SharedDisk,
-        log_id: u64,
+        log: impl Into<Identity>,
     ) -> Result<(Self, Opened), EngineError> {
+        let log = &log.into();
         let mut opened = Opened::default();
         let catalog = folders::sqlite_catalog(settings);
         let others = [folders::catalog(settings), folders::duck_sqlite(settings)];
@@ -67,19 +70,19 @@ impl Lite {
             damage::set_aside(settings, disk.as_ref())?;
             opened.fresh = Some("it is missing".to_owned());
         }
-        let mut tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+        let mut tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
         if tried.as_ref().is_err_and(EngineError::catalog_is_broken) {
             // What is damaged is damaged when it is read again.
             damage::confirm(settings, disk.as_ref())?;
             opened = Opened { fresh: opened.fresh, ..Opened::default() };
-            tried = Self::open_checked(settings, schema, &disk, log_id, &mut opened);
+            tried = Self::open_checked(settings, schema, &disk, log, &mut opened);
         }
         match tried {
             Ok(store) => Ok((store, opened)),
             Err(error) if error.catalog_is_broken() => {
                 damage::set_aside(settings, disk.as_ref())?;
                 opened = Opened { fresh: Some(error.to_string()), ..Opened::default() };
-                Ok((Self::open_checked(settings, schema, &disk, log_id, &mut opened)?, opened))
+                Ok((Self::open_checked(settings, schema, &disk, log, &mut opened)?, opened))
             }
             Err(error) => Err(error),
         }
@@ -89,7 +92,7 @@ impl Lite {
         settings: &Settings,
         schema: &Schema,
         disk: &SharedDisk,
-        log_id: u64,
+        log: &Identity,
         opened: &mut Opened,
     ) -> Result<Self, EngineError> {
         let files = folders::files(settings);
@@ -129,12 +132,28 @@ impl Lite {
             |name: &str| tables.iter().any(|(known, place): &(String, Result<usize, String>)| known == name && place.is_ok());
         remembered.note(&settings.lake, disk.as_ref(), schema, fits).map_err(EngineError::io("remembering the schema"))?;
         let covered = catalog.covered(None)?;
-        let covered = if covered.log_id == log_id { covered.seq() } else { Seq(0) };
+        opened.beyond = covered.beyond(log);
+        let covered = covered.place_in(log);
         let disk = sums::Checking::beside(disk.clone(), settings);
         let (lake, in_use) = (settings.lake.clone(), Arc::new(()));
         let settings = Arc::new(settings.clone());
         disk.sync_dir(&lake).map_err(EngineError::io("syncing the lake's folder"))?;
-        Ok(Self { catalog, disk, clock, files, lake, tables, usable, log_id, covered, tidy: Tidy::default(), settings, in_use })
+        let (log_id, log) = (log.log_id(), log.clone());
+        Ok(Self {
+            catalog,
+            disk,
+            clock,
+            files,
+            lake,
+            tables,
+            usable,
+            log_id,
+            log,
+            covered,
+            tidy: Tidy::default(),
+            settings,
+            in_use,
+        })
     }
 
     fn place(&self, table: &str) -> Result<usize, CallError> {
@@ -154,7 +173,7 @@ impl Lite {
     }
 
     pub(super) fn covering(&self, upto: Seq) -> Covered {
-        Covered { log_id: self.log_id, log_seq: upto.0 }
+        Covered::of(&self.log, upto)
     }
 
     /// The first half of a batch: files that are safely on the disk and that nobody knows yet.

@@ -33,6 +33,7 @@ mod faults;
 mod faulty;
 mod following;
 mod gateway;
+mod losing;
 mod measure;
 mod reads;
 mod values;
