@@ -33,6 +33,8 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod door;
+#[cfg(test)]
+mod faults;
 pub mod files;
 pub mod gateway;
 pub mod history;
