@@ -15,6 +15,10 @@ pub(super) struct Covered {
 }
 
 impl Covered {
+    pub(super) fn seq(self) -> Seq {
+        Seq(self.log_seq)
+    }
+
     pub(super) fn of(log: &Identity, upto: Seq) -> Self {
         let Stated { log_id, start, seq } = log.stated(upto);
         Self { log_id, log_seq: seq.0, log_start: start }

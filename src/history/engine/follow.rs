@@ -118,19 +118,7 @@ impl Follower {
     ) -> Self {
         let hold = log.hold(Seq(0));
         let (waiting, outcomes) = (Vec::new(), Outcomes::default());
-        Self {
-            settings,
-            schema,
-            log,
-            hold,
-            clock,
-            status,
-            asks,
-            waiting,
-            outcomes,
-            suspects: Vec::new(),
-            suspected: None,
-        }
+        Self { settings, schema, log, hold, clock, status, asks, waiting, outcomes, suspects: Vec::new(), suspected: None }
     }
 
     /// Until somebody closes it, or everybody who could is gone.
