@@ -131,6 +131,8 @@ pub(super) struct Link {
     pub(super) info: LinkInfo,
     /// An MQTT link has none until it is attached.
     pub(super) session: Option<SessionKey>,
+    /// When the log last had no room for one of its messages.
+    pub(super) no_room: Option<Mono>,
 }
 
 /// Answers that wait for the disk.

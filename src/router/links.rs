@@ -34,7 +34,7 @@ impl Router {
             session.identity = info.identity.clone();
             self.admit(session)
         });
-        let known = self.links.insert(link, Link { info, session });
+        let known = self.links.insert(link, Link { info, session, no_room: None });
         assert!(known.is_none(), "a link number is never used twice");
     }
 

@@ -64,7 +64,10 @@ impl Router {
             }
         }
         let logged = message.reach == Reach::Everywhere;
-        if let Some(refusal) = self.log_refuses(qos, &message).filter(|_| logged) {
+        if let Some(refusal) = self.log_refuses(qos, &message).or_else(|| self.behind_refused(link, qos)).filter(|_| logged) {
+            if let Some(known) = self.links.get_mut(&link).filter(|_| self.log.health == Health::Fine) {
+                known.no_room.get_or_insert(self.now.mono);
+            }
             if let Some(session) = self.sessions.get_mut(from) {
                 session.unreleased.remove(&token);
             }
@@ -91,6 +94,15 @@ impl Router {
             return;
         }
         self.accept(from, message, None, effects);
+    }
+
+    /// What an MQTT 3.1.1 client sent behind a message that was refused must not come before it: the connection is about to be
+    /// closed, and the client sends all of it again.
+    fn behind_refused(&mut self, link: LinkId, qos: Qos) -> Option<Refusal> {
+        let now = self.now.mono;
+        let known = self.links.get_mut(&link).filter(|known| qos > Qos::AtMostOnce && known.info.dialect == Dialect::Mqtt)?;
+        known.no_room = known.no_room.filter(|at| now.since(*at) < BEHIND_REFUSED);
+        known.no_room.map(|_| Refusal::DiskFull)
     }
 
     fn log_refuses(&self, qos: Qos, message: &Message) -> Option<Refusal> {
@@ -323,6 +335,9 @@ struct Copies<'a> {
     is_logged: bool,
     excluded: &'a AHashSet<Dest>,
 }
+
+/// So long a connection is refused more after a message for which there was no room.
+const BEHIND_REFUSED: Duration = Duration::from_secs(2);
 
 /// About what a message takes in the log; who gets it comes on top, which is little.
 fn record_bytes(message: &Message) -> u64 {
