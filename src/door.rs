@@ -25,7 +25,7 @@ pub(crate) use accept::accept;
 pub(crate) use arrival::{Arrival, TransportError};
 pub(crate) use entrance::Entrances;
 pub use entrance::{Entrance, Way};
-pub(crate) use gate::{Entry, Gate, NEWCOMERS_MAX};
+pub(crate) use gate::{Entry, Gate, NEWCOMER_BYTES_MAX, NEWCOMERS_MAX, Origin};
 pub(crate) use line::Line;
 pub use peer::{Peer, Transport};
 pub use places::Places;

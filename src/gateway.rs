@@ -162,6 +162,7 @@ impl Gateway {
             queue: QueueLimits { items: config.mqtt.queue_messages, bytes: config.mqtt.queue_size },
             names: NameLimits { bytes: config.mqtt.max_topic },
             queues_bytes: config.mqtt.queues_size,
+            filters_bytes: config.mqtt.subscriptions_size,
             retained: RetainedLimits { messages: config.mqtt.retained_messages, bytes: config.mqtt.retained_size },
             sessions_max: config.limits.sessions,
             registrations_total: config.limits.subscriptions,

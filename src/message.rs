@@ -151,6 +151,19 @@ pub struct Properties {
     pub expiry_s: Option<u32>,
 }
 
+/// What an allocation and the counters of an `Arc` or `Bytes` take beside what is in it.
+pub(crate) const ALLOCATION: usize = 64;
+
+impl Properties {
+    fn weight(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.capacity() + ALLOCATION / 4);
+        let correlation = self.correlation_data.as_ref().map_or(0, |data| data.len() + ALLOCATION);
+        let pairs: usize = self.user.iter().map(|(key, value)| key.capacity() + value.capacity() + ALLOCATION / 2).sum();
+        let list = self.user.capacity() * size_of::<(String, String)>();
+        size_of::<Self>() + text(&self.content_type) + text(&self.response_topic) + correlation + pairs + list
+    }
+}
+
 /// The tenant of everybody whose name says no other: MQTT clients, the gateway itself, components without a name or a dot in it.
 pub const COMMON: &str = ".";
 
@@ -276,9 +289,21 @@ impl Message {
         }
     }
 
-    /// Bytes that a queue accounts for when it holds this message.
+    /// Bytes that a queue accounts for when it holds this message: all that it keeps alive, properties included.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.topic.len() + self.payload.len() + size_of::<Self>()
+        let properties = self.properties.as_ref().map_or(0, |properties| properties.weight());
+        self.topic.capacity() + self.payload.len() + properties + size_of::<Self>() + ALLOCATION
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_converted(&self) -> bool {
+        self.converted.get().is_some()
+    }
+
+    /// The same message without what was converted for those who got it: what is kept for long keeps one form.
+    #[must_use]
+    pub fn in_one_form(&self) -> Self {
+        Self { converted: OnceLock::new(), ..self.clone() }
     }
 }

@@ -171,6 +171,13 @@ fn tables(page: &mut Page, report: &Report) {
     );
     page.one("shared_groups", Kind::Gauge, "Groups of shared subscriptions.", report.shared_groups);
     page.one("subscriptions", Kind::Gauge, "Filters subscribed to.", report.subscriptions);
+    page.one("subscriptions_bytes", Kind::Gauge, "Memory that these filters take.", report.subscriptions_bytes);
+    page.one(
+        "recent_topics_bytes",
+        Kind::Gauge,
+        "Memory of the answers for topics that were published lately.",
+        report.recent_topics_bytes,
+    );
     page.one("services", Kind::Gauge, "Methods exposed by components.", report.services);
     page.one("calls_total", Kind::Counter, "Remote procedure calls received.", report.calls);
     page.one(

@@ -198,7 +198,8 @@ async fn ask(proxy: &RestProxy, data: &[u8]) -> Result<Value, String> {
 }
 
 fn request(proxy: &RestProxy, data: &[u8]) -> Result<Request<Body>, String> {
-    let arguments: serde_json::Value = serde_json::from_str(&mapping::cbor_to_json(data)).map_err(|e| e.to_string())?;
+    let text = mapping::cbor_to_json(data);
+    let arguments = mapping::tree_of(text.as_bytes()).ok_or("the request is too large")?;
     let wish = match arguments {
         serde_json::Value::Array(mut list) if list.len() == 1 => list.remove(0),
         other => other,
@@ -279,7 +280,7 @@ async fn connect(proxy: &RestProxy) -> Result<Box<dyn Stream>, String> {
 
 fn answered(head: &hyper::http::response::Parts, body: &Bytes) -> Value {
     let is_json = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.contains("json"));
-    let json = is_json.then(|| serde_json::from_slice::<serde_json::Value>(body).ok()).flatten();
+    let json = is_json.then(|| mapping::tree_of(body)).flatten();
     let data = match (json, std::str::from_utf8(body)) {
         (Some(json), _) => ciborium::from_reader(&mapping::json_to_cbor(&json)[..]).unwrap_or(Value::Null),
         (None, Ok(text)) => Value::Text(text.to_owned()),

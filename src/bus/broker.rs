@@ -45,7 +45,7 @@ fn figures(traffic: &Traffic) -> (u64, u64) {
 /// `None`: such parameters are not taken. `Some(None)`: everybody is meant.
 fn filter(parameters: &[u8]) -> Option<Option<regex::Regex>> {
     let parameters = mapping::pack_to_cbor(parameters)?;
-    let parameters: Value = serde_json::from_str(&mapping::cbor_to_json(&parameters)).ok()?;
+    let parameters: Value = mapping::tree_of(mapping::cbor_to_json(&parameters).as_bytes())?;
     let known = |value: &Value| value.as_object().is_some_and(|map| map.keys().all(|key| key == "filter"));
     match &parameters {
         Value::Null => Some(None),

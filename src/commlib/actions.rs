@@ -249,7 +249,7 @@ impl Commlib {
 
     /// The component has answered.
     pub(super) fn component_answered(&mut self, asked: Asked, status: Status, data: &[u8]) {
-        let value: Value = serde_json::from_str(&mapping::cbor_to_json(data)).unwrap_or(Value::Null);
+        let value: Value = mapping::tree_of(mapping::cbor_to_json(data).as_bytes()).unwrap_or(Value::Null);
         let failed = status != Status::OK;
         let Asked { action, id, about } = asked;
         self.goal_event(&action, |goals, now, deeds| match about {

@@ -279,9 +279,9 @@ impl Part for Commlib {
 
 /// Positional arguments of a call.
 fn arguments(data: &[u8]) -> Vec<Value> {
-    match serde_json::from_str(&crate::mapping::cbor_to_json(data)) {
-        Ok(Value::Array(arguments)) => arguments,
-        Ok(Value::Null) | Err(_) => Vec::new(),
-        Ok(other) => vec![other],
+    match crate::mapping::tree_of(crate::mapping::cbor_to_json(data).as_bytes()) {
+        Some(Value::Array(arguments)) => arguments,
+        Some(Value::Null) | None => Vec::new(),
+        Some(other) => vec![other],
     }
 }

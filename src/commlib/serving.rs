@@ -106,7 +106,7 @@ impl Commlib {
     /// The method has answered.
     pub(super) fn served(&mut self, token: Token, served: &Served, status: Status, data: &[u8]) {
         self.serving.deadlines.remove(&(served.deadline, token));
-        let value = serde_json::from_str(&mapping::cbor_to_json(data)).unwrap_or(Value::Null);
+        let value = mapping::tree_of(mapping::cbor_to_json(data).as_bytes()).unwrap_or(Value::Null);
         if status != Status::OK {
             let text = value.as_str().map_or_else(|| format!("status {}", status.0), str::to_owned);
             return self.fail(served, status, text);

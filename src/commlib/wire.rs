@@ -73,7 +73,7 @@ pub(super) fn read_answer(payload: &[u8]) -> Option<Data> {
 /// The fields of a plain publication, such as a status or a heartbeat.
 #[must_use]
 pub(super) fn object(payload: &[u8]) -> Option<Data> {
-    match serde_json::from_slice(payload).ok()? {
+    match crate::mapping::tree_of(payload)? {
         Value::Object(fields) => Some(fields),
         _ => None,
     }

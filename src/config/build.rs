@@ -127,6 +127,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
             queues_size: from.size("mqtt", "queues_size"),
             retained_messages: from.count("mqtt", "retained_messages"),
             retained_size: from.size("mqtt", "retained_size"),
+            subscriptions_size: from.size("mqtt", "subscriptions_size"),
             sys_interval: from.duration_or_off("mqtt", "sys_interval"),
         },
         rembus: Rembus {

@@ -166,6 +166,13 @@ pub static KEYS: &[Key] = &[
     key("mqtt", "queues_size", Kind::Size(MIB, 64 * GIB), "64MiB", "size of what may wait for all clients together"),
     key("mqtt", "retained_messages", Kind::Count(0, 100_000_000), "100000", "topics that may have a retained message"),
     key("mqtt", "retained_size", Kind::Size(KIB, 64 * GIB), "64MiB", "and the size of these messages"),
+    key(
+        "mqtt",
+        "subscriptions_size",
+        Kind::Size(KIB, 64 * GIB),
+        "64MiB",
+        "memory that the filters of all sessions may take; then new ones are refused",
+    ),
     key("mqtt", "sys_interval", Kind::DurationOrOff(SECOND, HOUR), "10s", "figures are published below `$SYS` this often"),
     key("rembus", "listen", Kind::Listen, "127.0.0.1:8338", "where Rembus components connect (WebSocket)"),
     key("rembus", "tls_listen", Kind::Listen, "off", "the same over TLS (wss)"),

@@ -115,6 +115,7 @@ pub struct Mqtt {
     pub queues_size: usize,
     pub retained_messages: usize,
     pub retained_size: usize,
+    pub subscriptions_size: usize,
     /// `None`: no `$SYS`.
     pub sys_interval: Option<Duration>,
 }

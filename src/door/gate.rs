@@ -11,6 +11,12 @@ use tokio::time::Instant;
 
 /// Places without a login of one door, unless its settings say otherwise.
 pub(crate) const NEWCOMERS_MAX: usize = 256;
+/// Bytes that one connection may send before it has said who it is: a login with all that belongs to it takes a few of them.
+pub(crate) const NEWCOMER_BYTES_MAX: usize = 64 << 10;
+/// And what all newcomers of one door may have sent together; with the doors that have a gate that is 8 MiB for the gateway.
+const NEWCOMERS_BYTES_MAX: usize = 3 << 20;
+/// What a first packet takes that is as short as most are is not counted: those who are honest always find that much.
+const NEWCOMER_BYTES_FREE: usize = 4 << 10;
 /// How long everybody may stay, however many come after. A reconnect storm over slow links needs it; silent peers cost the
 /// honest ones behind them no more than this for each gateful.
 const GRACE: Duration = Duration::from_millis(500);
@@ -39,7 +45,18 @@ struct Waiting {
 struct Newcomer {
     since: Instant,
     block: IpAddr,
+    /// What it has sent.
+    bytes: usize,
     show_out: oneshot::Sender<()>,
+}
+
+/// Why a newcomer is heard no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TooMuch {
+    #[error("more than 64 KiB before a login")]
+    Own,
+    #[error("too many bytes of connections without a login; try again")]
+    All,
 }
 
 /// Who would have to go for the next one.
@@ -52,13 +69,38 @@ struct Victim {
 }
 
 /// Where a newcomer comes from, as far as it is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Origin {
     gate: Arc<Gate>,
     number: u64,
 }
 
 impl Origin {
+    /// So many bytes have come from it in all. When that is too much for all newcomers together, the one who has sent most is shown
+    /// out.
+    pub(crate) fn has_sent(&self, bytes: usize) -> Result<(), TooMuch> {
+        if bytes > NEWCOMER_BYTES_MAX {
+            return Err(TooMuch::Own);
+        }
+        let mut waiting = self.gate.waiting();
+        if let Some(newcomer) = waiting.by_age.get_mut(&self.number) {
+            newcomer.bytes = bytes;
+        }
+        let counted = |newcomer: &Newcomer| newcomer.bytes.saturating_sub(NEWCOMER_BYTES_FREE);
+        if bytes <= NEWCOMER_BYTES_FREE || waiting.by_age.values().map(counted).sum::<usize>() <= NEWCOMERS_BYTES_MAX {
+            return Ok(());
+        }
+        let largest = waiting.by_age.iter().max_by_key(|(_, newcomer)| newcomer.bytes).map(|(number, _)| *number);
+        match largest.filter(|number| *number != self.number).and_then(|number| waiting.by_age.remove(&number)) {
+            Some(largest) => {
+                // It may have left just now.
+                largest.show_out.send(()).ok();
+                Ok(())
+            }
+            None => Err(TooMuch::All),
+        }
+    }
+
     /// The address behind a proxy, once its header has said so.
     pub(crate) fn is(&self, address: IpAddr) {
         if let Some(newcomer) = self.gate.waiting().by_age.get_mut(&self.number) {
@@ -120,7 +162,7 @@ impl Gate {
         let mut waiting = self.waiting();
         let number = waiting.next;
         waiting.next += 1;
-        waiting.by_age.insert(number, Newcomer { since: Instant::now(), block: block(address), show_out });
+        waiting.by_age.insert(number, Newcomer { since: Instant::now(), block: block(address), bytes: 0, show_out });
         if waiting.by_age.len() > self.max {
             waiting.show_out();
         }
@@ -255,5 +297,21 @@ mod tests {
         for entry in [&mut first, &mut third] {
             assert!(timeout(Duration::from_secs(60), entry.displaced()).await.is_err());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_sent_most_goes_when_all_have_sent_too_much() {
+        let gate = Gate::new(256);
+        let first = gate.enter(HERE);
+        assert_eq!(first.origin().has_sent(NEWCOMER_BYTES_MAX + 1), Err(TooMuch::Own));
+        assert_eq!(first.origin().has_sent(100), Ok(()));
+        let mut many: Vec<_> = (0..100).map(|_| gate.enter(HERE)).collect();
+        let outcomes: Vec<_> = many.iter().map(|entry| entry.origin().has_sent(NEWCOMER_BYTES_MAX)).collect();
+        assert!(outcomes.iter().any(|outcome| *outcome == Ok(())) && outcomes.contains(&Err(TooMuch::All)));
+        let late = gate.enter(HERE);
+        assert_eq!(late.origin().has_sent(NEWCOMER_BYTES_FREE), Ok(()), "a short packet always finds room");
+        assert_eq!(late.origin().has_sent(NEWCOMER_BYTES_MAX / 2), Ok(()), "one of the large ones goes for it");
+        let shown_out = many.iter_mut().map(|entry| entry.displaced.try_recv()).filter(Result::is_ok).count();
+        assert_eq!(shown_out, 1);
     }
 }

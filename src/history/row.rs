@@ -13,7 +13,7 @@ mod tests;
 
 use super::model::{Cell, Column, ColumnSource, Row, Table};
 use crate::clock::Wall;
-use crate::message::{COMMON, Message};
+use crate::message::{ALLOCATION, COMMON, Message};
 
 pub use cast::{CastError, cast};
 pub use civil::{civil, date_text, days, parse_timestamp, timestamp_text};
@@ -21,6 +21,15 @@ pub use item::{Arguments, Children, Item, Malformed, Reader, arguments, micros_o
 
 /// Rows that one list of maps may hold. A map can be a single byte but a row cannot; a frame has its own limit.
 const RECORDS_MAX: usize = 100_000;
+
+/// Memory that the rows of one message may take. A row takes room for every column of its table, whatever the message says of
+/// it: a megabyte of bits, or of empty maps, can be a million rows of hundreds of bytes each.
+const ROWS_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes of one row beside its texts.
+fn row_bytes(table: &Table) -> usize {
+    size_of::<Row>() + table.columns.len() * (size_of::<Cell>() + size_of::<bool>()) + 2 * ALLOCATION / 4
+}
 
 /// What a payload became. Every row of it is in one of the two.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -151,7 +160,11 @@ pub fn records(table: &Table, object: &Item<'_>, received: Wall) -> Option<Rows>
         Item::Frame(stream) => return Some(frame::rows(table, stream, extras, Absent::Null)),
         Item::List(raw) => {
             let mut children = Children::of(raw);
+            let room = ROWS_BYTES_MAX / row_bytes(table);
             for count in 0.. {
+                if count == room {
+                    return Some(Rows::rejected(too_large()));
+                }
                 if count == RECORDS_MAX {
                     return Some(Rows::rejected(Reject::whole(
                         Cause::Shape,
@@ -175,6 +188,11 @@ pub fn records(table: &Table, object: &Item<'_>, received: Wall) -> Option<Rows>
         _ => return None,
     }
     Some(rows)
+}
+
+fn too_large() -> Reject {
+    let text = format!("its rows would take more than {} MiB of memory; send them in parts", ROWS_BYTES_MAX >> 20);
+    Reject::whole(Cause::Shape, text)
 }
 
 fn one(row: Result<Row, Reject>) -> Rows {

@@ -38,6 +38,8 @@ pub use api::Api;
 pub use pages::Sources;
 
 const CONNECTIONS_MAX: usize = 64;
+/// Bytes of a request that are read before its login: its head, and the beginning of its body.
+const HEAD_MAX: usize = 32 << 10;
 /// For the head of a request, and for the next one on a connection that is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long a connection may finish its request and is closed; scrapers connect again.
@@ -130,6 +132,7 @@ async fn connection(
     mut entry: Entry,
 ) {
     let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_MAX);
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let addr = peer.addr;
     let (under_way, leave) = (AtomicBool::new(false), watch::Sender::new(false));

@@ -24,15 +24,20 @@ pub(super) fn arguments(payload: &[u8], large: Large, writer: &mut Writer) -> bo
     if !is_array {
         writer.array(1);
     }
+    value(payload, large, writer)
+}
+
+/// Writes one JSON value. False if it is none; what was written is then void.
+pub(super) fn value(text: &[u8], large: Large, writer: &mut Writer) -> bool {
     let start = writer.position();
     // Looking for such integers costs a pass over the bytes, so nobody but history pays for it.
-    let mut integers = (large == Large::Exact && number::may_have_long_integers(payload)).then(|| Integers::of(payload));
-    match transcode(payload, writer, integers.as_mut()) {
+    let mut integers = (large == Large::Exact && number::may_have_long_integers(text)).then(|| Integers::of(text));
+    match transcode(text, writer, integers.as_mut()) {
         Ok(()) => true,
         Err(error) if error.to_string().starts_with(EQUAL_KEYS) => {
-            // Rare, and a CBOR map must not repeat a key: let a tree of values sort it out.
+            // Rare, and a CBOR map must not repeat a key: let a tree of values sort it out, if it is not too large for that.
             writer.truncate(start);
-            serde_json::from_slice(payload).map(|value| tree(&value, writer)).is_ok()
+            super::tree_of(text).map(|value| tree(&value, writer)).is_some()
         }
         Err(_) => false,
     }
@@ -45,6 +50,8 @@ fn transcode<'a>(payload: &'a [u8], writer: &mut Writer, integers: Option<&mut I
 }
 
 const EQUAL_KEYS: &str = "equal keys";
+/// Keys of one object: they are remembered while it is read.
+const KEYS_MAX: usize = 1_000_000;
 /// Up to here the keys of an object are compared one by one; beyond, by hash.
 const COMPARE_MAX: usize = 16;
 
@@ -126,6 +133,9 @@ impl<'de> Visitor<'de> for Transcode<'_, '_> {
             }
             pairs.next_value_seed(self.inner())?;
             count += 1;
+            if count == KEYS_MAX {
+                return Err(A::Error::custom("an object has too many keys"));
+            }
         }
         self.writer.wrap(start, Header::Map(Some(count)));
         Ok(())

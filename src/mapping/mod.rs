@@ -24,6 +24,7 @@ mod frame;
 mod from_json;
 pub(crate) mod number;
 mod pack;
+mod parts;
 mod rows;
 mod to_json;
 
@@ -36,6 +37,7 @@ use from_json::Large;
 
 pub use frame::{FrameError, read_frame};
 pub use pack::{arguments_to_pack, cbor_to_pack, pack_to_arguments, pack_to_cbor, parameters_to_pack};
+pub use parts::{Part, Parts, tree_of};
 
 /// What a Rembus value becomes on MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,20 @@ pub fn json_to_cbor(value: &serde_json::Value) -> Bytes {
     let mut writer = Writer::default();
     from_json::tree(value, &mut writer);
     writer.finish().into()
+}
+
+/// A JSON text as CBOR, in one pass; `None` if it is nested too deeply, or has too many names in one object.
+#[must_use]
+pub fn json_text_to_cbor(part: Part<'_>) -> Option<Bytes> {
+    let mut writer = Writer::with_capacity(part.text().len() + 8);
+    from_json::value(part.text().as_bytes(), Large::Floats, &mut writer).then(|| writer.finish().into())
+}
+
+/// A JSON text as CBOR arguments: an array has them, any other value is the only one. `None` as above.
+#[must_use]
+pub fn json_text_to_arguments(text: &[u8]) -> Option<Bytes> {
+    let mut writer = Writer::with_capacity(text.len() + 8);
+    from_json::arguments(text, Large::Floats, &mut writer).then(|| writer.finish().into())
 }
 
 /// CBOR data as JSON text, with frames as rows where they are arguments. Total: what cannot be read becomes null.

@@ -88,12 +88,17 @@ impl Form {
         if self.values != Values::Wrap || is_object(body, is_json) {
             return None;
         }
+        // What is JSON already goes in as it is: a tree of it would be many times as large.
+        let base64;
         let value = match is_json {
-            true => serde_json::from_slice(body).unwrap_or_default(),
-            false if body.is_empty() => serde_json::Value::Null,
-            false => base64::Engine::encode(&base64::prelude::BASE64_STANDARD, body).into(),
+            true => &body[..],
+            false if body.is_empty() => b"null",
+            false => {
+                base64 = format!("\"{}\"", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, body));
+                base64.as_bytes()
+            }
         };
-        Some(serde_json::json!({ "value": value }).to_string().into_bytes().into())
+        Some([br#"{"value":"#, value, b"}"].concat().into())
     }
 }
 

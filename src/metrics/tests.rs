@@ -58,6 +58,8 @@ fn snapshot() -> Snapshot {
             connections: counts([("mqtt", 12), ("rembus", 2)]),
             sessions: 14,
             subscriptions: 9,
+            subscriptions_bytes: 9_000,
+            recent_topics_bytes: 800,
             services: 2,
             calls: 77,
             calls_pending: 1,

@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::websocket;
 use crate::access::{Admission, Admits, Credentials, Denied, Identity, Refused as LoginRefused, Seat};
 use crate::clock::{SharedClock, Wall};
-use crate::door::{Arrival, Entry, Line, Peer, Present, Stats, TransportError};
+use crate::door::{Arrival, Entry, Line, Origin, Peer, Present, Stats, TransportError};
 use crate::message::Dialect;
 use crate::message::{Message, Payload};
 use crate::names::NameLimits;
@@ -90,7 +90,7 @@ pub(crate) async fn attend<S: Stream, H: Hub>(arrival: Arrival<S>, door: Arc<Doo
         if newcomer.transport.is_web_socket() {
             line = websocket::upgrade(line, &settings.origins, &mut newcomer).await.map_err(Refused::Transport)?;
         }
-        shake_hands(stream.insert(line), &mut inbox, &newcomer, &door, &mut name, &mut seat).await
+        shake_hands(stream.insert(line), (&mut inbox, &origin), &newcomer, &door, &mut name, &mut seat).await
     });
     let shaken = tokio::select! {
         shaken = shaking => shaken,
@@ -170,14 +170,14 @@ fn report<H>(door: &Door<H>, ending: Ending, client_id: &str, peer: SocketAddr) 
 
 async fn shake_hands<'a, S: Stream, H: Hub>(
     stream: &mut Line<S>,
-    inbox: &mut Inbox,
+    (inbox, origin): (&mut Inbox, &Origin),
     peer: &Peer,
     door: &'a Door<H>,
     name: &mut String,
     seat: &mut Option<Present<'a>>,
 ) -> Result<Admitted<H>, Refused> {
     let settings = &door.settings;
-    let mut connect = read_first(stream, inbox, settings).await?;
+    let mut connect = read_first(stream, inbox, origin, settings).await?;
     if settings.names.allow(&connect.client_id) {
         name.clone_from(&connect.client_id);
     }
@@ -269,8 +269,18 @@ fn will_of(will: codec::Will, client_id: &str) -> Will {
     Will { message, delay: Duration::from_secs(delay_s.into()) }
 }
 
+/// A will may be as large as a packet by itself, and is not: nothing that large is held for somebody nobody knows.
+const CONNECT_TOO_LARGE: &str = "a CONNECT, its will included, has at most 64 KiB";
+/// Bytes of a CONNECT by which it has said its version.
+const VERSION_WITHIN: usize = 16;
+
 /// Waits for the first packet, which must be CONNECT \[MQTT-3.1.0-1\].
-async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings: &Settings) -> Result<Connect, Refused> {
+async fn read_first<S: Stream>(
+    stream: &mut Line<S>,
+    inbox: &mut Inbox,
+    origin: &Origin,
+    settings: &Settings,
+) -> Result<Connect, Refused> {
     let max = settings.max_connect.min(settings.max_packet);
     loop {
         // The record header of TLS, whose first byte would pass for a CONNECT.
@@ -294,7 +304,18 @@ async fn read_first<S: Stream>(stream: &mut Line<S>, inbox: &mut Inbox, settings
                 return Err(Refused::Silently(protocol_error("the first packet is not CONNECT").what));
             }
             Ok(None) => {}
+            Err(fault) if fault.reason == ReasonCode::PACKET_TOO_LARGE => match inbox.version_of_connect() {
+                Some(version) => {
+                    let form = Form { version, max_packet: u32::MAX };
+                    return Err(Refused::With { form, reason: fault.reason, what: CONNECT_TOO_LARGE });
+                }
+                None if inbox.len() < VERSION_WITHIN => {}
+                None => return Err(Refused::Silently(fault.what)),
+            },
             Err(fault) => return Err(Refused::Silently(fault.what)),
+        }
+        if inbox.len() > VERSION_WITHIN && origin.has_sent(inbox.len()).is_err() {
+            return Err(Refused::Silently("too many bytes of connections without CONNECT"));
         }
         match stream.read_buf(inbox.room()).await {
             Ok(count @ 1..) => inbox.arrived(count),

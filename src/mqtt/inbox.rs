@@ -1,6 +1,6 @@
 //! Bytes that came from one peer and are not yet packets.
 
-use super::codec::{Fault, Frame, frame};
+use super::codec::{Fault, Frame, Version, frame};
 use bytes::{Buf, BytesMut};
 
 /// The smallest and the largest amount asked from the socket at once.
@@ -53,6 +53,22 @@ impl Inbox {
 
     pub(crate) fn starts_with(&self, bytes: &[u8]) -> bool {
         self.bytes.starts_with(bytes)
+    }
+
+    /// The version of a CONNECT that is not here as a whole.
+    pub(crate) fn version_of_connect(&self) -> Option<Version> {
+        // The length takes up to four bytes, all but the last with the high bit.
+        let rest = self.bytes.get(1..)?;
+        let digits = rest.iter().take(4).position(|byte| byte & 0x80 == 0)?;
+        match rest.get(digits + 1..)? {
+            [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => Some(Version::V5),
+            [0, 4, b'M', b'Q', b'T', b'T', _, ..] | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => Some(Version::V311),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(crate) fn consume(&mut self, frame: Frame) {

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config;
-use crate::door::{NEWCOMERS_MAX, Origins, Places, Stats};
+use crate::door::{NEWCOMER_BYTES_MAX, NEWCOMERS_MAX, Origins, Places, Stats};
 use crate::names::NameLimits;
 use crate::router::Expiry;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Default for Settings {
             max_half_open: NEWCOMERS_MAX,
             places: Places::default(),
             connect_timeout: Duration::from_secs(10),
-            max_connect: 128 << 10,
+            max_connect: NEWCOMER_BYTES_MAX,
             receive_max: 1024,
             topic_alias_max: 16,
             session_expiry_max: None,

@@ -18,6 +18,9 @@ pub(super) trait Carrier:
     /// Bytes read and written so far.
     fn moved(&self) -> (u64, u64);
 
+    /// The peer has said who it is, and may send as much as others.
+    fn is_known(&mut self);
+
     /// Says why, where there are words for it, and reads on until the peer has seen it: closing a socket with unread bytes would
     /// reset it. `broken`: what the peer sends makes no sense any more. The caller has a deadline.
     fn part(&mut self, why: CloseFrame, broken: bool) -> impl Future<Output = ()> + Send;
@@ -29,6 +32,10 @@ impl<S: Stream> Carrier for WebSocketStream<Metered<S>> {
     fn moved(&self) -> (u64, u64) {
         let meter = self.get_ref();
         (meter.read, meter.written)
+    }
+
+    fn is_known(&mut self) {
+        self.get_mut().is_known();
     }
 
     async fn part(&mut self, why: CloseFrame, broken: bool) {

@@ -263,7 +263,11 @@ impl Writer {
     }
 
     #[must_use]
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
+        // What is kept is counted by its length; a buffer that has grown by doubling may be twice that.
+        if self.out.capacity() - self.out.len() > self.out.len() / 8 {
+            self.out.shrink_to_fit();
+        }
         self.out
     }
 

@@ -144,7 +144,8 @@ impl<C: Carrier> Connection<C> {
         let settings = Arc::clone(&self.settings);
         let mut half_open = self.newcomer.as_ref().map(|_| Present::new(&settings.stats.half_open));
         loop {
-            if !self.dialogue.is_stranger() {
+            if self.newcomer.is_some() && !self.dialogue.is_stranger() {
+                self.socket.is_known();
                 drop((self.newcomer.take(), half_open.take()));
             }
             self.feed()?;

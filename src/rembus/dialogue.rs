@@ -158,7 +158,9 @@ impl Dialogue {
         let frames = json::decode_all(text, &mut self.spelling).map_err(malformed)?;
         self.voice = Voice::Json(self.spelling);
         for frame in frames {
-            if let Frame::Rpc { id, topic, data, .. } = &frame
+            // What is refused before the login is forgotten at once.
+            if !self.is_deaf()
+                && let Frame::Rpc { id, topic, data, .. } = &frame
                 && (slot_of(Token(id.0)).is_some() || topic.contains('/'))
             {
                 let doubt = Doubt { method: topic.clone(), data: data.clone(), is_direct: false };

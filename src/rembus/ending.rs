@@ -32,6 +32,8 @@ pub(super) fn end(error: Error) -> End {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Peer(Closed::Lost),
         Error::Protocol(broken) => ours(CloseCode::Protocol, broken.to_string()),
         Error::ConnectionClosed | Error::AlreadyClosed => End::Peer(Closed::Orderly),
+        // More than a newcomer may send.
+        Error::Io(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => ours(CloseCode::Size, error.to_string()),
         _ => End::Peer(Closed::Lost),
     }
 }

@@ -91,6 +91,9 @@ async fn serve<C: Carrier>(mut carrier: C, peer: Peer, authorization: Option<Str
     let _present = Present::new(&stats.connected);
     // Who still has to log in keeps his place among the newcomers until he has.
     let newcomer = (entry != Entry::Free).then_some(newcomer);
+    if newcomer.is_none() {
+        carrier.is_known();
+    }
     let (settings, clock) = (Arc::clone(&door.settings), Arc::clone(&door.clock));
     let dialogue = Dialogue::new(settings, clock, (link.sender.id(), addr), identity, entry);
     let watch = Watch::new(&door.settings);
@@ -151,7 +154,7 @@ async fn shake_hands<S: Stream>(
         addr = peer.addr;
         origin.is(addr.ip());
         if !peer.transport.is_web_socket() {
-            return Ok((Carried::Plain(Metered::new(line)), peer, None));
+            return Ok((Carried::Plain(Metered::of_newcomer(line, origin.clone())), peer, None));
         }
         let (mut authorization, mut refused) = (None, None);
         #[expect(clippy::result_large_err, reason = "the type is the library's")]
@@ -166,7 +169,8 @@ async fn shake_hands<S: Stream>(
             authorization = header.map(|value| value.to_str().unwrap_or_default().to_owned());
             Ok(response)
         };
-        let accepted = accept_hdr_async_with_config(Metered::new(line), look, Some(web_socket(settings))).await;
+        let metered = Metered::of_newcomer(line, origin.clone());
+        let accepted = accept_hdr_async_with_config(metered, look, Some(web_socket(settings))).await;
         if let Some(foreign) = refused {
             return Err(foreign.into());
         }

@@ -174,6 +174,10 @@ impl<S: Stream> Carrier for Framed<S> {
         (self.stream.read, self.stream.written)
     }
 
+    fn is_known(&mut self) {
+        self.stream.is_known();
+    }
+
     async fn part(&mut self, _why: CloseFrame, _broken: bool) {
         hang_up(&mut self.stream).await;
     }

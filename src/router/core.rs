@@ -66,6 +66,8 @@ pub struct Options {
     pub registrations_total: usize,
     /// What one user may use.
     pub users: UserLimits,
+    /// Bytes that the filters of all sessions may take.
+    pub filters_bytes: usize,
     /// QoS 2 ids that one session may leave unreleased.
     pub unreleased_max: usize,
     /// Topics whose messages have another form in the other world.
@@ -108,6 +110,7 @@ impl Default for Options {
             registrations_max: 10_000,
             registrations_total: 1_000_000,
             users: UserLimits::default(),
+            filters_bytes: 64 << 20,
             unreleased_max: 10_000,
             forms: Arc::default(),
             private_actions: true,

@@ -81,7 +81,7 @@ impl Router {
         let (after, share, id) = (parcel.after, parcel.share, session.kept.filter(|_| keeps));
         let (sent, retain) = (session.link.is_some(), parcel.delivery.retain);
         let identifiers = if keeps { parcel.delivery.identifiers.clone() } else { Vec::new() };
-        let weight = parcel.delivery.message.weight();
+        let weight = parcel.weight();
         let room = if session.out.fits(weight) { self.room_in_queues(key, weight) } else { Err("queue_full") };
         let outcome = room.and_then(|()| self.offer(key, Item::Delivery(parcel)).map_err(|_| "queue_full"));
         let is_stored = mark.is_some_and(|mark| self.is_stored_for(key, mark));

@@ -59,7 +59,15 @@ pub(super) struct Parcel {
     pub(super) line: Option<NonZeroU32>,
 }
 
+/// What a copy of a message takes in a queue, beside the message.
+pub(super) const COPY_BYTES: usize = size_of::<Item>();
+
 impl Parcel {
+    /// Bytes that a queue accounts for: the message, and what the copy takes beside it.
+    pub(super) fn weight(&self) -> usize {
+        self.delivery.message.weight() + COPY_BYTES + self.delivery.identifiers.capacity() * size_of::<u32>()
+    }
+
     /// The progress that it is part of.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.line.map(|number| Mark { number: number.get(), seq: self.seq })
@@ -83,7 +91,7 @@ pub(super) enum Item {
 impl Item {
     fn weight(&self) -> usize {
         match self {
-            Self::Delivery(parcel) => parcel.delivery.message.weight(),
+            Self::Delivery(parcel) => parcel.weight(),
             Self::Release(_) => size_of::<Self>(),
             Self::Request { data, .. } => data.len() + size_of::<Self>(),
         }

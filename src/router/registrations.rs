@@ -9,7 +9,7 @@ use super::session::{Backfill, SessionKey};
 use super::state::Change;
 use super::timers::Timer;
 use super::trail::Trail;
-use super::tree::{Dest, Target};
+use super::tree::{Dest, Target, Tree};
 use crate::access::Action;
 use crate::message::{Qos, Seq};
 use std::sync::Arc;
@@ -41,6 +41,10 @@ impl Router {
                 return Err(Refusal::LimitReached);
             }
             self.room_for_registration(key, effects)?;
+        }
+        // Beside their number their size: a filter may have many levels, each of which takes more than its text.
+        if is_new && self.tree.bytes() + Tree::cost(&wanted.filter) > self.options.filters_bytes {
+            return Err(Refusal::LimitReached);
         }
         let Some(session) = self.sessions.get_mut(key) else { return Err(Refusal::LimitReached) };
         if let Some(follower) = session.follower.as_deref_mut() {

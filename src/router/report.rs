@@ -57,6 +57,10 @@ pub struct Report {
     pub connections: BTreeMap<&'static str, u64>,
     pub sessions: u64,
     pub subscriptions: u64,
+    /// Bytes that they take.
+    pub subscriptions_bytes: u64,
+    /// Bytes of the answers for recent topics.
+    pub recent_topics_bytes: u64,
     pub services: u64,
     pub calls: u64,
     /// Because their callers had too many under way.
@@ -157,6 +161,8 @@ impl Router {
             shared_groups: self.groups.len() as u64,
             sessions: self.sessions.len() as u64 - parts,
             subscriptions: self.tree.len() as u64 - filters,
+            subscriptions_bytes: self.tree.bytes() as u64,
+            recent_topics_bytes: self.tree.remembered_bytes() as u64,
             services: self.services.len() as u64 - methods,
             calls: c.calls,
             calls_refused: c.calls_refused,

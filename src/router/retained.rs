@@ -43,6 +43,11 @@ pub(super) struct RetainedStore {
     last: u64,
 }
 
+/// What a message takes with its place in the store, which has the topic once more, by topic and by owner.
+pub(super) fn weight_of(message: &Message) -> usize {
+    message.weight() + message.topic.len() + 3 * size_of::<(Arc<str>, Retained)>()
+}
+
 /// The store has no room for this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRoom;
@@ -67,7 +72,8 @@ impl RetainedStore {
         if message.payload.is_empty() {
             return Ok(0);
         }
-        let weight = message.weight();
+        let message = Arc::new(message.in_one_form());
+        let weight = weight_of(&message);
         let own = accounts.key(&owner).map_or(0, |key| accounts.used(key, Resource::RetainedBytes));
         if own + weight > own_max || weight > self.limits.bytes || self.limits.messages == 0 {
             return Err(NoRoom);
@@ -86,7 +92,7 @@ impl RetainedStore {
         self.last += 1;
         let topic: Arc<str> = message.topic.as_str().into();
         self.owned.entry(account).or_default().insert(self.last, Arc::clone(&topic));
-        self.topics.insert(topic, Retained { message: Arc::clone(message), deadline, account, order: self.last });
+        self.topics.insert(topic, Retained { message, deadline, account, order: self.last });
         Ok(gave_way)
     }
 
@@ -103,7 +109,7 @@ impl RetainedStore {
 
     pub(super) fn remove(&mut self, topic: &str, accounts: &mut Accounts) {
         let Some(gone) = self.topics.remove(topic) else { return };
-        let weight = gone.message.weight();
+        let weight = weight_of(&gone.message);
         self.bytes -= weight;
         if let Some(owned) = self.owned.get_mut(&gone.account) {
             owned.remove(&gone.order);
@@ -148,7 +154,8 @@ impl RetainedStore {
             }
             *budget = budget.saturating_sub(1);
             if filter_matches(filter, topic) {
-                found.push(retained.clone());
+                // A copy: what is converted for this subscriber must not stay in the store.
+                found.push(Retained { message: Arc::new(retained.message.in_one_form()), ..*retained });
             }
             if found.len() >= max || *budget == 0 {
                 return (found, Some(topic.clone()));
@@ -218,7 +225,7 @@ pub(super) fn filter_matches(filter: &str, topic: &str) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Wall;
-    use crate::message::{Dialect, Payload, Qos};
+    use crate::message::{Dialect, Payload, Properties, Qos};
     use bytes::Bytes;
 
     fn store(topics: &[&str]) -> RetainedStore {
@@ -264,6 +271,33 @@ mod tests {
         assert_eq!(topics(&store, "+/b/#"), ["a/b", "a/b/c"]);
         assert_eq!(topics(&store, "$SYS/#"), ["$SYS/a"]);
         assert_eq!(topics(&store, "a/b"), ["a/b"]);
+    }
+
+    #[test]
+    fn properties_count_against_the_limit() {
+        let mut store = RetainedStore::new(RetainedLimits { messages: 1_000, bytes: 1 << 20 });
+        let (mut accounts, mut refused) = (Accounts::default(), 0);
+        for n in 0..100 {
+            let mut message = Message::clone(&message(&n.to_string(), b"x"));
+            let user = (0..100).map(|n| (format!("{n}"), "v".repeat(500))).collect();
+            message.properties = Some(Box::new(Properties { user, ..Properties::default() }));
+            refused +=
+                usize::from(store.set(Owner::User("a".into()), usize::MAX, &Arc::new(message), None, &mut accounts).is_err());
+        }
+        let real: usize =
+            store.iter().flat_map(|kept| &kept.message.properties).flat_map(|known| &known.user).map(|p| p.1.len()).sum();
+        assert!(real <= 1 << 20 && refused > 50, "{real} bytes of properties are kept, {refused} were refused");
+    }
+
+    #[test]
+    fn what_was_converted_for_a_subscriber_does_not_stay() {
+        let mut store = store(&[]);
+        let published = message("1", b"[1,2,3]");
+        store.set(Owner::User("a".into()), usize::MAX, &published, None, &mut Accounts::default()).unwrap();
+        published.rembus_data();
+        let (found, _) = store.matching("#", None, 10, &mut 100);
+        found[0].message.rembus_data();
+        assert!(!store.get("1").unwrap().message.is_converted() && published.is_converted());
     }
 
     #[test]
@@ -323,7 +357,7 @@ mod tests {
     #[test]
     fn one_user_retains_no_more_than_allowed() {
         let (mut store, mut accounts) = (store(&[]), Accounts::default());
-        let own_max = 2 * message("1", b"x").weight();
+        let own_max = 2 * weight_of(&message("1", b"x"));
         let mut set = |topic| store.set(Owner::User("a".into()), own_max, &message(topic, b"x"), None, &mut accounts);
         assert_eq!([set("1"), set("2"), set("3"), set("2")], [Ok(0), Ok(0), Err(NoRoom), Ok(0)]);
     }

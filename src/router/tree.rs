@@ -47,6 +47,13 @@ pub(super) const AT_ONCE: usize = 128;
 /// What a topic costs there beside its text and its targets.
 const REMEMBERED_SLOT: usize = 96;
 
+/// What a subscription takes in the tree, in its session and in the state that is saved, beside its text and its levels.
+const SUBSCRIPTION_BYTES: usize = 4 * size_of::<Target>() + 256;
+/// What a level takes that no other filter shares: its node and its word, in tables that may be half empty.
+const LEVEL_BYTES: usize = 192;
+/// How often the text of a filter is held.
+const TEXTS: usize = 3;
+
 /// What one filter can add to a topic of 1 KiB at most: its nodes, or the tokens of its tail (a lane of 128 levels has three
 /// words), and for each glob the levels it may be, and as many comparisons as are no dearer than its bytes (22 of 32 words).
 #[cfg(any(test, feature = "fuzzing"))]
@@ -66,6 +73,8 @@ pub(super) struct Tree {
     leaving: VecDeque<(Filter, Dest)>,
     recent: AHashMap<Box<str>, Arc<[Target]>>,
     remembered: usize,
+    /// Bytes that all subscriptions take, as if they shared no level.
+    bytes: usize,
 }
 
 /// A level of a filter that leads to one node.
@@ -160,7 +169,10 @@ impl Tree {
             Some(path) => self.put(&path, target),
             None => self.irregular.put(filter.pattern(), target).0,
         };
-        self.count += usize::from(new);
+        if new {
+            self.count += 1;
+            self.bytes += Self::cost(filter);
+        }
         new
     }
 
@@ -189,7 +201,10 @@ impl Tree {
             Some(path) => self.take(&path, dest, filter.pattern()),
             None => self.irregular.take(filter.pattern(), dest, filter.pattern()).0,
         };
-        self.count -= usize::from(removed);
+        if removed {
+            self.count -= 1;
+            self.bytes -= Self::cost(filter);
+        }
         removed
     }
 
@@ -235,6 +250,23 @@ impl Tree {
             self.leaving = VecDeque::new();
         }
         !self.leaving.is_empty()
+    }
+
+    /// Bytes that a subscription takes, with its levels as if no other shared them.
+    pub(super) fn cost(filter: &Filter) -> usize {
+        let text = filter.pattern();
+        let levels = text.bytes().filter(|byte| *byte == b'/').count() + 1;
+        levels * LEVEL_BYTES + SUBSCRIPTION_BYTES + text.len() * TEXTS
+    }
+
+    /// Bytes that all subscriptions take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that the answers for recent topics take.
+    pub(super) fn remembered_bytes(&self) -> usize {
+        self.remembered
     }
 
     /// Everybody who subscribed to `topic`: an MQTT or busrt session once, a Rembus session once for each of its patterns.

@@ -40,7 +40,7 @@ impl Calls {
         if under_way >= in_flight_max {
             return None;
         }
-        let mut request: Value = serde_json::from_slice(payload).ok()?;
+        let mut request: Value = crate::mapping::tree_of(payload)?;
         if !request.get("data").is_some_and(Value::is_object) {
             return None;
         }

@@ -27,6 +27,9 @@ const ROWS_MAX: usize = 1_000_000;
 /// A few bytes of views or dictionary indexes can name the same long text a million times; a frame that does is refused.
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
+/// Parts of one dictionary: each is looked through for each row.
+const DELTAS_MAX: usize = 64;
+
 /// What is wrong with a stream, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum FrameError {
@@ -42,6 +45,10 @@ enum FrameError {
     TooManyRows(i64),
     #[error("the frame's texts take more than {TEXT_BYTES_MAX} bytes when written out")]
     TooMuchText,
+    #[error("the frame has too many columns")]
+    TooManyColumns,
+    #[error("the frame's dictionary comes in more than {DELTAS_MAX} parts")]
+    TooManyParts,
     #[error("the frame is big endian, which is not supported")]
     BigEndian,
 }
@@ -92,6 +99,9 @@ fn read(table: &Table, stream: &[u8], extras: Extras, absent: Absent, rows: &mut
                     if !header.isDelta() {
                         known.clear();
                     }
+                    if known.len() == DELTAS_MAX {
+                        return Err(FrameError::TooManyParts.into());
+                    }
                     known.push(values);
                 }
             }
@@ -99,6 +109,9 @@ fn read(table: &Table, stream: &[u8], extras: Extras, absent: Absent, rows: &mut
                 let data = message.header_as_record_batch().ok_or(FrameError::Invalid("record batch"))?;
                 let length = checked_rows(&data, stream.len(), total)?;
                 total += length;
+                if total > super::ROWS_BYTES_MAX / super::row_bytes(table) {
+                    return Err(super::too_large());
+                }
                 batch(table, plan, &data, body, length, &dictionaries, extras, rows, &mut text_bytes)?;
             }
             _ => return Err(FrameError::Invalid("order of messages").into()),

@@ -6,16 +6,21 @@ use super::guest::{Guest, Outcome, Wish};
 use super::rest::json;
 use super::who::Asker;
 use super::{Api, Failure, whole};
-use crate::mapping;
+use crate::mapping::{self, Part};
+use crate::rembus::codec::NAME_MAX;
 use crate::router::Status;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value};
+use bytes::Bytes;
+use serde_json::Value;
+use std::borrow::Cow;
 
 /// Requests in a batch.
 const BATCH_MAX: usize = 1000;
+/// Bytes of an id as it is written.
+const ID_MAX: usize = 1 << 10;
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
@@ -39,19 +44,20 @@ enum Entry {
 
 pub(super) async fn serve(State(api): State<Api>, asker: Asker, body: Body) -> Result<Response, Failure> {
     let body = whole(body).await?;
-    let (entries, is_batch) = match serde_json::from_slice(&body) {
-        _ if body.is_empty() => return Ok(json(error(&Value::Null, INVALID_REQUEST, "the body is empty", None))),
-        Err(_) => return Ok(json(error(&Value::Null, PARSE_ERROR, "the body is not JSON", None))),
-        Ok(Value::Array(batch)) if batch.is_empty() => {
-            return Ok(json(error(&Value::Null, INVALID_REQUEST, "the batch is empty", None)));
-        }
-        Ok(Value::Array(batch)) if batch.len() > BATCH_MAX => {
-            return Ok(json(error(&Value::Null, INVALID_REQUEST, "a batch has at most 1000 requests", None)));
-        }
-        Ok(Value::Array(batch)) => (batch, true),
-        Ok(request) => (vec![request], false),
+    let refuse = |code, why| Ok(json(error(&Value::Null, code, why, None)));
+    if body.is_empty() {
+        return refuse(INVALID_REQUEST, "the body is empty");
+    }
+    let Some(whole) = std::str::from_utf8(&body).ok().and_then(Part::of) else {
+        return refuse(PARSE_ERROR, "the body is not JSON");
     };
-    let entries: Vec<Entry> = entries.into_iter().map(entry).collect();
+    let is_batch = whole.is_array();
+    let entries: Vec<Entry> = match whole.elements().take(BATCH_MAX + 1).count() {
+        _ if !is_batch => vec![entry(whole)],
+        0 => return refuse(INVALID_REQUEST, "the batch is empty"),
+        1..=BATCH_MAX => whole.elements().map(entry).collect(),
+        _ => return refuse(INVALID_REQUEST, "a batch has at most 1000 requests"),
+    };
     let mut guest = Guest::enter(&api, asker.peer, asker.admission.identity.clone()).await?;
     let wishes: Vec<Wish> = entries.iter().filter_map(Entry::wish).cloned().collect();
     let mut outcomes = guest.ask(wishes).await?.into_iter();
@@ -91,22 +97,27 @@ impl Entry {
     }
 }
 
-fn entry(request: Value) -> Entry {
+fn entry(request: Part<'_>) -> Entry {
     let wrong = |id, code, why| Entry::Wrong { id, code, why };
-    let Value::Object(mut request) = request else { return wrong(Value::Null, INVALID_REQUEST, "a request is an object") };
-    let id = request.remove("id");
+    if !request.is_object() {
+        return wrong(Value::Null, INVALID_REQUEST, "a request is an object");
+    }
+    let [id, method, params] = request.members(["id", "method", "params"]);
+    let id = match id.map(|id| mapping::tree_of(id.text().as_bytes()).filter(|_| id.text().len() <= ID_MAX)) {
+        Some(None) => return wrong(Value::Null, INVALID_REQUEST, "the id is too long"),
+        known => known.flatten(),
+    };
     let told = id.clone().unwrap_or_default();
     if !matches!(told, Value::Null | Value::String(_) | Value::Number(_)) {
         return wrong(Value::Null, INVALID_REQUEST, "the id is neither text nor number");
     }
-    let Some(name) = request.get("method").and_then(Value::as_str).map(str::to_owned) else {
+    let Some(name) = method.and_then(|method| method.string(6 * NAME_MAX)).map(Cow::into_owned) else {
         return wrong(told, INVALID_REQUEST, "the method is not a text");
     };
-    let arguments = match params(&mut request) {
-        Ok(arguments) => arguments,
+    let data = match arguments(params) {
+        Ok(data) => data,
         Err(why) => return wrong(told, INVALID_PARAMS, why),
     };
-    let data = mapping::json_to_cbor(&Value::Array(arguments));
     let wish = match &id {
         Some(_) => Wish::Call { method: name, target: None, data },
         None => Wish::Publish { topic: name, data },
@@ -115,13 +126,12 @@ fn entry(request: Value) -> Entry {
 }
 
 /// Positional parameters are the arguments; named ones are one argument.
-fn params(request: &mut Map<String, Value>) -> Result<Vec<Value>, &'static str> {
-    match request.remove("params") {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(arguments)) => Ok(arguments),
-        Some(named @ Value::Object(_)) => Ok(vec![named]),
-        Some(_) => Err("params is neither an array nor an object"),
+fn arguments(params: Option<Part<'_>>) -> Result<Bytes, &'static str> {
+    let Some(params) = params.filter(|params| !params.is_null()) else { return Ok(Bytes::from_static(&[0x80])) };
+    if !params.is_array() && !params.is_object() {
+        return Err("params is neither an array nor an object");
     }
+    mapping::json_text_to_arguments(params.text().as_bytes()).ok_or("params is nested too deeply, or has too many names")
 }
 
 /// `target/method` is a call to one component, unless there is a method of that very name (`protocol/rembus.md` section 3).

@@ -17,10 +17,11 @@ pub(super) fn arguments(body: &[u8]) -> Result<Bytes, Failure> {
     if body.is_empty() {
         return Ok(mapping::json_to_cbor(&Value::Array(Vec::new())));
     }
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
-    let arguments = if value.is_array() { value } else { Value::Array(vec![value]) };
-    Ok(mapping::json_to_cbor(&arguments))
+    mapping::json_text_to_arguments(body).ok_or_else(|| {
+        let why = serde_json::from_slice::<serde::de::IgnoredAny>(body).err();
+        let why = why.map_or_else(|| "nested too deeply, or too many names".to_owned(), |error| error.to_string());
+        Failure::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {why}"))
+    })
 }
 
 pub(super) fn json(text: String) -> Response {

@@ -16,14 +16,13 @@
 //! looks only there (`protocol/rembus.md` section 3, defect 1).
 
 use super::{Flags, Frame, FrameError, MessageId, NAME_MAX};
-use crate::mapping::{cbor_to_json, json_to_cbor};
+use crate::mapping::{Part, cbor_to_json, json_text_to_cbor};
 use crate::rembus::cbor::{NULL, Reader};
 use crate::router::Status;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use ciborium_ll::Header;
-use serde_json::{Map, Value};
 
 /// How a peer spells what Python and Julia spell differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,92 +36,127 @@ pub struct Spelling {
 /// Empty arguments.
 const NOTHING: &[u8] = &[0x80];
 
+/// Messages in one batch.
+const BATCH_MAX: usize = 1_000;
+/// An id as it is written.
+const ID_MAX: usize = 64;
+/// Most that is read of a key, a signature or a name, as they are written: an escape takes six bytes.
+const TEXT_MAX: usize = 6 * NAME_MAX;
+
 /// Reads one message and notes how the peer spells.
 pub fn decode(text: &str, spelling: &mut Spelling) -> Result<Frame, FrameError> {
-    message(serde_json::from_str(text).unwrap_or_default(), spelling)
+    message(Part::of(text).ok_or(NOT_AN_OBJECT)?, spelling)
 }
 
 /// Reads a text that is a message, or a batch of them (JSON-RPC section 6); each is answered by itself.
 pub fn decode_all(text: &str, spelling: &mut Spelling) -> Result<Vec<Frame>, FrameError> {
-    match serde_json::from_str(text).unwrap_or_default() {
-        Value::Array(batch) if batch.is_empty() => Err(FrameError::Json("an empty batch")),
-        Value::Array(batch) => batch.into_iter().map(|value| message(value, spelling)).collect(),
-        value => Ok(vec![message(value, spelling)?]),
+    let whole = Part::of(text).ok_or(NOT_AN_OBJECT)?;
+    if !whole.is_array() {
+        return Ok(vec![message(whole, spelling)?]);
+    }
+    match whole.elements().take(BATCH_MAX + 1).count() {
+        0 => Err(FrameError::Json("an empty batch")),
+        1..=BATCH_MAX => whole.elements().map(|part| message(part, spelling)).collect(),
+        _ => Err(FrameError::Json("a batch of more than 1000 messages")),
     }
 }
 
-fn message(value: Value, spelling: &mut Spelling) -> Result<Frame, FrameError> {
-    let Value::Object(mut message) = value else { return Err(FrameError::Json("not a JSON object")) };
-    let id = match message.get("id") {
-        None | Some(Value::Null) => None,
-        Some(Value::Number(number)) => {
+const NOT_AN_OBJECT: FrameError = FrameError::Json("not a JSON object");
+
+fn cbor(part: Option<Part<'_>>) -> Result<Bytes, FrameError> {
+    match part {
+        Some(part) => json_text_to_cbor(part).ok_or(FrameError::Json("nested too deeply, or too many names")),
+        None => Ok(Bytes::from_static(NULL)),
+    }
+}
+
+/// The value as the only argument.
+fn only_argument(part: Part<'_>) -> Result<Bytes, FrameError> {
+    Ok([&[0x81][..], &cbor(Some(part))?].concat().into())
+}
+
+fn message(message: Part<'_>, spelling: &mut Spelling) -> Result<Frame, FrameError> {
+    if !message.is_object() {
+        return Err(NOT_AN_OBJECT);
+    }
+    let [id, method, params, data, result, error] = message.members(["id", "method", "params", "data", "result", "error"]);
+    const NO_ID: FrameError = FrameError::Json("the id is not an unsigned integer");
+    let id = match id.filter(|id| !id.is_null()) {
+        None => None,
+        Some(id) if id.is_number() => {
             spelling.text_ids = false;
-            Some(number.as_u64().ok_or(FrameError::Json("the id is not an unsigned integer"))?)
+            Some(id.unsigned().ok_or(NO_ID)?)
         }
-        Some(Value::String(digits)) => {
+        Some(id) => {
+            let digits = id.string(ID_MAX).ok_or(NO_ID)?;
             spelling.text_ids = true;
-            Some(digits.parse().map_err(|_| FrameError::Json("the id is not an unsigned integer"))?)
+            Some(digits.parse().map_err(|_| NO_ID)?)
         }
-        Some(_) => return Err(FrameError::Json("the id is not an unsigned integer")),
     };
-    let data = message.remove("data");
-    let params = message.remove("params");
     match id.map(MessageId) {
-        None | Some(MessageId(0)) => publication(&message, id.map(MessageId), params, data, spelling),
-        Some(id) => match (params, message.remove("result"), message.remove("error")) {
-            (Some(params), ..) => request(&message, id, params, spelling),
+        None | Some(MessageId(0)) => publication(method, id.map(MessageId), params, data, spelling),
+        Some(id) => match (params, result, error) {
+            (Some(params), ..) => request(method, id, params, spelling),
             (None, Some(result), _) => response(id, result, Status::OK, spelling),
             (None, None, Some(error)) => response(id, error, Status::METHOD_EXCEPTION, spelling),
-            (None, None, None) => {
-                Ok(Frame::Rpc { id, topic: method(&message)?, target: None, data: Bytes::from_static(NOTHING) })
-            }
+            (None, None, None) => Ok(Frame::Rpc { id, topic: name(method)?, target: None, data: Bytes::from_static(NOTHING) }),
         },
     }
 }
 
-fn method(message: &Map<String, Value>) -> Result<String, FrameError> {
-    let method = message.get("method").and_then(Value::as_str).ok_or(FrameError::Json("the method is not a text"))?;
-    if method.len() > NAME_MAX { Err(FrameError::NameTooLong) } else { Ok(method.to_owned()) }
+fn name(method: Option<Part<'_>>) -> Result<String, FrameError> {
+    text(method, "the method is not a text")
+}
+
+fn text(part: Option<Part<'_>>, what: &'static str) -> Result<String, FrameError> {
+    let part = part.filter(|part| part.text().starts_with('"')).ok_or(FrameError::Json(what))?;
+    let text = part.string(TEXT_MAX).ok_or(FrameError::NameTooLong)?;
+    if text.len() > NAME_MAX { Err(FrameError::NameTooLong) } else { Ok(text.into_owned()) }
 }
 
 /// The discriminator of a params, result or error object.
-fn discriminator(object: &Map<String, Value>, spelling: &mut Spelling) -> Result<Option<u64>, FrameError> {
-    let (value, dunder) = match (object.get("type"), object.get("__type__")) {
+fn discriminator(object: Part<'_>, spelling: &mut Spelling) -> Result<Option<u64>, FrameError> {
+    let [plain, dunder] = object.members(["type", "__type__"]);
+    let (value, dunder) = match (plain, dunder) {
         // Named arguments may well include one called type.
-        (Some(value @ Value::Number(_)), _) => (value, false),
+        (Some(value), _) if value.is_number() => (value, false),
         (_, Some(value)) => (value, true),
         _ => return Ok(None),
     };
     spelling.dunder = dunder;
-    value.as_u64().map(Some).ok_or(FrameError::Json("the type is not an unsigned integer"))
+    value.unsigned().map(Some).ok_or(FrameError::Json("the type is not an unsigned integer"))
 }
 
 fn publication(
-    message: &Map<String, Value>,
+    method: Option<Part<'_>>,
     id: Option<MessageId>,
-    params: Option<Value>,
-    data: Option<Value>,
+    params: Option<Part<'_>>,
+    data: Option<Part<'_>>,
     spelling: &mut Spelling,
 ) -> Result<Frame, FrameError> {
-    let topic = method(message)?;
+    let topic = name(method)?;
     let mut flags = Flags::default();
     let data = match params {
-        Some(Value::Object(mut params)) => match discriminator(&params, spelling)? {
+        Some(params) if params.is_object() => match discriminator(params, spelling)? {
             Some(kind) => {
                 flags = flags_of(kind).ok_or(FrameError::Type(kind))?;
-                params.remove("data").or(data).unwrap_or_default()
+                let [own] = params.members(["data"]);
+                cbor(own.or(data))?
             }
-            None => Value::Array(vec![Value::Object(params)]),
+            None => only_argument(params)?,
         },
-        Some(value @ (Value::Array(_) | Value::Null)) => value,
-        Some(value) => Value::Array(vec![value]),
-        None => data.unwrap_or_else(|| Value::Array(Vec::new())),
+        Some(params) if params.is_array() || params.is_null() => cbor(Some(params))?,
+        Some(params) => only_argument(params)?,
+        None => match data {
+            Some(data) => cbor(Some(data))?,
+            None => Bytes::from_static(NOTHING),
+        },
     };
     if id.is_none() && flags != Flags::default() {
         return Err(FrameError::Short { kind: 1, missing: "id" });
     }
     let id = id.filter(|_| flags != Flags::default());
-    Ok(Frame::Publish { id, flags, topic, data: json_to_cbor(&data) })
+    Ok(Frame::Publish { id, flags, topic, data })
 }
 
 /// A type that says PUB: the flags nibble alone.
@@ -130,69 +164,61 @@ fn flags_of(kind: u64) -> Option<Flags> {
     u8::try_from(kind).ok().filter(|kind| kind & 0x0f == 0).map(Flags)
 }
 
-fn request(message: &Map<String, Value>, id: MessageId, params: Value, spelling: &mut Spelling) -> Result<Frame, FrameError> {
-    let topic = method(message)?;
-    let mut params = match params {
-        Value::Object(params) => params,
-        Value::Array(_) | Value::Null => return Ok(Frame::Rpc { id, topic, target: None, data: json_to_cbor(&params) }),
-        _ => return Err(FrameError::Json("params is neither an array nor an object")),
+fn request(method: Option<Part<'_>>, id: MessageId, params: Part<'_>, spelling: &mut Spelling) -> Result<Frame, FrameError> {
+    let topic = name(method)?;
+    if params.is_array() || params.is_null() {
+        return Ok(Frame::Rpc { id, topic, target: None, data: cbor(Some(params))? });
+    }
+    if !params.is_object() {
+        return Err(FrameError::Json("params is neither an array nor an object"));
+    }
+    let Some(kind) = discriminator(params, spelling)? else {
+        let data = if params.is_empty() { Bytes::from_static(NOTHING) } else { only_argument(params)? };
+        return Ok(Frame::Rpc { id, topic, target: None, data });
     };
-    let Some(kind) = discriminator(&params, spelling)? else {
-        let arguments = if params.is_empty() { Vec::new() } else { vec![Value::Object(params)] };
-        return Ok(Frame::Rpc { id, topic, target: None, data: json_to_cbor(&Value::Array(arguments)) });
+    let [data, cid, meta, pin, key, key_type, signature] =
+        params.members(["data", "cid", "meta", "pin", "key_val", "key_type", "signature"]);
+    let bytes = |part: Option<Part<'_>>, what: &'static str| {
+        let text = part.and_then(|part| part.string(TEXT_MAX)).ok_or(FrameError::Json(what))?;
+        BASE64_STANDARD.decode(&*text).map(Bytes::from).map_err(|_| FrameError::Json(what))
     };
-    let text = |name: &'static str| {
-        let text = params.get(name).and_then(Value::as_str).ok_or(FrameError::Json(name))?;
-        if text.len() > NAME_MAX { Err(FrameError::NameTooLong) } else { Ok(text.to_owned()) }
-    };
-    let bytes = |name: &'static str| {
-        let text = params.get(name).and_then(Value::as_str).ok_or(FrameError::Json(name))?;
-        BASE64_STANDARD.decode(text).map(Bytes::from).map_err(|_| FrameError::Json(name))
-    };
-    let meta = || params.get("meta").map_or(Bytes::from_static(NULL), json_to_cbor);
     Ok(match kind {
-        0 => Frame::Identity { id, cid: text("cid")?, meta: meta() },
-        3 => Frame::Admin { id, topic, data: json_to_cbor(&params.remove("data").unwrap_or_default()) },
+        0 => Frame::Identity { id, cid: text(cid, "cid")?, meta: cbor(meta)? },
+        3 => Frame::Admin { id, topic, data: cbor(data)? },
         9 => Frame::Unregister { id },
         10 => Frame::Register {
             id,
             cid: topic,
-            pin: text("pin")?,
-            pubkey: bytes("key_val")?,
-            key_type: params.get("key_type").and_then(Value::as_u64).ok_or(FrameError::Json("key_type"))?,
+            pin: text(pin, "pin")?,
+            pubkey: bytes(key, "key_val")?,
+            key_type: key_type.and_then(Part::unsigned).ok_or(FrameError::Json("key_type"))?,
         },
-        11 => Frame::Attestation { id, cid: topic, signature: bytes("signature")?, meta: meta() },
+        11 => Frame::Attestation { id, cid: topic, signature: bytes(signature, "signature")?, meta: cbor(meta)? },
         kind => match flags_of(kind) {
-            Some(flags) => {
-                let data = params.remove("data").unwrap_or_default();
-                Frame::Publish { id: Some(id), flags, topic, data: json_to_cbor(&data) }
-            }
+            Some(flags) => Frame::Publish { id: Some(id), flags, topic, data: cbor(data)? },
             None => return Err(FrameError::Type(kind)),
         },
     })
 }
 
 /// `status` is what a plain JSON-RPC answer means.
-fn response(id: MessageId, answer: Value, status: Status, spelling: &mut Spelling) -> Result<Frame, FrameError> {
-    let plain = |value: &Value| Frame::Response { id, status: status.0.into(), data: json_to_cbor(value) };
-    let Value::Object(mut answer) = answer else { return Ok(plain(&answer)) };
-    Ok(match discriminator(&answer, spelling)? {
+fn response(id: MessageId, answer: Part<'_>, status: Status, spelling: &mut Spelling) -> Result<Frame, FrameError> {
+    let plain = |part| Ok(Frame::Response { id, status: status.0.into(), data: cbor(Some(part))? });
+    if !answer.is_object() {
+        return plain(answer);
+    }
+    let [own_status, data, message] = answer.members(["sts", "data", "message"]);
+    Ok(match discriminator(answer, spelling)? {
         Some(4) => {
-            let status = answer.get("sts").and_then(Value::as_u64).ok_or(FrameError::Json("sts"))?;
-            Frame::Response { id, status, data: json_to_cbor(&answer.remove("data").unwrap_or_default()) }
+            let status = own_status.and_then(Part::unsigned).ok_or(FrameError::Json("sts"))?;
+            Frame::Response { id, status, data: cbor(data)? }
         }
         Some(5) => Frame::Ack { id },
         Some(6) => Frame::Ack2 { id },
         Some(kind) => return Err(FrameError::Type(kind)),
         // The standard error object speaks in its message.
-        None if status != Status::OK => match answer.remove("message") {
-            Some(message) => plain(&message),
-            None => plain(&Value::Object(answer)),
-        },
-        None => match answer.remove("data") {
-            Some(data) => plain(&data),
-            None => plain(&Value::Object(answer)),
-        },
+        None if status != Status::OK => return plain(message.unwrap_or(answer)),
+        None => return plain(data.unwrap_or(answer)),
     })
 }
 

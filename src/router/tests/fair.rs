@@ -1,6 +1,8 @@
 //! The promise of fair shares, with random users and random load: whoever uses no more than an equal part of a total loses
 //! nothing that was acknowledged, whatever the others do, also over a restart.
 
+use super::super::outgoing::COPY_BYTES;
+use super::super::retained::weight_of;
 use super::state::ONCE;
 use super::*;
 use proptest::prelude::*;
@@ -115,7 +117,7 @@ fn run(steps: Vec<Step>) {
                 count += 1;
                 let (text, publisher) = (count.to_string(), w.client_of(Some("p"), 9, "p").unwrap());
                 let message = message(&w, format!("to/{to}"), &text, size, false);
-                let weight = message.weight();
+                let weight = message.weight() + COPY_BYTES;
                 let token = w.token();
                 w.say(publisher, Inbound::Publish { message, token });
                 w.sync();
@@ -131,7 +133,7 @@ fn run(steps: Vec<Step>) {
                 let topic = format!("r/{by}/{topic}");
                 let message = message(&w, topic.clone(), &count.to_string(), size, true);
                 let part = &mut parts[by];
-                part.retained.insert(topic, message.weight());
+                part.retained.insert(topic, weight_of(&message));
                 part.greedy_retained |= part.retained.values().sum::<usize>() > share(by, RETAINED);
                 let token = w.token();
                 w.say(publisher, Inbound::Publish { message, token });

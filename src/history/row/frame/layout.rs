@@ -70,11 +70,18 @@ impl Field {
 /// The columns of a stream. Until version 4 of the format unions had a validity buffer.
 pub(super) fn fields(schema: &arrow_ipc::Schema<'_>, old_unions: bool) -> Result<Vec<Field>, FrameError> {
     let fields = schema.fields().ok_or(FrameError::Invalid("schema"))?;
-    fields.iter().map(|field| read(&field, old_unions)).collect()
+    let mut left = FIELDS_MAX;
+    fields.iter().map(|field| read(&field, old_unions, &mut left)).collect()
 }
 
+/// Columns of a stream, those within others included. The metadata may name one and the same column in four bytes, a million times.
+const FIELDS_MAX: usize = 16_384;
+/// No column of a table has a longer name, so no more is kept of one: a megabyte of name may be shared by all columns.
+const NAME_MAX: usize = 1_024;
+
 /// Recursion is bounded by the verifier of the metadata, which allows 64 levels.
-fn read(field: &arrow_ipc::Field<'_>, old_unions: bool) -> Result<Field, FrameError> {
+fn read(field: &arrow_ipc::Field<'_>, old_unions: bool, left: &mut usize) -> Result<Field, FrameError> {
+    *left = left.checked_sub(1).ok_or(FrameError::TooManyColumns)?;
     let (kind, own) = kind(field, old_unions)?;
     let dictionary = match field.dictionary() {
         Some(encoding) => {
@@ -84,9 +91,9 @@ fn read(field: &arrow_ipc::Field<'_>, old_unions: bool) -> Result<Field, FrameEr
         }
         None => None,
     };
-    let children = field.children().map(|children| children.iter().map(|child| read(&child, old_unions)).collect());
+    let children = field.children().map(|children| children.iter().map(|child| read(&child, old_unions, left)).collect());
     Ok(Field {
-        name: field.name().unwrap_or_default().to_owned(),
+        name: field.name().filter(|name| name.len() <= NAME_MAX).unwrap_or_default().to_owned(),
         kind,
         dictionary,
         own,

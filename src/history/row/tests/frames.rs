@@ -334,3 +334,23 @@ proptest::proptest! {
         drop(read(&table(&columns), &bytes));
     }
 }
+
+#[test]
+fn a_frame_whose_rows_would_take_more_memory_than_there_is_for_them_is_refused() {
+    let columns: Vec<_> = (0..40).map(|n| format!("c{n}")).collect();
+    let wide: Vec<_> = columns.iter().map(|name| (name.as_str(), ColumnKind::TinyInt)).collect();
+    let frame = stream(vec![("c0", Arc::new(Int8Array::from(vec![1; 900_000])) as ArrayRef)]);
+    assert!(frame.len() < 1_100_000);
+    let rows = frame::rows(&table(&wide), &frame, Extras { received: Wall(5), slot: None }, Absent::Null);
+    assert_eq!(rows.rows.len(), 0);
+    insta::assert_snapshot!(rows.rejects[0], @"its rows would take more than 128 MiB of memory; send them in parts");
+}
+
+#[test]
+fn a_frame_has_only_so_many_columns() {
+    let column = Arc::new(BooleanArray::from(vec![true])) as ArrayRef;
+    let names: Vec<_> = (0..20_000).map(|n| n.to_string()).collect();
+    let frame = stream(names.iter().map(|name| (name.as_str(), Arc::clone(&column))).collect());
+    let rows = read(&table(&[("0", ColumnKind::Boolean)]), &frame);
+    insta::assert_snapshot!(rows.rejects[0], @"the frame has too many columns");
+}
