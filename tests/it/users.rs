@@ -111,7 +111,8 @@ async fn queues_and_retained_messages_of_one_user_cost_others_nothing_that_was_a
         told(&mut dev1, &format!("kept/{n}"), "x", true).await;
     }
     let mut dev2 = stay(&gateway, "dev2-1", "dev2").await.unwrap();
-    let texts: Vec<String> = (0..40).map(|n| format!("alarm {n}")).collect();
+    // More than what is left where the next large one did not fit.
+    let texts: Vec<String> = (0..40).map(|n| format!("alarm {n} {}", "y".repeat(1_000))).collect();
     for (n, text) in texts.iter().enumerate() {
         told(&mut dev2, &format!("alarm/{n}"), text, true).await;
     }
