@@ -84,7 +84,8 @@ async fn components_that_never_log_in_keep_nobody_out() {
     // The first of the strangers were shown out, and told so.
     assert_eq!(strangers[0].receive().await, None);
     let refused = until("it is counted", 10, || {
-        metric(&gateway, "rembus_gateway_door_refused_total{door=\"rembus\"} ").filter(|refused| *refused >= 100.0)
+        metric(&gateway, "rembus_gateway_door_ended_total{door=\"rembus\",reason=\"refused\"} ")
+            .filter(|refused| *refused >= 100.0)
     });
     assert!(refused <= 300.0);
 }
