@@ -137,7 +137,7 @@ fn files(status: &Status, found: &mut Findings) {
         _ if open > limit / 10 * 9 => {
             found.warn("files", text, "connections are turned away; raise the limit: LimitNOFILE= of the unit")
         }
-        0..=1023 => found.warn("files", text, "few can connect; raise the limit: LimitNOFILE= of the unit, or `ulimit -Hn`"),
+        1..=1023 => found.warn("files", text, "few can connect; raise the limit: LimitNOFILE= of the unit, or `ulimit -Hn`"),
         _ => found.ok("files", text),
     }
 }

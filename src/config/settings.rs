@@ -20,7 +20,7 @@ pub enum Origin {
     /// One word for many keys; `said` is where it stands.
     Profile {
         name: &'static str,
-        said: Box<Origin>,
+        said: Box<Self>,
     },
 }
 
