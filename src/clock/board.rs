@@ -79,7 +79,7 @@ impl Machine for Linux {
             let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map(nanos);
             since.is_some_and(|at| at >= boot && at <= now.0)
         };
-        Path::new("/run/systemd/timesync/synchronized").exists() || DRIFT_FILES.iter().any(|file| written(file))
+        Path::new("/run/systemd/timesync/synchronized").exists() || DRIFT_FILES.iter().any(written)
     }
 
     fn has_own_time(&self) -> bool {

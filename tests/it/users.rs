@@ -127,7 +127,8 @@ async fn queues_and_retained_messages_of_one_user_cost_others_nothing_that_was_a
     reader.subscribe("alarm/+", QoS::AtLeastOnce).await;
     let mut retained = found(&mut reader, 40).await;
     let mut wanted = texts;
-    (retained.sort(), wanted.sort());
+    retained.sort();
+    wanted.sort();
     assert_eq!(retained, wanted);
 }
 
