@@ -6,6 +6,10 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "Queries that wait, and their callers",
         fields: &[
+            "engine/duck/running.rs::State.aside",
+            "engine/duck/running.rs::State.queries",
+            "engine/duck/tail.rs::Scan.columns",
+            "engine/duck/tail.rs::Shelf.views",
             "engine/turns.rs::State.waiting",
             "engine/turns.rs::State.callers",
             "engine/front.rs::Engine.asks",
@@ -35,6 +39,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     Bound {
         what: "Rows that are not yet in the lake",
         fields: &[
+            "engine/duck/tail.rs::Batches.all",
             "engine/tail.rs::*",
             "engine/lite/table.rs::LakeTable.packed",
             "engine/lite/table.rs::LakeTable.seen",

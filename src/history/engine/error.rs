@@ -36,6 +36,9 @@ pub(crate) enum EngineError {
     Io { doing: &'static str, source: std::io::Error },
     #[error("no room for a batch: {free} bytes are free, {reserve} are kept back")]
     NoRoom { free: u64, reserve: u64 },
+    #[cfg(feature = "duckdb")]
+    #[error("a batch was refused: of {rows} rows {found} are in its file, and {what}; they come again from the log")]
+    NotAsOwed { rows: u64, found: u64, what: &'static str },
     #[error("the log: {0}")]
     Log(#[from] WalError),
     #[error("making Arrow of rows: {0}")]
@@ -70,6 +73,26 @@ impl EngineError {
         let (_, rest) = text.split_once("Corrupt WAL file: entry at byte position ")?;
         let behind_head: usize = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
         behind_head.checked_sub(WAL_ENTRY_HEAD)
+    }
+
+    /// Whether a lake that is opened anew may do what this one cannot. No opening makes room on a disk.
+    pub(super) fn may_heal_by_opening(&self) -> bool {
+        match self {
+            Self::NoRoom { .. } | Self::Log(_) => false,
+            Self::Io { source, .. } => source.kind() != std::io::ErrorKind::StorageFull,
+            #[cfg(feature = "duckdb")]
+            Self::Sql { source, .. } => !source.to_string().contains("No space left"),
+            _ => true,
+        }
+    }
+
+    /// Whether memory is what DuckDB lacked. After a failed COMMIT nobody knows what has happened, so that does not count.
+    #[cfg(feature = "duckdb")]
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Sql { doing, source } => !doing.starts_with("committing") && super::duck::is_out_of_memory(source),
+            _ => false,
+        }
     }
 
     /// Whether it is the statement that cannot be carried out, whatever the lake has: the caller's affair. Everything else is

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Answers that are made and not yet sent, in KiB.
 const BUDGET_KIB: u32 = 96 << 10;
@@ -36,6 +37,20 @@ enum Kind<'a> {
     Any,
     /// The newest row of each key.
     Latest(&'a Table),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+struct Failed {
+    error: CallError,
+    /// There was not enough memory, and another query had some of it.
+    starved: bool,
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self { error, starved: false }
+    }
 }
 
 #[derive(Debug)]
@@ -94,8 +109,14 @@ impl Engine {
     }
 
     async fn frame(&self, caller: Caller, table: &str, query: Query, upto: Seq, kind: Kind<'_>) -> Result<Bytes, CallError> {
-        let answer = Answer::frame(&self.settings);
-        let (bytes, turn) = self.answer(caller, table, query, upto, answer, self.settings.query_timeout, kind).await?;
+        let until = Instant::now() + self.settings.query_timeout;
+        let frame = || Answer::frame(&self.settings);
+        let done = match self.answer((caller, false), table, query.clone(), upto, frame(), until, kind).await {
+            // The memory that it lacked may have been another's.
+            Err(Failed { starved: true, .. }) => self.answer((caller, true), table, query, upto, frame(), until, kind).await,
+            done => done,
+        };
+        let (bytes, turn) = done.map_err(|failed| failed.error)?;
         // Counts until the last byte is sent. Others wait meanwhile, because the turn is kept.
         let kibibytes = u32::try_from(bytes.len().div_ceil(1 << 10)).unwrap_or(u32::MAX).min(BUDGET_KIB);
         let room = self.budget.clone().acquire_many_owned(kibibytes);
@@ -116,24 +137,27 @@ impl Engine {
         upto: Seq,
         to: mpsc::Sender<Bytes>,
     ) -> Result<(), CallError> {
-        self.answer(caller, table, query, upto, Answer::stream(to), STREAM_TIMEOUT, Kind::Any).await.map(|_| ())
+        let until = Instant::now() + STREAM_TIMEOUT;
+        let done = self.answer((caller, false), table, query, upto, Answer::stream(to), until, Kind::Any).await;
+        done.map(|_| ()).map_err(|failed| failed.error)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one query is as many things, and three callers differ in each")]
     async fn answer(
         &self,
-        caller: Caller,
+        (caller, alone): (Caller, bool),
         table: &str,
         query: Query,
         upto: Seq,
         mut answer: Answer,
-        timeout: Duration,
+        until: Instant,
         kind: Kind<'_>,
-    ) -> Result<(Bytes, Turn), CallError> {
-        let mut place = self.turns.enter(caller).inspect_err(|_| self.status.update(|status| status.queries_busy += 1))?;
-        let timeout = tokio::time::sleep(timeout);
+    ) -> Result<(Bytes, Turn), Failed> {
+        let place = if alone { self.turns.enter_alone(caller) } else { self.turns.enter(caller) };
+        let mut place = place.inspect_err(|_| self.status.update(|status| status.queries_busy += 1))?;
+        let timeout = tokio::time::sleep_until(until);
         // A view that does not come is late however long the answer may take.
-        let pinning = tokio::time::sleep(self.settings.query_timeout);
+        let pinning = tokio::time::sleep_until(until.min(Instant::now() + self.settings.query_timeout));
         tokio::pin!(timeout, pinning);
         let prepared = async {
             let turn = place.turn().await.ok_or_else(stopped)?;
@@ -141,28 +165,31 @@ impl Engine {
                 Kind::Any => self.pin(table, &query, upto).await?,
                 Kind::Latest(table) => self.latest(table, upto).await?,
             };
-            Ok((view, turn))
+            Ok::<_, CallError>((view, turn))
         };
         let (view, turn) = tokio::select! {
             prepared = prepared => prepared?,
-            () = &mut pinning => return Err(self.not_in_time(upto)),
+            () = &mut pinning => return Err(self.not_in_time(upto).into()),
         };
         drop(place);
-        let stop = view.stop();
+        let (stop, asked) = (view.stop(), view.stop());
         let settings = self.settings.clone();
         let (ended, end) = oneshot::channel::<()>();
         let mut work = tokio::task::spawn_blocking(move || {
-            let done = view.run(&query, &settings, &mut answer).and_then(|()| answer.finish()).map(|bytes| (bytes, turn));
+            let done = view.run(&query, &settings, &mut answer).and_then(|()| answer.finish());
             drop(ended);
-            done
+            match done {
+                Ok(bytes) => Ok((bytes, turn)),
+                Err(error) => Err(Failed { error, starved: asked.wanted_memory() && turn.was_shared() }),
+            }
         });
         // Whoever asked may go at any moment, which drops this future.
         let mut stopper = Stopper { stop: Some(stop), end: Some(end) };
         tokio::select! {
             done = &mut work => {
                 stopper.stop = None;
-                let done = done.unwrap_or_else(|_| Err(stopped()));
-                if done.as_ref().is_err_and(|error| damage::may_be_of_a_file(&error.text)) {
+                let done = done.unwrap_or_else(|_| Err(stopped().into()));
+                if done.as_ref().is_err_and(|failed| damage::may_be_of_a_file(&failed.error.text)) {
                     // Whoever follows is busy then, and the next query says it again.
                     drop(self.asks.try_send(Ask::Suspect { table: table.to_owned() }));
                 }
@@ -170,7 +197,7 @@ impl Engine {
             }
             () = &mut timeout => drop(stopper),
         }
-        work.await.unwrap_or_else(|_| Err(stopped()))
+        work.await.unwrap_or_else(|_| Err(stopped().into()))
     }
 
     /// A view of the newest rows; a query that makes them known is started if need be.

@@ -1,6 +1,7 @@
 //! The follower's work while the lake is open, one turn at a time.
 
 mod asks;
+mod batches;
 mod scrub;
 mod upkeep;
 
@@ -10,13 +11,14 @@ use super::follow::{Ask, Follower};
 use super::loss;
 use super::newest::Newest;
 use super::scrub::Scrub;
-use super::store::{BatchError, DeleteError, Store};
+use super::store::{DeleteError, Store};
 use crate::clock::Mono;
 use crate::history::model::{CallError, Schema};
 use crate::history::row::Reject;
 use crate::history::status::Tidied;
 use crate::message::{Seq, kind};
 use crate::wal::{Health, LogState, Reader, Record};
+use batches::{batch_interval, tail_bytes};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,6 @@ const ASKS: usize = 128;
 /// While batches fail, rows gather up to so many times of what a batch has.
 const BACKLOG: usize = 4;
 const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Rejected rows are summed up for so long before they are told again.
 const REJECTS_EVERY: Duration = Duration::from_secs(60);
 /// The log hears that records without rows are not needed after so many of them, so many bytes, or so long.
@@ -38,8 +39,6 @@ const RELEASE_BYTES: usize = 1 << 20;
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// And the lake hears so seldom how many of them there were.
 const PROGRESS_EVERY: u64 = 100_000;
-/// A short write budget makes batches no rarer than this.
-const STRETCHED_INTERVAL_MAX: Duration = Duration::from_secs(600);
 /// The first pass of upkeep comes so long after the start, when everybody has reconnected.
 const UPKEEP_FIRST: Duration = Duration::from_secs(120);
 
@@ -71,6 +70,8 @@ pub(super) struct Session {
     /// After a failed batch: not before then, and how long to wait after the next failure.
     retry: Option<Mono>,
     retry_pause: Duration,
+    /// Batches that have failed since one succeeded.
+    failures: u32,
     /// By table and cause: how many, and the first one's words.
     rejects: BTreeMap<(String, &'static str), (u64, String)>,
     rejects_told: Option<Mono>,
@@ -112,6 +113,7 @@ impl Session {
             oldest: None,
             retry: None,
             retry_pause: RETRY_MIN,
+            failures: 0,
             rejects: BTreeMap::new(),
             rejects_told: None,
             upkeep: follower.clock.mono().plus(UPKEEP_FIRST.min(follower.settings.maintenance)),
@@ -341,63 +343,6 @@ impl Session {
         Ok(true)
     }
 
-    fn grown(&mut self, follower: &Follower) {
-        if self.oldest.is_none() {
-            self.oldest = Some(follower.clock.mono());
-        }
-    }
-
-    fn batch_is_due(&self, follower: &Follower) -> bool {
-        let now = follower.clock.mono();
-        if self.store.tail_rows() == 0 || self.retry.is_some_and(|retry| now < retry) {
-            return false;
-        }
-        self.store.tail_rows() >= batch_rows(follower)
-            || self.store.tail_bytes() >= tail_bytes(follower)
-            // The rows are few, but the log is full of what came between them.
-            || follower.log.is_held_up_by(self.released)
-            || self.oldest.is_some_and(|oldest| now.since(oldest) >= batch_interval(follower))
-    }
-
-    /// Moves the tail into the lake. `false` if that failed and will be tried again.
-    async fn batch(&mut self, follower: &mut Follower) -> Result<bool, EngineError> {
-        if self.retry.is_some_and(|retry| follower.clock.mono() < retry) {
-            return Ok(false);
-        }
-        let upto = self.ingested;
-        // What the lake has, the log must have: else a power cut could bring a sequence number a second time.
-        follower.log.sync(upto).await?;
-        match self.store.batch(upto) {
-            Ok(()) => {
-                self.release(follower, upto);
-                self.room = follower.clock.mono();
-                (self.oldest, self.retry, self.retry_pause) = (None, None, RETRY_MIN);
-                self.read_back();
-                follower.status.update(|status| status.batches += 1);
-                Ok(true)
-            }
-            Err(BatchError::Reopen(error)) => {
-                follower.status.update(|status| status.batch_failures += 1);
-                Err(error)
-            }
-            Err(BatchError::Again(error)) => {
-                follower.status.update(|status| status.batch_failures += 1);
-                self.suspect_batch(follower);
-                self.put_off(follower, &error, "a batch could not be written; its rows stay in the log and in memory");
-                Ok(false)
-            }
-        }
-    }
-
-    /// What failed is tried again later, with longer pauses each time.
-    fn put_off(&mut self, follower: &Follower, error: &EngineError, what: &str) {
-        let (rows, retry_s) = (self.store.tail_rows(), self.retry_pause.as_secs());
-        log::error!(error:%, rows, retry_s; "{what}");
-        follower.status.update(|status| status.last_error = Some(follower.settings.without_paths(error)));
-        self.retry = Some(follower.clock.mono().plus(self.retry_pause));
-        self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
-    }
-
     /// How long nothing needs to be done if nothing happens.
     fn next_wake(&self, follower: &Follower) -> Duration {
         let now = follower.clock.mono();
@@ -477,21 +422,4 @@ impl Session {
         }
         self.tell(follower);
     }
-}
-
-/// Bytes of rows that make a batch at once: rows may be as large as messages.
-fn tail_bytes(follower: &Follower) -> usize {
-    usize::try_from(follower.settings.memory_limit / 8).unwrap_or(usize::MAX).max(1 << 20)
-}
-
-/// A short write budget makes batches larger; memory bounds them in any case.
-fn batch_rows(follower: &Follower) -> usize {
-    let rows = follower.settings.batch_rows as f64 * follower.log.stretch().min(BACKLOG as f64 / 2.0);
-    rows as usize
-}
-
-/// And rarer.
-fn batch_interval(follower: &Follower) -> Duration {
-    let interval = follower.settings.batch_interval;
-    interval.mul_f64(follower.log.stretch()).min(STRETCHED_INTERVAL_MAX).max(interval)
 }

@@ -116,6 +116,11 @@ pub(super) trait View: std::fmt::Debug + Send {
 pub(super) trait Stop: std::fmt::Debug + Send + Sync {
     /// To be repeated until the query has returned: an interrupt between two statements hits nothing.
     fn now(&self);
+
+    /// Whether the query has ended because there was not enough memory, so that it may succeed when it is alone.
+    fn wanted_memory(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -29,22 +29,28 @@ pub(super) struct Tail {
     /// Whether the store has not seen every row.
     dirty: bool,
     bytes: usize,
+    /// Of them, what the rows take that the store has not taken over.
+    loose: usize,
     /// Latest receive time of any row.
     newest_us: i64,
 }
 
 impl Tail {
     pub(super) fn new(table: Arc<Table>) -> Self {
-        Self { table, rows: Vec::new(), places: HashMap::new(), settled: 0, dirty: false, bytes: 0, newest_us: i64::MIN }
+        Self {
+            table,
+            rows: Vec::new(),
+            places: HashMap::new(),
+            settled: 0,
+            dirty: false,
+            bytes: 0,
+            loose: 0,
+            newest_us: i64::MIN,
+        }
     }
 
     pub(super) fn keyed(&self) -> bool {
         !self.table.keys.is_empty()
-    }
-
-    #[cfg(feature = "duckdb")]
-    pub(super) fn table(&self) -> &Table {
-        &self.table
     }
 
     /// Rows above the lake.
@@ -68,6 +74,7 @@ impl Tail {
         let row = TailRow { cells: row.cells, named: row.named, seq, received_us };
         if !self.keyed() {
             self.bytes += weight(&row.cells);
+            self.loose += weight(&row.cells);
             self.rows.push(row);
             return;
         }
@@ -96,11 +103,19 @@ impl Tail {
         self.dirty
     }
 
-    /// The store holds an append table's rows itself from now on, and has seen a keyed one's.
-    pub(super) fn taken_over(&mut self) {
+    /// What the rows take that the store has not taken over.
+    #[cfg(feature = "duckdb")]
+    pub(super) fn loose_bytes(&self) -> usize {
+        self.loose
+    }
+
+    /// The store holds an append table's rows itself from now on, all of them in so many bytes, and has seen a keyed one's.
+    pub(super) fn taken_over(&mut self, bytes: usize) {
         if !self.keyed() {
             self.settled += self.rows.len();
-            self.rows.clear();
+            // The room goes too: it was made for a burst.
+            self.rows = Vec::new();
+            (self.bytes, self.loose) = (bytes, 0);
         }
         self.dirty = false;
     }

@@ -24,12 +24,17 @@ struct State {
     callers: BTreeMap<Caller, Counts>,
     running: usize,
     tickets: u64,
+    /// Whether the one that runs wants nobody beside it.
+    alone: bool,
+    /// When two last ran at once, as the ticket of the later one.
+    together: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
     ticket: u64,
     caller: Caller,
+    alone: bool,
     go: oneshot::Sender<Turn>,
 }
 
@@ -46,6 +51,9 @@ struct Counts {
 pub(super) struct Turn {
     turns: Turns,
     caller: Caller,
+    /// When it began, as a ticket.
+    began: u64,
+    alone: bool,
 }
 
 /// A place in the queue; dropping it gives it up.
@@ -59,6 +67,15 @@ pub(super) struct Place {
 impl Turns {
     /// Takes a place in the queue, unless it is full or the caller has its share of it.
     pub(super) fn enter(&self, caller: Caller) -> Result<Place, CallError> {
+        self.enter_as(caller, false)
+    }
+
+    /// The same for a query that wants all the memory there is: nothing runs beside it, and it may wait longer for that.
+    pub(super) fn enter_alone(&self, caller: Caller) -> Result<Place, CallError> {
+        self.enter_as(caller, true)
+    }
+
+    fn enter_as(&self, caller: Caller, alone: bool) -> Result<Place, CallError> {
         let mut state = self.lock();
         let own = state.callers.get(&caller).map_or(0, |counts| counts.waiting);
         if own >= WAITING_EACH {
@@ -71,7 +88,7 @@ impl Turns {
         let ticket = state.tickets;
         let (go, turn) = oneshot::channel();
         state.callers.entry(caller).or_default().waiting += 1;
-        state.waiting.push_back(Waiting { ticket, caller, go });
+        state.waiting.push_back(Waiting { ticket, caller, alone, go });
         self.next(state);
         Ok(Place { turns: self.clone(), ticket, turn })
     }
@@ -79,23 +96,31 @@ impl Turns {
     /// Lets as many run as may.
     fn next(&self, mut state: MutexGuard<'_, State>) {
         let mut unwanted = Vec::new();
-        while state.running < RUNNING {
+        while state.running < RUNNING && !state.alone {
             let free =
                 |waiting: &&Waiting| state.callers.get(&waiting.caller).is_none_or(|counts| counts.running < RUNNING_EACH);
             let served = |waiting: &&Waiting| state.callers.get(&waiting.caller).map_or(0, |counts| counts.served);
             let Some(chosen) = state.waiting.iter().filter(free).min_by_key(|waiting| (served(waiting), waiting.ticket)) else {
                 break;
             };
+            // Nobody overtakes one that waits for the others to end, or it would wait for ever.
+            if chosen.alone && state.running > 0 {
+                break;
+            }
             let ticket = chosen.ticket;
-            let Some(Waiting { caller, go, .. }) = state.take(ticket) else { break };
+            let Some(Waiting { caller, alone, go, .. }) = state.take(ticket) else { break };
             state.tickets += 1;
             let began = state.tickets;
             state.running += 1;
+            state.alone = alone;
+            if state.running > 1 {
+                state.together = began;
+            }
             let counts = state.callers.entry(caller).or_default();
             counts.running += 1;
             counts.served = began;
             // Whoever waited may have gone; its turn ends as soon as the lock is free.
-            unwanted.extend(go.send(Turn { turns: self.clone(), caller }).err());
+            unwanted.extend(go.send(Turn { turns: self.clone(), caller, began, alone }).err());
         }
         drop(state);
         drop(unwanted);
@@ -138,9 +163,19 @@ impl Drop for Place {
     }
 }
 
+impl Turn {
+    /// Whether another query ran at any moment of this turn.
+    pub(super) fn was_shared(&self) -> bool {
+        self.turns.lock().together >= self.began
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.turns.lock();
+        if self.alone {
+            state.alone = false;
+        }
         state.running -= 1;
         if let Some(counts) = state.callers.get_mut(&self.caller) {
             counts.running -= 1;
@@ -211,6 +246,24 @@ mod tests {
         }
         let state = turns.lock();
         assert!(state.callers.is_empty() && state.waiting.is_empty() && state.running == 0);
+    }
+
+    #[test]
+    fn a_query_that_wants_to_be_alone_waits_for_others_and_lets_nobody_beside_it() {
+        let turns = Turns::default();
+        let first = has_turn(&mut turns.enter(A).unwrap()).unwrap();
+        assert!(!first.was_shared());
+        let mut alone = turns.enter_alone(B).unwrap();
+        let mut later = turns.enter(C).unwrap();
+        assert!(has_turn(&mut alone).is_none() && has_turn(&mut later).is_none(), "nobody overtakes it");
+        drop(first);
+        let turn = has_turn(&mut alone).unwrap();
+        assert!(has_turn(&mut later).is_none());
+        assert!(!turn.was_shared());
+        drop(turn);
+        let second = has_turn(&mut later).unwrap();
+        let third = has_turn(&mut turns.enter(A).unwrap()).unwrap();
+        assert!(second.was_shared() && third.was_shared());
     }
 
     #[test]

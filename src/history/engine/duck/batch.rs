@@ -2,7 +2,8 @@
 //!
 //! DuckDB syncs its catalog but never the Parquet files it writes (removed on purpose upstream, duckdb pull request 12371). So:
 //!
-//! 1. `COPY` each table's tail to a new file, whose name the catalog has never seen (appended tables: one for each day);
+//! 1. `COPY` each table's tail to a new file, whose name the catalog has never seen (appended tables: one for each day), and read
+//!    back whether it has what is owed;
 //! 2. sync the files, then their folders;
 //! 3. one transaction over all tables: delete what keyed rows replace, sync the delete files that this wrote, register our files,
 //!    store the covered sequence; commit.
@@ -11,9 +12,11 @@
 
 use super::catalog;
 use super::lake::path_text;
-use super::names::{LAKE, Own, TAIL, ident, same_key, text};
+use super::names::{LAKE, Own, ident, same_key, text};
+use super::owed;
 use super::relation;
 use super::store::LakeTable;
+use super::tail::Shown;
 use crate::disk::Disk;
 use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
@@ -23,12 +26,18 @@ use crate::history::engine::folders;
 use duckdb::Connection;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the columns of a row group take in memory while it is written.
+const GROUP_BYTES: usize = 16 << 20;
 
 /// One table's file, written and not yet registered.
 #[derive(Debug)]
 pub(super) struct NewFile {
     table: usize,
     path: PathBuf,
+    /// The table's tail as it was written.
+    tail: Arc<Shown>,
 }
 
 /// Step 1. On failure nothing is left behind.
@@ -44,16 +53,18 @@ pub(super) fn write_files(
         let mut folder = files.join(&table.stored.folder);
         folder.extend(own.folder());
         let name = folders::batch_name(covered.log_id, covered.log_seq);
-        let made = days(conn, table).and_then(|days| {
-            days.into_iter().try_for_each(|day| {
+        let tail = Arc::new(Shown::new(table)?);
+        let made = owed::by_day(table, &tail).and_then(|days| {
+            days.into_iter().try_for_each(|(day, owed)| {
                 let folder = match &day {
                     Some(day) => folder.join(format!("{DAY}={day}")),
                     None => folder.clone(),
                 };
                 make_folder(disk, &folder)?;
                 let path = folder.join(&name);
-                written.push(NewFile { table: place, path: path.clone() });
-                copy(conn, table, own, day.as_deref(), &path)
+                written.push(NewFile { table: place, path: path.clone(), tail: tail.clone() });
+                copy(conn, table, own, (&tail, day.as_deref()), &path)?;
+                owed::check(conn, &path, &owed)
             })
         });
         if let Err(error) = made {
@@ -91,7 +102,8 @@ pub(super) fn register(
             let name = ident(&table.table.name);
             if !table.table.keys.is_empty() {
                 let replaced = format!(
-                    "DELETE FROM {LAKE}.{name} AS l WHERE EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {}){}",
+                    "DELETE FROM {LAKE}.{name} AS l WHERE EXISTS (SELECT 1 FROM {} AS n WHERE {}){}",
+                    file.tail.source(),
                     same_key(&table.table, "n.", "l."),
                     own.and("l.")
                 );
@@ -171,34 +183,36 @@ pub(super) fn discard(disk: &dyn Disk, written: &[NewFile]) {
     }
 }
 
-/// The days on which the rows of an appended table's tail were received: each gets a file of its own. A keyed table has no days.
-fn days(conn: &Connection, table: &LakeTable) -> Result<Vec<Option<String>>, EngineError> {
-    let doing = "looking for the days of a batch";
-    if !table.table.keys.is_empty() {
-        return Ok(vec![None]);
-    }
-    let sql = format!("SELECT DISTINCT CAST(CAST(_recv AS DATE) AS TEXT) FROM {TAIL}.{} ORDER BY 1", ident(&table.table.name));
-    let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
-    statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(EngineError::sql(doing))
+/// Rows of a row group of a table: what the writer holds of each column until it writes it.
+fn group_rows(table: &LakeTable) -> usize {
+    let columns = table.table.columns.len() + HIDDEN.len();
+    (GROUP_BYTES / (columns * 16)).clamp(2048, 122_880) / 2048 * 2048
 }
 
-fn copy(conn: &Connection, table: &LakeTable, own: &Own, day: Option<&str>, path: &Path) -> Result<(), EngineError> {
-    let name = ident(&table.table.name);
+fn copy(
+    conn: &Connection,
+    table: &LakeTable,
+    own: &Own,
+    (tail, day): (&Shown, Option<&str>),
+    path: &Path,
+) -> Result<(), EngineError> {
+    let tail = tail.source();
     let columns = || table.table.columns.iter().map(|c| c.name.as_str()).chain(HIDDEN.iter().map(|(hidden, ..)| *hidden));
     let source = if table.table.keys.is_empty() {
         // In the order in which they came: the tail keeps it, and so does COPY.
         let columns = columns().map(ident).collect::<Vec<_>>().join(", ");
         let only = day.map(|day| format!(" WHERE CAST(_recv AS DATE) = DATE {}", text(day))).unwrap_or_default();
-        format!("SELECT {columns} FROM {TAIL}.{name}{only}")
+        format!("SELECT {columns} FROM {tail}{only}")
     } else {
-        relation::merged(&table.table, own)
+        relation::merged(&table.table, own, &tail)
     };
     let ids: Vec<String> = columns()
         .filter_map(|column| Some(format!("{}: {}", ident(column), table.stored.field_ids.get(&column.to_lowercase())?)))
         .collect();
     conn.execute_batch(&format!(
-        "COPY ({source}) TO {} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {{{}}})",
+        "COPY ({source}) TO {} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {}, FIELD_IDS {{{}}})",
         path_text(path),
+        group_rows(table),
         ids.join(", ")
     ))
     .map_err(EngineError::sql("writing a batch"))

@@ -110,6 +110,22 @@ pub(super) fn live_rows(conn: &Connection, own: &Own, table_id: i64) -> Result<u
     Ok(u64::try_from(rows).unwrap_or(0))
 }
 
+/// The same of every table that has any, by the table's id.
+pub(super) fn live_rows_of_all(conn: &Connection, own: &Own) -> Result<HashMap<i64, u64>, EngineError> {
+    let doing = "counting rows";
+    let sql = format!(
+        "WITH live AS (SELECT table_id, data_file_id, record_count FROM {META}.ducklake_data_file f WHERE end_snapshot IS NULL{}), \
+         gone AS (SELECT data_file_id, sum(delete_count) AS n FROM {META}.ducklake_delete_file WHERE end_snapshot IS NULL \
+           GROUP BY data_file_id) \
+         SELECT table_id, greatest(sum(record_count - coalesce(gone.n, 0)), 0)::UBIGINT \
+         FROM live LEFT JOIN gone USING (data_file_id) GROUP BY table_id",
+        own.and_file("f.")
+    );
+    let mut statement = conn.prepare(&sql).map_err(EngineError::sql(doing))?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(EngineError::sql(doing))?;
+    rows.collect::<Result<_, _>>().map_err(EngineError::sql(doing))
+}
+
 /// The statement that stores, with the transaction it is part of, how far the log is covered.
 pub(super) fn set_covered(own: &Own, covered: Covered) -> String {
     let info = own.covered(covered);

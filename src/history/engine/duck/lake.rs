@@ -63,7 +63,7 @@ pub(super) fn open(settings: &Settings) -> Result<Connection, EngineError> {
         text(&format!("{}/", files(settings).display())),
     ))
     .map_err(EngineError::sql("opening the lake"))?;
-    conn.execute_batch("CREATE SCHEMA IF NOT EXISTS memory.tail").map_err(EngineError::sql("making room for the tail"))?;
+    super::tail::register(&conn)?;
     Ok(conn)
 }
 

@@ -9,9 +9,8 @@ use crate::history::settings::Settings;
 use duckdb::Connection;
 use std::collections::HashSet;
 
-/// Catalog of the lake, and of the tables that hold what is not in it yet.
+/// Catalog of the lake.
 pub(super) const LAKE: &str = "lake.main";
-pub(super) const TAIL: &str = "memory.tail";
 /// DuckLake's own tables; each kind of catalog has them in its own default schema.
 pub(super) const META: &str = "__ducklake_metadata_lake";
 /// The hidden column that says whose row it is, in a lake of many gateways.

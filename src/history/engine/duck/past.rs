@@ -11,6 +11,7 @@ pub(super) fn then(
     conn: &Connection,
     own: &Own,
     table: &LakeTable,
+    tail: Option<&str>,
     at_us: i64,
     log_id: u64,
 ) -> Result<Option<String>, EngineError> {
@@ -19,7 +20,7 @@ pub(super) fn then(
         let oldest = catalog::oldest(conn)?;
         let had = catalog::columns_at(conn, &table.table.name, oldest)?;
         let seen = oldest > 0 && !had.is_empty() && table.table.keys.is_empty();
-        return Ok(seen.then(|| relation::received_by(&table.table, own, at_us)));
+        return Ok(seen.then(|| relation::received_by(&table.table, own, tail, at_us)));
     };
     let had = catalog::columns_at(conn, &table.table.name, version)?;
     if had.is_empty() {
@@ -27,7 +28,7 @@ pub(super) fn then(
     }
     // Later than everything there is: that is now.
     if version == catalog::newest(conn)? && table.tail.newest_us() <= at_us {
-        return Ok(Some(relation::now(&table.table, own, table.tail.len() == 0)));
+        return Ok(Some(relation::now(&table.table, own, tail)));
     }
     let covered = catalog::covered(conn, own, Some(version))?;
     // A keyed table does not say which of its rows replaced which, so it is seen as of its last batch. Neither do sequence
@@ -35,7 +36,7 @@ pub(super) fn then(
     let same_log = catalog::knows_no_other_log(conn, own, log_id)?;
     let later = (table.table.keys.is_empty() && same_log).then_some(covered);
     let had = had.into_keys().collect();
-    Ok(Some(relation::then(&table.table, own, version, &had, later, at_us)))
+    Ok(Some(relation::then(&table.table, own, tail, (version, &had), later, at_us)))
 }
 
 /// `2026-11-21 09:30:00`, UTC.

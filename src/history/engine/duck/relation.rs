@@ -1,6 +1,6 @@
 //! The table that a query sees, as SQL: what the lake has and what the tail has, each row once.
 
-use super::names::{LAKE, Own, TAIL, ident, same_key};
+use super::names::{LAKE, Own, ident, same_key};
 use crate::history::engine::arrow::flag;
 use crate::history::engine::columns::{DAY, HIDDEN};
 use crate::history::engine::covered::Covered;
@@ -9,29 +9,29 @@ use crate::history::model::{ColumnSource, Table};
 use crate::message::Seq;
 use std::collections::HashSet;
 
-/// What the table holds now. The transaction that runs it pins lake and tail at the same moment.
-pub(super) fn now(table: &Table, own: &Own, tail_is_empty: bool) -> String {
+/// What the table holds now; `tail` is what it has above the lake, if it has something there. The transaction that runs it is as old
+/// as the tail's view.
+pub(super) fn now(table: &Table, own: &Own, tail: Option<&str>) -> String {
     let name = ident(&table.name);
     let columns = visible_columns(table, own, "");
     let lake = own.table(table, "");
-    if tail_is_empty {
+    let Some(tail) = tail else {
         return format!("(SELECT {columns} FROM {lake}) AS {name}");
-    }
+    };
     if table.keys.is_empty() {
-        return format!("(SELECT {columns} FROM {lake} UNION ALL SELECT {columns} FROM {TAIL}.{name}) AS {name}");
+        return format!("(SELECT {columns} FROM {lake} UNION ALL SELECT {columns} FROM {tail}) AS {name}");
     }
     let same = same_key(table, "n.", "l.");
     format!(
-        "(SELECT {} FROM {lake} AS l WHERE NOT EXISTS (SELECT 1 FROM {TAIL}.{name} AS n WHERE {same}) \
+        "(SELECT {} FROM {lake} AS l WHERE NOT EXISTS (SELECT 1 FROM {tail} AS n WHERE {same}) \
          UNION ALL SELECT {columns} FROM ({}) AS m) AS {name}",
         visible_columns(table, own, "l."),
-        merged(table, own)
+        merged(table, own, tail)
     )
 }
 
 /// The rows of a keyed table's tail, each merged with the lake's row of the same key; stored columns and hidden ones.
-pub(super) fn merged(table: &Table, own: &Own) -> String {
-    let name = ident(&table.name);
+pub(super) fn merged(table: &Table, own: &Own, tail: &str) -> String {
     let columns: Vec<String> = table
         .columns
         .iter()
@@ -44,7 +44,7 @@ pub(super) fn merged(table: &Table, own: &Own) -> String {
         .collect();
     let hidden: Vec<String> = HIDDEN.iter().map(|(hidden, ..)| format!("n.{hidden} AS {hidden}")).collect();
     format!(
-        "SELECT {}, {} FROM {TAIL}.{name} AS n LEFT JOIN {} AS l ON {}",
+        "SELECT {}, {} FROM {tail} AS n LEFT JOIN {} AS l ON {}",
         columns.join(", "),
         hidden.join(", "),
         own.table(table, ""),
@@ -57,8 +57,8 @@ pub(super) fn merged(table: &Table, own: &Own) -> String {
 pub(super) fn then(
     table: &Table,
     own: &Own,
-    version: i64,
-    had: &HashSet<String>,
+    tail: Option<&str>,
+    (version, had): (i64, &HashSet<String>),
     later: Option<Covered>,
     at_us: i64,
 ) -> String {
@@ -82,22 +82,28 @@ pub(super) fn then(
     let columns = visible_columns(table, own, "");
     let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
     format!(
-        "({snapshot} UNION ALL SELECT {columns} FROM {} WHERE _seq > {} AND {received} \
-         UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) AS {name}",
+        "({snapshot} UNION ALL SELECT {columns} FROM {} WHERE _seq > {} AND {received}{}) AS {name}",
         own.table(table, ""),
-        covered.log_seq
+        covered.log_seq,
+        and_tail(tail, &columns, &received)
     )
 }
 
 /// What an append table has now of what had been received by a time: for times before any snapshot.
-pub(super) fn received_by(table: &Table, own: &Own, at_us: i64) -> String {
+pub(super) fn received_by(table: &Table, own: &Own, tail: Option<&str>, at_us: i64) -> String {
     let name = ident(&table.name);
     let columns = visible_columns(table, own, "");
     let received = format!("_recv <= make_timestamp({at_us}::BIGINT)");
     format!(
-        "(SELECT {columns} FROM {} WHERE {received} UNION ALL SELECT {columns} FROM {TAIL}.{name} WHERE {received}) AS {name}",
-        own.table(table, "")
+        "(SELECT {columns} FROM {} WHERE {received}{}) AS {name}",
+        own.table(table, ""),
+        and_tail(tail, &columns, &received)
     )
+}
+
+/// The rows above the lake, if there are any.
+fn and_tail(tail: Option<&str>, columns: &str, condition: &str) -> String {
+    tail.map(|tail| format!(" UNION ALL SELECT {columns} FROM {tail} WHERE {condition}")).unwrap_or_default()
 }
 
 /// The statement that corrects the receive times of a range of records: the hidden one, the day, and the schema's `recv_ts`.

@@ -1,9 +1,11 @@
 //! The lake and what is above it: takes rows and deletions in the order of the log, and gives pinned views to queries.
 
 use super::catalog::{self, Stored};
-use super::names::{LAKE, Own, TAIL, ident};
+use super::names::{LAKE, Own, ident};
 use super::objects::Objects;
 use super::query::{Pinned, value};
+use super::running::Running;
+use super::tail::Shown;
 use super::upkeep::{self, Tidy};
 use super::{batch, fit, lake, past, relation, statistics, tail, verify};
 use crate::clock::Wall;
@@ -35,6 +37,8 @@ pub(super) struct LakeTable {
     pub(super) table: Arc<Table>,
     pub(super) stored: Stored,
     pub(super) tail: Tail,
+    /// The tail's rows that are not in `tail` any more; of a keyed table, as it was when it was asked for.
+    pub(super) batches: tail::Batches,
     pub(super) rows_in_lake: u64,
 }
 
@@ -51,6 +55,7 @@ pub(in crate::history::engine) struct Lake {
     log: Identity,
     covered: Seq,
     in_use: Arc<()>,
+    running: Running,
     settings: Settings,
     own: Own,
     tidy: Tidy,
@@ -144,10 +149,10 @@ impl Lake {
         for (table, fitted) in schema.tables.iter().zip(fitted) {
             let place = match fitted {
                 Ok(fitted) => {
-                    tail::create(&conn, table)?;
                     let rows_in_lake = catalog::live_rows(&conn, &own, fitted.stored.id)?;
                     let (stored, tail) = (fitted.stored, Tail::new(table.clone()));
-                    usable.push(LakeTable { table: table.clone(), stored, tail, rows_in_lake });
+                    let batches = tail::Batches::default();
+                    usable.push(LakeTable { table: table.clone(), stored, tail, batches, rows_in_lake });
                     Ok(usable.len() - 1)
                 }
                 Err(reason) => Err(reason),
@@ -170,6 +175,7 @@ impl Lake {
             log: log.clone(),
             covered,
             in_use: Arc::new(()),
+            running: Running::default(),
             settings: settings.clone(),
             own,
             tidy: Tidy::default(),
@@ -191,7 +197,7 @@ impl Lake {
             return Err(EngineError::NoRoom { free, reserve: self.settings.reserve / 2 });
         }
         for table in &mut self.usable {
-            tail::settle(&mut table.tail, &self.conn)?;
+            tail::settle(table)?;
         }
         let written =
             batch::write_files(&self.conn, self.disk.as_ref(), &self.files, &self.usable, (&self.own, self.covering(upto)))?;
@@ -209,10 +215,23 @@ impl Lake {
         sync_lake(self.disk.as_ref(), &self.lake)?;
         self.covered = upto;
         for table in self.usable.iter_mut().filter(|table| table.tail.len() > 0) {
-            tail::clear(&mut table.tail, &self.conn)?;
-            table.rows_in_lake = catalog::live_rows(&self.conn, &self.own, table.stored.id)?;
+            tail::clear(table);
         }
+        // For the status alone: the batch is done, whatever becomes of this.
+        self.count_rows();
         Ok(())
+    }
+
+    /// How many rows each table has in the lake; what cannot be read now stays as it was.
+    fn count_rows(&mut self) {
+        match catalog::live_rows_of_all(&self.conn, &self.own) {
+            Ok(rows) => {
+                for table in &mut self.usable {
+                    table.rows_in_lake = rows.get(&table.stored.id).copied().unwrap_or(0);
+                }
+            }
+            Err(error) => log::debug!(error:%; "the rows in the lake are not counted now"),
+        }
     }
 
     /// A view of `table` as it is now, or as it was `at_us` (microseconds since 1970).
@@ -221,11 +240,24 @@ impl Lake {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
+        let running = self.running.clone();
+        match running.with_memory(|| self.pin_once(place, at_us)) {
+            // It is one view that there is no memory for, not the lake that is wrong.
+            Err(error) if error.is_out_of_memory() => {
+                Ok(Err(CallError::exception("there is no memory for a query at present (`[history] memory_limit`); try again")))
+            }
+            done => done,
+        }
+    }
+
+    fn pin_once(&mut self, place: usize, at_us: Option<i64>) -> Result<Result<Pinned, CallError>, EngineError> {
         let table = self.usable.get_mut(place).expect("places point into the usable tables");
-        tail::settle(&mut table.tail, &self.conn)?;
+        tail::settle(table)?;
+        let tail = if table.tail.len() > 0 { Some(Shown::new(table)?) } else { None };
+        let source = tail.as_ref().map(Shown::source);
         let relation = match at_us {
-            None => relation::now(&table.table, &self.own, table.tail.len() == 0),
-            Some(at_us) => match past::then(&self.conn, &self.own, table, at_us, self.log_id)? {
+            None => relation::now(&table.table, &self.own, source.as_deref()),
+            Some(at_us) => match past::then(&self.conn, &self.own, table, source.as_deref(), at_us, self.log_id)? {
                 Some(relation) => relation,
                 None => {
                     let text = format!("No snapshot found at timestamp {}", past::show_time(at_us));
@@ -235,16 +267,25 @@ impl Lake {
         };
         let conn = self.conn.try_clone().map_err(EngineError::sql("connecting"))?;
         let name = ident(&table.table.name);
-        // A transaction pins a database when it first touches it, so both are touched before anything can change.
-        conn.execute_batch(&format!("BEGIN TRANSACTION; FROM {TAIL}.{name} LIMIT 0; FROM {LAKE}.{name} LIMIT 0;"))
-            .map_err(EngineError::sql("pinning a view"))?;
-        Ok(Ok(Pinned::new(conn, relation, self.in_use.clone())))
+        // A transaction pins a database when it first touches it, so it is touched before anything can change.
+        let begun = conn
+            .execute_batch(&format!("BEGIN TRANSACTION; FROM {LAKE}.{name} LIMIT 0;"))
+            .map_err(EngineError::sql("pinning a view"));
+        // From here on the connection ends as it should, whatever has failed.
+        let pinned = Pinned::new(conn, relation, tail, self.running.clone(), self.in_use.clone());
+        begun.map(|()| Ok(pinned))
     }
 
     /// The schema's tables that the lake can hold.
     #[cfg(test)]
     pub(super) fn usable(&self) -> &[LakeTable] {
         &self.usable
+    }
+
+    /// Queries that were ended because the engine needed their memory.
+    #[cfg(test)]
+    pub(super) fn ended_for_memory(&self) -> u64 {
+        self.running.ended_for_memory()
     }
 
     fn covering(&self, upto: Seq) -> Covered {
@@ -292,12 +333,25 @@ impl Store for Lake {
         for row in rows {
             table.tail.push(row, seq, received_us);
         }
-        if tail::is_heavy(&table.tail) { tail::settle(&mut table.tail, &self.conn) } else { Ok(()) }
+        if tail::is_heavy(&table.tail) { tail::settle(table) } else { Ok(()) }
     }
 
     fn batch(&mut self, upto: Seq) -> Result<(), BatchError> {
-        let prepared = self.prepare(upto).map_err(BatchError::Again)?;
-        self.commit(&prepared, upto).map_err(BatchError::Reopen)
+        let running = self.running.clone();
+        let prepared = match running.with_memory(|| self.prepare(upto)) {
+            Ok(prepared) => prepared,
+            // What is above the lake is not what the log gave: it is made anew from there.
+            Err(error @ EngineError::NotAsOwed { .. }) => return Err(BatchError::Reopen(error)),
+            Err(error) => return Err(BatchError::Again(error)),
+        };
+        match running.with_memory(|| self.commit(&prepared, upto)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_out_of_memory() => {
+                batch::discard(self.disk.as_ref(), &prepared);
+                Err(BatchError::Again(error))
+            }
+            Err(error) => Err(BatchError::Reopen(error)),
+        }
     }
 
     fn delete(&mut self, table: &str, predicate: &Predicate, seq: Seq, only: Option<(Seq, Seq)>) -> Result<(), DeleteError> {
@@ -388,6 +442,7 @@ impl Store for Lake {
 
     // The lock on the catalog file is the process's, so a second opening would succeed and destroy it.
     fn in_use(&self) -> bool {
+        self.running.retry();
         Arc::strong_count(&self.in_use) > 1
     }
 
@@ -401,6 +456,7 @@ impl Store for Lake {
             tables: &mut self.usable,
             own: &self.own,
             in_use: &self.in_use,
+            running: &self.running,
         };
         self.tidy.step(&mut place, now)
     }
@@ -415,6 +471,7 @@ impl Store for Lake {
             tables: &mut self.usable,
             own: &self.own,
             in_use: &self.in_use,
+            running: &self.running,
         };
         upkeep::evict::step(&mut place)
     }

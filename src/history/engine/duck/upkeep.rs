@@ -18,6 +18,7 @@ mod retain;
 mod sweep;
 
 use super::names::Own;
+use super::running::Running;
 use super::store::LakeTable;
 use crate::clock::Wall;
 use crate::disk::SharedDisk;
@@ -63,6 +64,7 @@ pub(super) struct Place<'a> {
     pub(super) tables: &'a mut [LakeTable],
     pub(super) own: &'a Own,
     pub(super) in_use: &'a Arc<()>,
+    pub(super) running: &'a Running,
 }
 
 impl Default for Tidy {

@@ -44,7 +44,8 @@ impl LakeTable {
                 self.packed.push(arrow::batch(&self.table, rows)?);
             }
         }
-        self.tail.taken_over();
+        let bytes = self.tail.bytes();
+        self.tail.taken_over(bytes);
         Ok(())
     }
 

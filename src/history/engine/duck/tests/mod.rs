@@ -1,6 +1,7 @@
 //! Stories with the real DuckDB.
 
 mod crash;
+mod pressure;
 mod reads;
 mod upkeep;
 

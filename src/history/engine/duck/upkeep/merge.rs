@@ -14,6 +14,7 @@ use crate::clock::Wall;
 use crate::disk::{Disk, SharedDisk};
 use crate::history::engine::duck::batch;
 use crate::history::engine::duck::names::{META, text};
+use crate::history::engine::duck::running::Running;
 use crate::history::engine::duck::store::LakeTable;
 use crate::history::engine::error::EngineError;
 use duckdb::{Connection, InterruptHandle, params};
@@ -34,7 +35,8 @@ pub(super) struct Merge {
     table: String,
     stop: Arc<InterruptHandle>,
     lake: PathBuf,
-    _in_use: Arc<()>,
+    in_use: Arc<()>,
+    running: Running,
 }
 
 impl std::fmt::Debug for Merge {
@@ -71,7 +73,7 @@ pub(super) fn begin(place: &Place<'_>, table: &LakeTable, now: Wall) -> Result<O
         })
         .map_err(EngineError::io("starting a thread for upkeep"))?;
     let (table, lake) = (table.table.name.clone(), place.settings.lake.clone());
-    Ok(Some(Merge { work: Some(work), table, stop, lake, _in_use: place.in_use.clone() }))
+    Ok(Some(Merge { work: Some(work), table, stop, lake, in_use: place.in_use.clone(), running: place.running.clone() }))
 }
 
 /// The statements that tidy the files of a table; none if they are few.
@@ -147,9 +149,7 @@ impl Merge {
                 Ok(Outcome::Merged)
             }
             Err(error) => {
-                if let Err(error) = conn.execute_batch("ROLLBACK") {
-                    log::debug!(error:% = error; "nothing was rolled back");
-                }
+                self.running.end(conn, self.in_use.clone());
                 // DuckLake's word for a change that came in between.
                 let why = error.to_string();
                 let conflict = why.to_lowercase().contains("conflict");
@@ -168,8 +168,9 @@ impl Drop for Merge {
             self.stop.interrupt();
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Its transaction goes with its connection.
-        drop(work.join());
+        if let Ok((conn, _)) = work.join() {
+            self.running.end(conn, self.in_use.clone());
+        }
     }
 }
 
