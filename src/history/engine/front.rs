@@ -1,6 +1,7 @@
 //! The engine's side of the thread boundary: admission, deadlines, and the conversation with the follower.
 
 use super::answer::{Answer, timed_out};
+use super::answer_memory::{AnswerMemory, AnswerPermit};
 use super::damage;
 use super::folders;
 use super::follow::{Ask, Follower, Latest};
@@ -19,11 +20,9 @@ use crate::wal::LogHandle;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Answers that are made and not yet sent, in KiB.
-const BUDGET_KIB: u32 = 96 << 10;
 /// An answer that is read as it is made may take so long.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Changes that may wait for being applied.
@@ -60,7 +59,7 @@ pub(crate) struct Engine {
     status: SharedStatus,
     asks: mpsc::Sender<Ask>,
     turns: Turns,
-    budget: Arc<Semaphore>,
+    memory: AnswerMemory,
     commands: Arc<Semaphore>,
     /// For what is done to the lake as a whole.
     whole: Arc<Semaphore>,
@@ -85,14 +84,13 @@ impl Engine {
             status.update(|status| status.phase = Phase::Unavailable(format!("no thread for history: {error}")));
         }
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let budget = semaphore(BUDGET_KIB as usize);
         Self {
             settings,
             log,
             status,
             asks,
             turns: Turns::default(),
-            budget,
+            memory: AnswerMemory::default(),
             commands: semaphore(COMMANDS),
             whole: semaphore(1),
         }
@@ -117,15 +115,9 @@ impl Engine {
             done => done,
         };
         let (bytes, turn) = done.map_err(|failed| failed.error)?;
-        // Counts until the last byte is sent. Others wait meanwhile, because the turn is kept.
-        let kibibytes = u32::try_from(bytes.len().div_ceil(1 << 10)).unwrap_or(u32::MAX).min(BUDGET_KIB);
-        let room = self.budget.clone().acquire_many_owned(kibibytes);
-        let room = tokio::time::timeout(self.settings.query_timeout, room).await;
+        let permit = self.memory.take(caller, bytes.len()).await;
         drop(turn);
-        match room {
-            Ok(Ok(room)) => Ok(Bytes::from_owner(Kept { bytes, _room: room })),
-            _ => Err(CallError::exception("answers on their way to others take all the memory there is for them")),
-        }
+        Ok(Bytes::from_owner(Kept { bytes, _permit: permit? }))
     }
 
     /// As [`query`](Self::query), but the Arrow stream goes out in pieces as it is made, of any length, as fast as `to` is read.
@@ -361,7 +353,7 @@ impl Engine {
 /// Bytes of an answer, and the room that they take until the last of them is sent.
 struct Kept {
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _permit: AnswerPermit,
 }
 
 impl AsRef<[u8]> for Kept {

@@ -14,13 +14,14 @@
 //! | `hold.rs` | the lake held still for backups and checks |
 //! | `loss.rs` | what damage took, loaded again from the log |
 //! | `newest.rs` | the newest row of each key in memory |
-//! | `answer.rs` | packs the answer to a query |
+//! | `answer.rs`, `answer_memory.rs` | packs the answer to a query; how much memory all of them may take |
 //! | `turns.rs` | whose query runs next |
 //! | `follow.rs`, `session.rs` | the engine's thread: follows the log |
 //! | `front.rs` | the other side: admission, deadlines |
 
 mod adopt;
 mod answer;
+mod answer_memory;
 mod arrow;
 mod columns;
 mod covered;
