@@ -4,6 +4,7 @@
 //! begins with the same digits, and one subscription hears them all. A request goes to those who subscribed to the service's
 //! very topic; if there is nobody, that is known at once.
 
+use super::slots::{Caller, Slots};
 use super::voice::Voice;
 use super::wire::{self, Data};
 use crate::clock::Mono;
@@ -40,6 +41,7 @@ impl Fault {
 struct Pending<T> {
     then: T,
     deadline: Mono,
+    caller: Caller,
 }
 
 /// `T` says what an answer is for.
@@ -47,7 +49,7 @@ struct Pending<T> {
 pub(super) struct Asking<T> {
     /// What every reply topic of this process begins with.
     prefix: String,
-    max: usize,
+    slots: Slots,
     /// By reply topic.
     pending: AHashMap<String, Pending<T>>,
     /// Requests whose takers are not known yet; the router answers in order, and before it does anything else.
@@ -58,7 +60,7 @@ pub(super) struct Asking<T> {
 impl<T> Asking<T> {
     pub(super) fn new(max: usize) -> Self {
         let prefix = format!("rpc-{}", hex().get(..8).expect("32 digits"));
-        Self { prefix, max, pending: AHashMap::new(), asked: AHashMap::new(), deadlines: BTreeSet::new() }
+        Self { prefix, slots: Slots::new(max), pending: AHashMap::new(), asked: AHashMap::new(), deadlines: BTreeSet::new() }
     }
 
     /// Where the answers come.
@@ -75,8 +77,16 @@ impl<T> Asking<T> {
     }
 
     /// Sends a request, or hands back what it was for.
-    pub(super) fn ask(&mut self, voice: &mut Voice, service: &str, data: &Data, timeout: Duration, then: T) -> Result<(), T> {
-        if self.pending.len() >= self.max {
+    pub(super) fn ask(
+        &mut self,
+        voice: &mut Voice,
+        caller: Caller,
+        service: &str,
+        data: &Data,
+        timeout: Duration,
+        then: T,
+    ) -> Result<(), T> {
+        if !self.slots.take(caller) {
             return Err(then);
         }
         let reply_to = format!("{}{}", self.prefix, hex().get(8..).expect("32 digits"));
@@ -84,7 +94,7 @@ impl<T> Asking<T> {
         let deadline = voice.now.mono.plus(timeout);
         self.asked.insert(token, reply_to.clone());
         self.deadlines.insert((deadline, reply_to.clone()));
-        self.pending.insert(reply_to, Pending { then, deadline });
+        self.pending.insert(reply_to, Pending { then, deadline, caller });
         Ok(())
     }
 
@@ -115,6 +125,7 @@ impl<T> Asking<T> {
 
     fn end(&mut self, reply_to: &str) -> Option<T> {
         let pending = self.pending.remove(reply_to)?;
+        self.slots.leave(pending.caller);
         self.deadlines.remove(&(pending.deadline, reply_to.to_owned()));
         Some(pending.then)
     }

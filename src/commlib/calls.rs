@@ -37,7 +37,8 @@ impl Commlib {
             Err(text) => return self.voice.refuse(call, Status::METHOD_EXCEPTION, text),
         };
         let then = Then::Return { call, unwrap };
-        if let Err(then) = self.asking.ask(&mut self.voice, &service, &data, timeout, then) {
+        let caller = caller.map(|caller| caller.account);
+        if let Err(then) = self.asking.ask(&mut self.voice, caller, &service, &data, timeout, then) {
             self.answered(then, Err(Fault::Busy));
         }
     }

@@ -163,7 +163,7 @@ impl Commlib {
 
     fn step(&mut self, service: &str, data: &Data, step: Step) {
         let timeout = self.settings.timeout;
-        if let Err(Then::Action(step)) = self.asking.ask(&mut self.voice, service, data, timeout, Then::Action(step)) {
+        if let Err(Then::Action(step)) = self.asking.ask(&mut self.voice, None, service, data, timeout, Then::Action(step)) {
             self.action_answered(step, Err(Fault::Busy));
         }
     }

@@ -28,6 +28,7 @@ pub mod names;
 mod nodes;
 mod serving;
 mod settings;
+mod slots;
 mod voice;
 mod wire;
 
@@ -95,7 +96,7 @@ impl Commlib {
             voice: Voice::new(name),
             asking: Asking::new(settings.in_flight),
             called: AHashMap::new(),
-            serving: Serving::default(),
+            serving: Serving::new(settings.in_flight),
             helpers: Helpers::default(),
             actions: Actions::new(goals::Limits { goal_max: settings.goal_timeout, grace: settings.cancel_timeout }),
             nodes: Nodes::new(settings.heartbeat),

@@ -9,6 +9,7 @@
 //! Each is counted by its outcome. The request is an ordinary message and stays visible to other subscribers.
 
 use super::settings::{Expose, OnError};
+use super::slots::{Caller, Slots};
 use super::{Called, Commlib, voice, wire};
 use crate::access::Action;
 use crate::clock::Mono;
@@ -30,14 +31,20 @@ pub(super) struct Served {
     result: String,
     on_error: OnError,
     deadline: Mono,
+    caller: Caller,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Serving {
     deadlines: BTreeSet<(Mono, Token)>,
+    slots: Slots,
 }
 
 impl Serving {
+    pub(super) fn new(max: usize) -> Self {
+        Self { deadlines: BTreeSet::new(), slots: Slots::new(max) }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()
     }
@@ -61,12 +68,16 @@ impl Commlib {
             log::debug!(service = topic, client = author.map_or("", |author| &author.name); "a commlib caller is not allowed");
             return self.count_served("denied");
         }
-        if self.serving.len() >= self.settings.in_flight {
-            return self.count_served("busy");
-        }
         let deadline = self.voice.now.mono.plus(expose.timeout);
         let Expose { result, on_error, .. } = expose;
-        let served = Served { reply_to: request.reply_to, service: topic.into(), result, on_error, deadline };
+        let served = Served {
+            reply_to: request.reply_to,
+            service: topic.into(),
+            result,
+            on_error,
+            deadline,
+            caller: author.map(|author| author.account),
+        };
         let arguments = match expose.args {
             None => vec![Value::Object(request.data)],
             Some(names) => {
@@ -80,6 +91,9 @@ impl Commlib {
                 }
             }
         };
+        if !self.serving.slots.take(served.caller) {
+            return self.count_served("busy");
+        }
         let token = self.voice.call(&expose.method, arguments);
         self.serving.deadlines.insert((deadline, token));
         self.called.insert(token, Called::Served(served));
@@ -106,6 +120,7 @@ impl Commlib {
     /// The method has answered.
     pub(super) fn served(&mut self, token: Token, served: &Served, status: Status, data: &[u8]) {
         self.serving.deadlines.remove(&(served.deadline, token));
+        self.serving.slots.leave(served.caller);
         let value = mapping::tree_of(mapping::cbor_to_json(data).as_bytes()).unwrap_or(Value::Null);
         if status != Status::OK {
             let text = value.as_str().map_or_else(|| format!("status {}", status.0), str::to_owned);
@@ -130,7 +145,9 @@ impl Commlib {
                 break;
             }
             self.serving.deadlines.remove(&(deadline, token));
-            self.called.remove(&token);
+            if let Some(Called::Served(served)) = self.called.remove(&token) {
+                self.serving.slots.leave(served.caller);
+            }
             self.count_served("timeout");
         }
     }

@@ -134,6 +134,13 @@ impl Resource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AccountKey(usize);
 
+impl AccountKey {
+    /// For those who only tell one from another.
+    pub(super) fn number(self) -> usize {
+        self.0
+    }
+}
+
 #[derive(Debug)]
 struct Account {
     owner: Owner,

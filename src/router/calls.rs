@@ -171,7 +171,8 @@ impl Router {
     pub(super) fn author(&self, link: LinkId) -> Option<Arc<Author>> {
         let known = self.links.get(&link)?;
         let session = self.sessions.get(known.session?)?;
-        Some(Arc::new(Author { link: Some(link), name: Arc::clone(&session.name), identity: known.info.identity.clone() }))
+        let (name, identity, account) = (Arc::clone(&session.name), known.info.identity.clone(), session.account.number());
+        Some(Arc::new(Author { link: Some(link), name, identity, account }))
     }
 
     /// An exposer answers. Late answers and answers to calls of others find nothing.

@@ -44,6 +44,8 @@ pub struct Author {
     /// Client id or component name.
     pub name: Arc<str>,
     pub identity: Identity,
+    /// The router's number for the user, or for the address of somebody who did not log in. Another one may have it later.
+    pub account: usize,
 }
 
 /// From a door: what happened on a link.

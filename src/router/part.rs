@@ -205,6 +205,6 @@ impl Router {
     pub(super) fn publisher(&self, from: Option<SessionKey>) -> Option<Arc<Author>> {
         let session = self.sessions.get(from?)?;
         let (link, name, identity) = (session.link, Arc::clone(&session.name), session.identity.clone());
-        Some(Arc::new(Author { link, name, identity }))
+        Some(Arc::new(Author { link, name, identity, account: session.account.number() }))
     }
 }
