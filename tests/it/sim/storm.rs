@@ -92,6 +92,8 @@ impl<Truth> World<Truth> {
                 Damage::Records { acknowledged: false, .. } => self.outcome.voids += 1,
                 // The disk refused to write it, which is told; the start before stays in it.
                 Damage::Identity { .. } => {}
+                // The disk failed for a moment, and the log opened nevertheless.
+                Damage::Refused { error, .. } if error == INJECTED || error == "I/O error" => {}
                 other => self.blame(format!("damage to acknowledged records on a healthy disk: {other}")),
             }
         }
