@@ -15,6 +15,7 @@ use super::lake::path_text;
 use super::names::{LAKE, Own, ident, same_key, text};
 use super::owed;
 use super::relation;
+use super::running::is_out_of_memory;
 use super::store::LakeTable;
 use super::tail::Shown;
 use crate::disk::Disk;
@@ -161,9 +162,20 @@ pub(super) fn files_below(disk: &dyn Disk, folder: &Path) -> std::io::Result<Vec
     Ok(files)
 }
 
+fn begin(conn: &Connection) -> Result<(), EngineError> {
+    let doing = "beginning a transaction";
+    let Err(refused) = conn.execute_batch("BEGIN TRANSACTION") else { return Ok(()) };
+    // The transaction before may be open still, because its ROLLBACK found no memory.
+    match conn.execute_batch("ROLLBACK") {
+        Ok(()) => conn.execute_batch("BEGIN TRANSACTION").map_err(EngineError::sql(doing)),
+        Err(error) if is_out_of_memory(&error) => Err(EngineError::Sql { doing, source: error }),
+        Err(_) => Err(EngineError::Sql { doing, source: refused }),
+    }
+}
+
 /// All of `work` or nothing.
 pub(super) fn transaction(conn: &Connection, work: impl FnOnce() -> Result<(), EngineError>) -> Result<(), EngineError> {
-    conn.execute_batch("BEGIN TRANSACTION").map_err(EngineError::sql("beginning a transaction"))?;
+    begin(conn)?;
     let done = work().and_then(|()| conn.execute_batch("COMMIT").map_err(EngineError::sql("committing to the lake")));
     if done.is_err()
         && let Err(error) = conn.execute_batch("ROLLBACK")

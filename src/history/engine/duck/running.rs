@@ -94,6 +94,20 @@ impl Running {
         self.retry();
     }
 
+    /// Ends the transaction of a connection that is about to go; queries end for it, if need be.
+    pub(super) fn end_before_close(&self, conn: &Connection) {
+        for _ in 0..PATIENCE {
+            match roll_back(conn) {
+                Ok(()) => return,
+                Err(error) if !self.relieve() => {
+                    log::debug!(error:% = error; "no memory yet to end a transaction");
+                    std::thread::sleep(STEP);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Tries again to end what could not be ended.
     pub(super) fn retry(&self) {
         // Whatever goes, goes without the lock: it may take its time.

@@ -61,6 +61,13 @@ pub(in crate::history::engine) struct Lake {
     tidy: Tidy,
 }
 
+/// The connection's destructor would roll back what is open, and end the process if there is no memory for that.
+impl Drop for Lake {
+    fn drop(&mut self) {
+        self.running.end_before_close(&self.conn);
+    }
+}
+
 impl Lake {
     /// Opens the lake, checks its files and makes its tables fit the schema. `log` is the one that rows will come from.
     pub(in crate::history::engine) fn open(
