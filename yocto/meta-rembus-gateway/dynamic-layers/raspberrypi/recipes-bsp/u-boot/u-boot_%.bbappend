@@ -5,7 +5,8 @@ FILESEXTRAPATHS:prepend:rembus-gateway-os:rpi := "${THISDIR}/files:"
 SRC_URI:append:rembus-gateway-os:rpi = " file://rembus-gateway-rpi.cfg"
 
 # An option that is not known, or whose dependency is missing, is dropped from a fragment without a word.
-do_configure:append:rembus-gateway-os:rpi() {
+do_configure:append:rembus-gateway-os() {
+    [ -e ${UNPACKDIR}/rembus-gateway-rpi.cfg ] || return 0
     grep '^CONFIG_.*=' ${UNPACKDIR}/rembus-gateway-rpi.cfg | while read -r option; do
         grep -qxF "$option" ${B}/.config || bbfatal "U-Boot's configuration does not take $option"
     done
