@@ -195,7 +195,7 @@ impl VTab for TailFunction {
             }
             let piece = batch.slice(at.1, left.min(VECTOR));
             at.1 += piece.num_rows();
-            return Ok(duckdb::vtab::record_batch_to_duckdb_data_chunk(&piece.project(&scan.columns)?, output)?);
+            return duckdb::vtab::record_batch_to_duckdb_data_chunk(&piece.project(&scan.columns)?, output);
         }
         output.set_len(0);
         Ok(())
