@@ -13,7 +13,7 @@ import time
 import cbor2
 
 import wire
-from attacks import MIB, attack, grown_mib, ignoring_hang_ups
+from registry import MIB, attack, grown_mib, ignoring_hang_ups
 
 DEEP = "a/" * 3000 + "b"
 
