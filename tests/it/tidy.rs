@@ -30,7 +30,8 @@ fn exists(citing: &Path, name: &str) -> bool {
     let beside = citing.parent().unwrap_or(root);
     let folders = [root.to_owned(), root.join("docs"), root.join("docs/protocol"), beside.to_owned()];
     // Installed documents lie where the package puts the README.
-    name.contains("/usr/share/doc/") || folders.iter().any(|folder| folder.join(name).exists())
+    let name = name.trim_start_matches('/');
+    name.starts_with("usr/share/doc/") || folders.iter().any(|folder| folder.join(name).exists())
 }
 
 #[test]
